@@ -1,0 +1,150 @@
+//! What a conntrack entry is: tuples, state, and everything the kernel tells of it.
+//!
+//! The types mirror the attributes of `linux/netfilter/nfnetlink_conntrack.h`; nothing here knows bytes.
+//! Every field that the kernel may leave out of a message is an `Option`: `None` means *not said*, which in an
+//! update is *unchanged* ([`crate::event::EventKind::Update`] is a patch).
+
+use std::net::IpAddr;
+
+/// One direction of a flow, as `CTA_TUPLE_ORIG` or `CTA_TUPLE_REPLY` carries it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Tuple {
+    /// Source address; both addresses are of one family.
+    pub src: IpAddr,
+    /// Destination address.
+    pub dst: IpAddr,
+    /// Protocol number (`IPPROTO_*`).
+    pub proto: u8,
+    /// What tells flows of this protocol between the two addresses apart.
+    pub l4: L4,
+    /// Zone of this direction alone (`CTA_TUPLE_ZONE`); 0 when the zone is the flow's or the default one.
+    pub zone: u16,
+}
+
+/// The transport part of a [`Tuple`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum L4 {
+    /// Ports of TCP, UDP, UDPLite, SCTP, DCCP; keys of GRE (call identifiers of PPTP).
+    Ports {
+        /// `CTA_PROTO_SRC_PORT`
+        src: u16,
+        /// `CTA_PROTO_DST_PORT`
+        dst: u16,
+    },
+    /// ICMP and ICMPv6.
+    Icmp {
+        /// Message type.
+        kind: u8,
+        /// Message code.
+        code: u8,
+        /// Identifier (of echo and the like).
+        id: u16,
+    },
+    /// Any other protocol (generic tracker): addresses and protocol are all there is.
+    None,
+}
+
+/// A conntrack entry, or the part of it that a message tells or a request sets.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Flow {
+    /// The original direction.
+    pub orig: Tuple,
+    /// The reply direction as the kernel has it: with NAT it is not the mirror of `orig`.
+    pub reply: Tuple,
+    /// `CTA_ZONE`: zone of both directions, 0 is the default zone.
+    pub zone: u16,
+    /// `CTA_ID`: the kernel's identifier, a keyed hash of the entry.
+    pub id: Option<u32>,
+    /// `CTA_STATUS`: `IPS_*` bits.
+    pub status: Option<u32>,
+    /// `CTA_TIMEOUT`: seconds left.
+    pub timeout: Option<u32>,
+    /// `CTA_MARK`
+    pub mark: Option<u32>,
+    /// `CTA_PROTOINFO`
+    pub protoinfo: Option<ProtoInfo>,
+    /// `CTA_LABELS`
+    pub labels: Option<Labels>,
+    /// `CTA_HELP`: name of the helper.
+    pub helper: Option<HelperName>,
+    /// `CTA_TUPLE_MASTER`: original tuple of the master of an expected flow.
+    pub master: Option<Tuple>,
+    /// `CTA_SEQ_ADJ_ORIG`, `CTA_SEQ_ADJ_REPLY`
+    pub seq_adj: [Option<SeqAdj>; 2],
+    /// `CTA_SYNPROXY`
+    pub synproxy: Option<SynProxy>,
+}
+
+/// `CTA_PROTOINFO`: what the kernel's tracker of the protocol knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProtoInfo {
+    /// `CTA_PROTOINFO_TCP`
+    Tcp(TcpInfo),
+    /// `CTA_PROTOINFO_SCTP`
+    Sctp(SctpInfo),
+    /// `CTA_PROTOINFO_DCCP`
+    Dccp(DccpInfo),
+}
+
+/// `CTA_PROTOINFO_TCP`. Index 0 is the original direction, 1 the reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TcpInfo {
+    /// `TCP_CONNTRACK_*` (`linux/netfilter/nf_conntrack_tcp.h`): 1 SYN_SENT, 2 SYN_RECV, 3 ESTABLISHED, ...
+    pub state: u8,
+    /// Window scale of each direction.
+    pub wscale: Option<[u8; 2]>,
+    /// `IP_CT_TCP_FLAG_*` of each direction.
+    pub flags: Option<[u8; 2]>,
+}
+
+/// `CTA_PROTOINFO_SCTP`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SctpInfo {
+    /// `SCTP_CONNTRACK_*`
+    pub state: u8,
+    /// Verification tags of the original and the reply direction.
+    pub vtag: [u32; 2],
+}
+
+/// `CTA_PROTOINFO_DCCP`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DccpInfo {
+    /// `CT_DCCP_*` state.
+    pub state: u8,
+    /// `CTA_PROTOINFO_DCCP_ROLE`
+    pub role: u8,
+    /// `CTA_PROTOINFO_DCCP_HANDSHAKE_SEQ`
+    pub handshake_seq: u64,
+}
+
+/// Connection labels: 128 bits, as the bytes of the attribute.
+pub type Labels = [u8; 16];
+
+/// The name of a conntrack helper; at most 15 bytes (`NF_CT_HELPER_NAME_LEN` is 16 with its NUL).
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct HelperName {
+    len: u8,
+    bytes: [u8; 15],
+}
+
+/// `CTA_SEQ_ADJ_*` of one direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SeqAdj {
+    /// `CTA_SEQADJ_CORRECTION_POS`
+    pub correction_pos: u32,
+    /// `CTA_SEQADJ_OFFSET_BEFORE`
+    pub offset_before: u32,
+    /// `CTA_SEQADJ_OFFSET_AFTER`
+    pub offset_after: u32,
+}
+
+/// `CTA_SYNPROXY`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SynProxy {
+    /// Initial sequence number that the client was given.
+    pub isn: u32,
+    /// Initial TCP timestamp.
+    pub its: u32,
+    /// Timestamp offset.
+    pub tsoff: u32,
+}
