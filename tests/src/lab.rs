@@ -1,0 +1,313 @@
+//! The lab: a client and a server, and between them two or three gateways that could each carry every packet.
+//!
+//! ```text
+//!              lan                     wan                      each gateway: lan, wan, sync0
+//!   client ----+---- gateway a ----+---- server                 inside    10.0.0.0/24     fd00::/64
+//!   .100       +---- gateway b ----+     .100                   outside   203.0.113.0/24  2001:db8::/64
+//!              +---- (gateway c) --+                            sync      192.0.2.0/24
+//! ```
+//!
+//! The gateways filter strictly: a packet that belongs to no flow of the kernel's table, and opens none, is dropped. So a
+//! connection that goes on through another gateway proves that its flow was there. What keepalived does in the field,
+//! [`Lab::activate`] does here: it moves the routes and the shared addresses.
+//!
+//! The subtle thing: masquerading takes the first address of the interface in the network of the next hop. For this to
+//! be the shared address, it alone has the length of the network: the gateways' own outside addresses, and the service
+//! address, are host addresses (/32; /128 and deprecated).
+
+use std::net::IpAddr;
+
+use crate::netns::Namespace;
+
+/// Where a LAN host appears outside when it is masqueraded: on the gateway that is active.
+pub const SHARED_IPV4: &str = "203.0.113.1";
+/// The shared address whose connections are led to the server.
+pub const SERVICE_IPV4: &str = "203.0.113.2";
+/// As [`SHARED_IPV4`].
+pub const SHARED_IPV6: &str = "2001:db8::1";
+/// As [`SERVICE_IPV4`].
+pub const SERVICE_IPV6: &str = "2001:db8::2";
+
+/// The gateways: strictly stateful, and two kinds of NAT. What is masqueraded is a property of the client's address.
+const RULESET: &str = "
+table inet filter {
+    chain forward {
+        type filter hook forward priority filter; policy drop;
+        ct state invalid counter drop
+        ct state established,related accept
+        meta l4proto tcp tcp flags & (fin | syn | rst | ack) == syn ct state new accept
+        meta l4proto { udp, icmp, ipv6-icmp } ct state new accept
+    }
+}
+table inet nat {
+    chain prerouting {
+        type nat hook prerouting priority dstnat;
+        ip daddr 203.0.113.2 dnat ip to 203.0.113.100
+        ip6 daddr 2001:db8::2 dnat ip6 to 2001:db8::100
+    }
+    chain postrouting {
+        type nat hook postrouting priority srcnat;
+        oifname wan ip saddr 10.0.0.101 masquerade
+        oifname wan ip6 saddr fd00::101 masquerade
+    }
+}
+";
+
+/// How a connection is led through the gateways, which is chosen by the addresses it is opened between.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Path {
+    /// As it is.
+    Plain,
+    /// The client appears as the shared address.
+    Masqueraded,
+    /// The client connects to the shared service address and reaches the server.
+    Redirected,
+    /// Through the gateway of this number, whichever is active: every gateway has a client and a server address of its own.
+    Through(usize),
+}
+
+/// The family of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// IPv4.
+    Ipv4,
+    /// IPv6.
+    Ipv6,
+}
+
+impl Path {
+    /// The client's address of a connection that takes this path.
+    pub fn client(self, family: Family) -> IpAddr {
+        let host = match self {
+            Path::Plain | Path::Redirected => 100,
+            Path::Masqueraded => 101,
+            Path::Through(gateway) => 151 + gateway,
+        };
+        address(family, "10.0.0.", "fd00::", host)
+    }
+
+    /// The address that the client connects to.
+    pub fn server(self, family: Family) -> IpAddr {
+        let host = match self {
+            Path::Plain | Path::Masqueraded => 100,
+            Path::Redirected => 2,
+            Path::Through(gateway) => 151 + gateway,
+        };
+        address(family, "203.0.113.", "2001:db8::", host)
+    }
+
+    /// The server's own address that the connection arrives at.
+    pub fn listener(self, family: Family) -> IpAddr {
+        match self {
+            Path::Plain | Path::Masqueraded | Path::Redirected => Path::Plain.server(family),
+            Path::Through(_) => self.server(family),
+        }
+    }
+}
+
+/// The addresses are written alike in both families: the host part of IPv6 reads as the decimal one of IPv4.
+fn address(family: Family, ipv4_prefix: &str, ipv6_prefix: &str, host: usize) -> IpAddr {
+    let prefix = match family {
+        Family::Ipv4 => ipv4_prefix,
+        Family::Ipv6 => ipv6_prefix,
+    };
+    format!("{prefix}{host}")
+        .parse()
+        .expect("prefix and host make an address")
+}
+
+/// The machines and the cables.
+#[derive(Debug)]
+pub struct Lab {
+    /// Opens connections; interface `lan`.
+    pub client: Namespace,
+    /// Answers them; interface `wan`.
+    pub server: Namespace,
+    /// In the order of the cluster's members; interfaces `lan`, `wan`, `sync0`.
+    pub gateways: Vec<Namespace>,
+    /// The switches: bridges `lan`, `wan`, `sync`.
+    pub switch: Namespace,
+}
+
+impl Lab {
+    /// Builds the lab, with the first gateway active.
+    ///
+    /// Two gateways are connected by a cable, more by a switch.
+    #[track_caller]
+    pub fn new(gateway_count: usize) -> Lab {
+        assert!(
+            (2..=9).contains(&gateway_count),
+            "a lab has 2 to 9 gateways"
+        );
+        let switch = switch();
+        let client = client(&switch, gateway_count);
+        let server = server(&switch, gateway_count);
+        let gateways: Vec<_> = (0..gateway_count)
+            .map(|index| gateway(&switch, index))
+            .collect();
+        match gateways.as_slice() {
+            [a, b] => a.cable("sync0", b, "sync0"),
+            _ => gateways
+                .iter()
+                .for_each(|it| plug(&switch, "sync", it, "sync0")),
+        }
+        for (index, gateway) in gateways.iter().enumerate() {
+            gateway.ip(&format!("addr add {}/24 dev sync0", sync_address(index)));
+        }
+        let lab = Lab {
+            client,
+            server,
+            gateways,
+            switch,
+        };
+        lab.activate(0);
+        lab
+    }
+
+    /// Moves everything that is active to one gateway: the routes of client and server, and the shared addresses.
+    ///
+    /// The shared addresses are taken from the other gateways; the neighbours learn the new place as from a gratuitous
+    /// ARP.
+    #[track_caller]
+    pub fn activate(&self, index: usize) {
+        for (other, gateway) in self.gateways.iter().enumerate() {
+            if other != index {
+                gateway.ip_forgiving(&shared_addresses("del"));
+            }
+        }
+        self.gateways[index].ip(&shared_addresses("replace"));
+        let place = self.gateways[index].hardware_address("wan");
+        let host = gateway_host(index);
+        self.server.ip(&format!(
+            "neigh replace {SHARED_IPV4} lladdr {place} nud reachable dev wan
+             neigh replace {SHARED_IPV6} lladdr {place} nud reachable dev wan
+             route replace 10.0.0.0/24 via 203.0.113.{host}
+             route replace fd00::/64 via 2001:db8::{host}"
+        ));
+        self.client.ip(&format!(
+            "route replace default via 10.0.0.{host}
+             route replace default via fd00::{host}"
+        ));
+    }
+
+    /// Takes the links of a gateway down, all at once, as when its power fails.
+    #[track_caller]
+    pub fn cut(&self, index: usize) {
+        self.gateways[index].ip("link set sync0 down\nlink set lan down\nlink set wan down");
+    }
+}
+
+/// The address of a gateway on the sync network.
+pub fn sync_address(index: usize) -> IpAddr {
+    address(Family::Ipv4, "192.0.2.", "", index + 1)
+}
+
+/// The host part of a gateway's own addresses, inside and outside.
+fn gateway_host(index: usize) -> usize {
+    11 + index
+}
+
+fn shared_addresses(verb: &str) -> String {
+    format!(
+        "addr {verb} {SHARED_IPV4}/24 dev wan
+         addr {verb} {SERVICE_IPV4}/32 dev wan
+         addr {verb} {SHARED_IPV6}/64 dev wan nodad
+         addr {verb} {SERVICE_IPV6}/128 dev wan nodad preferred_lft 0"
+    )
+}
+
+fn switch() -> Namespace {
+    let switch = Namespace::new("switch");
+    let bridges = ["lan", "wan", "sync"];
+    switch.ip(&bridges
+        .map(|it| format!("link add {it} type bridge\nlink set {it} up\n"))
+        .concat());
+    switch
+}
+
+fn client(switch: &Namespace, gateway_count: usize) -> Namespace {
+    let client = machine("client");
+    plug(switch, "lan", &client, "lan");
+    client.ip("addr add 10.0.0.100/24 dev lan
+         addr add 10.0.0.101/24 dev lan
+         addr add fd00::100/64 dev lan nodad
+         addr add fd00::101/64 dev lan nodad");
+    for (index, host) in (0..gateway_count).map(|index| (index, gateway_host(index))) {
+        let path = Path::Through(index);
+        client.ip(&format!(
+            "addr add {}/24 dev lan
+             addr add {}/64 dev lan nodad
+             route add {} via 10.0.0.{host}
+             route add {} via fd00::{host}",
+            path.client(Family::Ipv4),
+            path.client(Family::Ipv6),
+            path.server(Family::Ipv4),
+            path.server(Family::Ipv6),
+        ));
+    }
+    client
+}
+
+fn server(switch: &Namespace, gateway_count: usize) -> Namespace {
+    let server = machine("server");
+    plug(switch, "wan", &server, "wan");
+    server.ip("addr add 203.0.113.100/24 dev wan
+         addr add 2001:db8::100/64 dev wan nodad");
+    for (index, host) in (0..gateway_count).map(|index| (index, gateway_host(index))) {
+        let path = Path::Through(index);
+        server.ip(&format!(
+            "addr add {}/24 dev wan
+             addr add {}/64 dev wan nodad
+             route add {} via 203.0.113.{host}
+             route add {} via 2001:db8::{host}",
+            path.server(Family::Ipv4),
+            path.server(Family::Ipv6),
+            path.client(Family::Ipv4),
+            path.client(Family::Ipv6),
+        ));
+    }
+    server
+}
+
+fn gateway(switch: &Namespace, index: usize) -> Namespace {
+    let letter = char::from(b'a' + u8::try_from(index).expect("a lab has 9 gateways at most"));
+    let gateway = machine(&format!("gw-{letter}"));
+    gateway.sysctl("ipv4.ip_forward", 1);
+    gateway.sysctl("ipv6.conf.all.forwarding", 1);
+    plug(switch, "lan", &gateway, "lan");
+    plug(switch, "wan", &gateway, "wan");
+    // The network of the outside is routed by hand, since a host address brings no route with it.
+    gateway.ip(&format!(
+        "addr add 10.0.0.{host}/24 dev lan
+         addr add fd00::{host}/64 dev lan nodad
+         addr add 203.0.113.{host}/32 dev wan
+         addr add 2001:db8::{host}/128 dev wan nodad preferred_lft 0
+         route add 203.0.113.0/24 dev wan metric 100
+         route add 2001:db8::/64 dev wan metric 100",
+        host = gateway_host(index),
+    ));
+    gateway.nft(RULESET);
+    // After the ruleset, which loads the kernel module that has it.
+    gateway.sysctl("netfilter.nf_conntrack_tcp_loose", 0);
+    gateway
+}
+
+/// A machine that takes packets on any interface, and uses its IPv6 addresses without asking around first.
+fn machine(label: &str) -> Namespace {
+    let machine = Namespace::new(label);
+    for (key, value) in [
+        ("ipv4.conf.all.rp_filter", 0),
+        ("ipv4.conf.default.rp_filter", 0),
+        ("ipv6.conf.default.accept_dad", 0),
+    ] {
+        machine.sysctl(key, value);
+    }
+    machine
+}
+
+/// Connects a machine's interface to a bridge of the switch.
+fn plug(switch: &Namespace, bridge: &str, machine: &Namespace, interface: &str) {
+    let port = format!("{bridge}-{}", machine.label());
+    switch.cable(&port, machine, interface);
+    switch.ip(&format!("link set {port} master {bridge}"));
+}

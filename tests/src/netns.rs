@@ -1,0 +1,332 @@
+//! Network namespaces: a machine each, made with `ip`, gone when dropped, also when a test panics.
+//!
+//! It knows nothing of gateways and clusters; [`crate::lab`] builds those from it. What fails here fails the test: every
+//! function panics with the command and what it printed, at the line of the caller.
+//!
+//! The subtle thing: a test that is killed cannot drop anything. Names carry the process id of their maker, and the first
+//! namespace that a process makes sweeps away those whose maker is dead.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::Once;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+/// What every name of ours begins with; the maker's process id follows.
+const NAME_PREFIX: &str = "ctsync-";
+
+/// How long [`wait_until`] rests between two looks.
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
+
+/// One network namespace, with everything in it. Dropping it kills the processes that run inside and removes it.
+#[derive(Debug)]
+pub struct Namespace {
+    name: String,
+    label: String,
+}
+
+impl Namespace {
+    /// Makes a namespace with its loopback up. `label` is its name in texts, and part of its name to `ip netns`.
+    #[track_caller]
+    pub fn new(label: &str) -> Namespace {
+        static SWEEP: Once = Once::new();
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        SWEEP.call_once(sweep);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{NAME_PREFIX}{}-{count}-{label}", std::process::id());
+        run(Command::new("ip").args(["netns", "add", &name]));
+        let namespace = Namespace {
+            name,
+            label: label.to_owned(),
+        };
+        namespace.ip("link set lo up");
+        namespace
+    }
+
+    /// Its name to `ip netns`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The label it was made with.
+    pub fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// A command that will run inside. The process is `program` itself: its id is the one to signal.
+    pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.name]).arg(program);
+        command
+    }
+
+    /// Runs a command line, split at blanks, inside, and returns what it printed.
+    #[track_caller]
+    pub fn run(&self, line: &str) -> String {
+        let mut words = line.split_ascii_whitespace();
+        run(self
+            .command(words.next().expect("a command line has a program"))
+            .args(words))
+    }
+
+    /// Runs one `ip` command a line, in one process; stops at the first that fails.
+    #[track_caller]
+    pub fn ip(&self, lines: &str) {
+        run_with_input(
+            Command::new("ip").args(["-n", &self.name, "-batch", "-"]),
+            lines,
+        );
+    }
+
+    /// As [`Namespace::ip`], but goes on past a command that fails, and says nothing of it.
+    pub fn ip_forgiving(&self, lines: &str) {
+        let mut command = Command::new("ip");
+        command
+            .args(["-n", &self.name, "-force", "-batch", "-"])
+            .stderr(Stdio::null());
+        if let Ok(mut child) = command.stdin(Stdio::piped()).spawn() {
+            let _ = child
+                .stdin
+                .take()
+                .expect("it was asked for")
+                .write_all(lines.as_bytes());
+            let _ = child.wait();
+        }
+    }
+
+    /// Loads an nftables ruleset, on top of what is there.
+    #[track_caller]
+    pub fn nft(&self, ruleset: &str) {
+        run_with_input(self.command("nft").args(["-f", "-"]), ruleset);
+    }
+
+    /// Sets a sysctl below `net`, such as `ipv4.ip_forward`.
+    #[track_caller]
+    pub fn sysctl(&self, key: &str, value: impl ToString) {
+        let path = format!("/proc/sys/net/{}", key.replace('.', "/"));
+        let value = value.to_string();
+        self.inside(|| fs::write(&path, &value).unwrap_or_else(|error| panic!("{path}: {error}")));
+    }
+
+    /// Runs `work` in a thread of its own inside: sockets opened there belong to the namespace, also when they come out.
+    #[track_caller]
+    pub fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        let name = &self.name;
+        let work = move || {
+            enter(name);
+            work()
+        };
+        thread::scope(|scope| scope.spawn(work).join())
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+
+    /// Starts a thread that lives inside, for as long as it likes.
+    pub fn spawn_thread<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> thread::JoinHandle<T> {
+        let name = self.name.clone();
+        thread::spawn(move || {
+            enter(&name);
+            work()
+        })
+    }
+
+    /// Makes a cable: interface `name` here, `peer_name` in `peer`, both up.
+    #[track_caller]
+    pub fn cable(&self, name: &str, peer: &Namespace, peer_name: &str) {
+        self.ip(&format!(
+            "link add {name} type veth peer name {peer_name} netns {}",
+            peer.name
+        ));
+        self.ip(&format!("link set {name} up"));
+        peer.ip(&format!("link set {peer_name} up"));
+    }
+
+    /// The hardware address of an interface.
+    #[track_caller]
+    pub fn hardware_address(&self, interface: &str) -> String {
+        let path = format!("/sys/class/net/{interface}/address");
+        run(self.command("cat").arg(&path)).trim().to_owned()
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        remove(&self.name);
+    }
+}
+
+/// A process that is killed, and waited for, when dropped.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    /// What it is, for texts.
+    name: String,
+}
+
+impl Process {
+    /// Starts a command.
+    #[track_caller]
+    pub fn spawn(name: &str, command: &mut Command) -> Process {
+        match command.spawn() {
+            Ok(child) => Process {
+                child,
+                name: name.to_owned(),
+            },
+            Err(error) => panic!("{name}: cannot start {command:?}: {error}"),
+        }
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The child itself, for its pipes.
+    pub fn child(&mut self) -> &mut Child {
+        &mut self.child
+    }
+
+    /// Sends a signal; does nothing when the process has ended.
+    pub fn signal(&self, signal: Signal) {
+        // Not waited for yet, so the id is still this process's.
+        let _ = kill_process(Pid::from_child(&self.child), signal);
+    }
+
+    /// `kill -9`, and waits until it is dead.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Whether it has not ended yet.
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Waits until it has ended.
+    #[track_caller]
+    pub fn wait(&mut self, deadline: Duration) -> ExitStatus {
+        let name = self.name.clone();
+        let mut status = None;
+        wait_until(&format!("{name} ends"), deadline, || {
+            status = self.child.try_wait().expect("a child can be waited for");
+            status.is_some()
+        });
+        status.expect("wait_until returns when it is set")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Looks again and again until `condition` holds, and panics with `what` was waited for when `deadline` has passed.
+#[track_caller]
+pub fn wait_until(what: &str, deadline: Duration, condition: impl FnMut() -> bool) {
+    assert!(
+        holds_within(deadline, condition),
+        "waited {deadline:?} in vain until {what}"
+    );
+}
+
+/// Looks again and again until `condition` holds (true) or `deadline` has passed (false).
+pub fn holds_within(deadline: Duration, mut condition: impl FnMut() -> bool) -> bool {
+    let end = Instant::now() + deadline;
+    loop {
+        if condition() {
+            return true;
+        }
+        if Instant::now() >= end {
+            return false;
+        }
+        thread::sleep(LOOK_AGAIN);
+    }
+}
+
+/// Runs a command to its end and returns what it printed; panics with its errors when it fails.
+#[track_caller]
+pub fn run(command: &mut Command) -> String {
+    let output = command.stdin(Stdio::null()).output();
+    finish(command, output)
+}
+
+#[track_caller]
+fn run_with_input(command: &mut Command, input: &str) -> String {
+    let output = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .and_then(|mut child| {
+            let mut stdin = child.stdin.take().expect("it was asked for");
+            // A command that stops at an error early closes its end: its own words tell more.
+            let _ = stdin.write_all(input.as_bytes());
+            drop(stdin);
+            child.wait_with_output()
+        });
+    finish(command, output)
+}
+
+#[track_caller]
+fn finish(command: &Command, output: std::io::Result<Output>) -> String {
+    match output {
+        Ok(output) if output.status.success() => {
+            String::from_utf8_lossy(&output.stdout).into_owned()
+        }
+        Ok(output) => {
+            let errors = String::from_utf8_lossy(&output.stderr);
+            panic!("{command:?}: {}\n{}", output.status, errors.trim_end());
+        }
+        Err(error) => panic!("{command:?}: {error}"),
+    }
+}
+
+/// Moves the calling thread into a namespace.
+fn enter(name: &str) {
+    let path = PathBuf::from("/run/netns").join(name);
+    fs::File::open(&path)
+        .and_then(|file| {
+            use std::os::fd::AsFd as _;
+            Ok(move_into_link_name_space(
+                file.as_fd(),
+                Some(LinkNameSpaceType::Network),
+            )?)
+        })
+        .unwrap_or_else(|error| panic!("cannot enter {}: {error}", path.display()));
+}
+
+/// Kills what runs in a namespace and removes it. Called from `drop`, so it never panics.
+fn remove(name: &str) {
+    let inside = Command::new("ip").args(["netns", "pids", name]).output();
+    let inside = inside.map(|output| output.stdout).unwrap_or_default();
+    for pid in String::from_utf8_lossy(&inside).split_ascii_whitespace() {
+        if let Some(pid) = pid.parse().ok().and_then(Pid::from_raw) {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    }
+    let _ = Command::new("ip").args(["netns", "del", name]).output();
+}
+
+/// Removes the namespaces of makers that were killed.
+fn sweep() {
+    let names = fs::read_dir("/run/netns").into_iter().flatten().flatten();
+    for name in names.filter_map(|entry| entry.file_name().into_string().ok()) {
+        let maker = name
+            .strip_prefix(NAME_PREFIX)
+            .and_then(|rest| rest.split('-').next());
+        let maker = maker.filter(|pid| pid.parse::<u32>().is_ok());
+        if maker.is_some_and(|pid| !PathBuf::from("/proc").join(pid).exists()) {
+            remove(&name);
+        }
+    }
+}
