@@ -1,0 +1,280 @@
+//! The configuration of a member: what `ctsync.yaml` says, with every default filled in and no invalid state.
+//!
+//! [`Config::load`] reads the file in two steps: [`file`] is its shape (unknown and duplicate keys are refused while
+//! parsing), [`resolve`] judges the values and makes a [`Config`] of them. Both kinds of fault become a
+//! [`ConfigError`], which knows file, line and column, and says what to write instead.
+//!
+//! Nothing here looks at the machine: whether the interface exists, or the secret can be read, is found out by who
+//! needs them ([`Secret::load`]).
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU16;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+pub use error::{ConfigError, Place};
+pub use secret::{Secret, SecretError};
+
+mod error;
+mod file;
+mod resolve;
+mod scalar;
+mod secret;
+
+/// Where the configuration is when nobody says otherwise.
+pub const DEFAULT_FILE: &str = "/etc/ctsync/ctsync.yaml";
+/// Where the control socket is when nobody says otherwise.
+pub const DEFAULT_SOCKET: &str = "/run/ctsync/control.sock";
+
+/// What one member needs to know to run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Number of the cluster, the same on every member: datagrams of other clusters are ignored.
+    pub cluster: NonZeroU16,
+    /// This machine.
+    pub this: Member,
+    /// The other members, by ascending id; 1 to 15 of them.
+    pub peers: Vec<Member>,
+    /// The network that members talk over.
+    pub network: Network,
+    /// File with the secret that all members share; read with [`Secret::load`].
+    pub secret_file: PathBuf,
+    /// How changes are sent.
+    pub delta: Delta,
+    /// How a dead peer is told from a quiet one.
+    pub liveness: Liveness,
+    /// What is asked of this machine's kernel.
+    pub kernel: Kernel,
+    /// The control socket.
+    pub control: Control,
+    /// What is logged.
+    pub log: Log,
+}
+
+/// One machine of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Its number, unique in the cluster.
+    pub id: MemberId,
+    /// Its name, unique in the cluster; for people.
+    pub name: String,
+    /// Its address on [`Config::network`], with the port; all members' are of one family.
+    ///
+    /// A link-local IPv6 address has no scope here: it is the one of [`Network::interface`].
+    pub address: SocketAddr,
+}
+
+/// Number of a member: 1 to 16.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "u8", into = "u8")]
+pub struct MemberId(u8);
+
+/// The network that members talk over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// Its name in the configuration.
+    pub name: String,
+    /// The interface of this machine that is on it.
+    pub interface: InterfaceName,
+    /// How a datagram for all peers is sent.
+    pub transport: Transport,
+    /// UDP port of every member.
+    pub port: NonZeroU16,
+}
+
+/// Name of a network interface: 1 to 15 bytes (`IFNAMSIZ` is 16 with its NUL), no `/`, no white space.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct InterfaceName(String);
+
+/// How a datagram for all peers is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// A copy to each peer's address.
+    Unicast,
+    /// One to a multicast group, of the family of the members' addresses.
+    Multicast {
+        /// The group.
+        group: IpAddr,
+    },
+    /// One to the broadcast address of the interface; IPv4 only.
+    Broadcast,
+}
+
+/// How changes are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Delta {
+    /// The longest that a change waits for others to share its datagram; 100 us to 100 ms.
+    pub flush: Duration,
+}
+
+/// How a dead peer is told from a quiet one; `hello` is less than half of `dead_after`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Liveness {
+    /// A member that has nothing else to send says that it lives this often; 10 ms to 10 s.
+    pub hello: Duration,
+    /// A peer not heard of for this long is dead; 50 ms to 60 s.
+    pub dead_after: Duration,
+}
+
+/// What is asked of this machine's kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kernel {
+    /// Receive buffer of the socket that hears conntrack events, in bytes; 1 MiB to 512 MiB.
+    pub event_buffer_bytes: u32,
+    /// The bits of the connmark that are replicated.
+    pub mark_mask: u32,
+    /// Whether connection labels are replicated.
+    pub labels: bool,
+}
+
+/// The control socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Control {
+    /// Its absolute path; at most 107 bytes, so that it fits `sockaddr_un`.
+    pub socket: PathBuf,
+}
+
+/// What is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// The least important level that is written.
+    pub level: Level,
+}
+
+/// How important a line of the log is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// The daemon cannot do its work.
+    Error,
+    /// Worth a look.
+    Warn,
+    /// A change that an operator cares about.
+    Info,
+    /// A line a flow.
+    Debug,
+    /// A line a packet.
+    Trace,
+}
+
+impl Config {
+    /// Reads and judges the file at `path`.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        Self::parse(&file::read(path)?, path)
+    }
+
+    /// Judges `text`; errors name `path` as where it came from.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        let file = file::parse(text, path)?;
+        resolve::resolve(file).map_err(|fault| fault.in_file(path))
+    }
+
+    /// This machine and its peers, by ascending id.
+    pub fn members(&self) -> Vec<&Member> {
+        let mut members: Vec<_> = self.peers.iter().chain([&self.this]).collect();
+        members.sort_unstable_by_key(|member| member.id);
+        members
+    }
+
+    /// The whole configuration, defaults included, as a file that means the same.
+    pub fn to_yaml(&self) -> String {
+        serde_saphyr::to_string(&file::File::from(self))
+            .expect("names, numbers and text have a YAML form")
+    }
+
+    /// The same in JSON, which is YAML too.
+    pub fn to_json(&self) -> serde_json::Value {
+        serde_json::to_value(file::File::from(self))
+            .expect("names, numbers and text have a JSON form")
+    }
+}
+
+impl MemberId {
+    /// The highest number a member can have, and so the most members a cluster can have.
+    pub const MAX: Self = Self(16);
+
+    /// The number.
+    pub const fn get(self) -> u8 {
+        self.0
+    }
+}
+
+impl TryFrom<u8> for MemberId {
+    type Error = MemberIdOutOfRange;
+
+    fn try_from(number: u8) -> Result<Self, Self::Error> {
+        match number {
+            1..=16 => Ok(Self(number)),
+            _ => Err(MemberIdOutOfRange(number)),
+        }
+    }
+}
+
+impl From<MemberId> for u8 {
+    fn from(id: MemberId) -> Self {
+        id.0
+    }
+}
+
+impl fmt::Display for MemberId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A number that is not a [`MemberId`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemberIdOutOfRange(pub u8);
+
+impl fmt::Display for MemberIdOutOfRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} is no member id: ids are 1 to {}",
+            self.0,
+            MemberId::MAX
+        )
+    }
+}
+
+impl std::error::Error for MemberIdOutOfRange {}
+
+impl InterfaceName {
+    /// `name`, if an interface can be called so (`dev_valid_name` in the kernel).
+    pub fn new(name: &str) -> Option<Self> {
+        let fits = (1..=15).contains(&name.len()) && name != "." && name != "..";
+        let clean =
+            !name.contains(|c: char| c == '/' || c == ':' || c == '\0' || c.is_whitespace());
+        (fits && clean).then(|| Self(name.to_owned()))
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for InterfaceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl Level {
+    /// Its name in the configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

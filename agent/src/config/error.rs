@@ -1,0 +1,425 @@
+//! What can be wrong with a configuration: where, why, and what to write instead.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::MemberId;
+
+/// A configuration that cannot be used.
+///
+/// Its text is one line: `FILE:LINE:COLUMN: REASON; CURE`.
+#[derive(Debug)]
+pub struct ConfigError {
+    file: PathBuf,
+    place: Option<Place>,
+    problem: Box<Problem>,
+}
+
+/// A place in a file; both count from 1, columns are characters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// The line.
+    pub line: u64,
+    /// The character of the line.
+    pub column: u64,
+}
+
+impl ConfigError {
+    pub(super) fn new(file: &Path, place: Option<Place>, problem: Problem) -> Self {
+        Self {
+            file: file.to_owned(),
+            place,
+            problem: Box::new(problem),
+        }
+    }
+
+    /// The file that is wrong.
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// Where it is wrong; `None` when the file as a whole is.
+    pub fn place(&self) -> Option<Place> {
+        self.place
+    }
+
+    /// What is wrong.
+    pub fn reason(&self) -> String {
+        self.problem.say().0
+    }
+
+    /// What to do about it.
+    pub fn cure(&self) -> String {
+        self.problem.say().1
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (reason, cure) = self.problem.say();
+        match self.place {
+            Some(Place { line, column }) => write!(
+                f,
+                "{}:{line}:{column}: {reason}; {cure}",
+                self.file.display()
+            ),
+            None => write!(f, "{}: {reason}; {cure}", self.file.display()),
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &*self.problem {
+            Problem::Unreadable { error } => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl Place {
+    /// Where the parser saw something; `None` for its "unknown".
+    pub(super) fn of(location: &serde_saphyr::Location) -> Option<Self> {
+        let place = Self {
+            line: location.line(),
+            column: location.column(),
+        };
+        (place.line > 0 && place.column > 0).then_some(place)
+    }
+}
+
+/// A [`Problem`] with its place, before anyone said which file it is in.
+#[derive(Debug)]
+pub(super) struct Fault {
+    pub place: Option<Place>,
+    pub problem: Problem,
+}
+
+impl Fault {
+    pub fn in_file(self, file: &Path) -> ConfigError {
+        ConfigError {
+            file: file.to_owned(),
+            place: self.place,
+            problem: Box::new(self.problem),
+        }
+    }
+}
+
+/// Everything that can be wrong, with the facts; [`Problem::say`] has the words.
+#[derive(Debug)]
+pub(super) enum Problem {
+    // The file.
+    Unreadable {
+        error: io::Error,
+    },
+    TooLarge {
+        bytes_max: u64,
+    },
+    NotUtf8,
+    // Its shape.
+    Yaml {
+        message: String,
+    },
+    TooComplex,
+    UnknownKey {
+        key: String,
+        known: Vec<&'static str>,
+    },
+    MissingKey {
+        key: &'static str,
+    },
+    DuplicateKey {
+        key: String,
+    },
+    UnknownWord {
+        word: String,
+        known: Vec<&'static str>,
+    },
+    NoValue,
+    NotANumber,
+    NotABoolean,
+    // One value.
+    OutOfRange {
+        key: &'static str,
+        given: String,
+        min: String,
+        max: String,
+    },
+    NotADuration {
+        key: &'static str,
+        given: String,
+    },
+    NotASize {
+        key: &'static str,
+        given: String,
+    },
+    NotAMask {
+        key: &'static str,
+        given: String,
+    },
+    BadName {
+        key: &'static str,
+        given: String,
+    },
+    BadInterface {
+        given: String,
+    },
+    RelativePath {
+        key: &'static str,
+        given: String,
+    },
+    SocketPathTooLong {
+        bytes: usize,
+        bytes_max: usize,
+    },
+    NotAnAddress {
+        given: String,
+    },
+    NoMachineAddress {
+        given: String,
+    },
+    // Values that do not go together.
+    TooFewMembers {
+        count: usize,
+    },
+    TooManyMembers {
+        count: usize,
+    },
+    MemberTwice {
+        key: &'static str,
+        value: String,
+        first: Option<Place>,
+    },
+    MemberUnknown {
+        id: MemberId,
+        known: Vec<MemberId>,
+    },
+    NoNetwork,
+    SeveralNetworks {
+        count: usize,
+    },
+    NetworkUnknown {
+        name: String,
+        known: String,
+    },
+    AddressMissing {
+        member: String,
+        network: String,
+    },
+    MixedFamilies {
+        address: String,
+        other: String,
+    },
+    GroupWithoutMulticast {
+        transport: &'static str,
+    },
+    GroupNotMulticast {
+        given: String,
+    },
+    GroupOfOtherFamily {
+        given: String,
+        example: String,
+    },
+    BroadcastOverIpv6,
+    HelloTooSlow {
+        hello: String,
+        dead_after: String,
+    },
+}
+
+impl Problem {
+    /// The reason and the cure.
+    fn say(&self) -> (String, String) {
+        let said = |reason: String, cure: &str| (reason, cure.to_owned());
+        match self {
+            Self::Unreadable { error } => said(
+                format!("cannot be read ({error})"),
+                "create it (the package ships an example), or name another with --config",
+            ),
+            Self::TooLarge { bytes_max } => said(
+                format!("is larger than {} KiB", bytes_max / 1024),
+                "a configuration is a page: name the right file",
+            ),
+            Self::NotUtf8 => said("this is not UTF-8".into(), "save the file as UTF-8 text"),
+
+            Self::Yaml { message } => said(
+                message.clone(),
+                "compare the line with the example that the package ships",
+            ),
+            Self::TooComplex => said(
+                "the file is nested too deeply, too long, or uses anchors or aliases".into(),
+                "write every value out where it belongs",
+            ),
+            Self::UnknownKey { key, known } => (
+                format!("`{key}` is not known here"),
+                format!("known are {}", listed(known)),
+            ),
+            Self::MissingKey { key } => (
+                format!("`{key}` is missing"),
+                format!("add `{key}:` to this block"),
+            ),
+            Self::DuplicateKey { key } => {
+                said(format!("`{key}` is given twice"), "keep one of the two")
+            }
+            Self::UnknownWord { word, known } => (
+                format!("`{word}` is not known here"),
+                format!("write {}", either(known)),
+            ),
+            Self::NoValue => said(
+                "a value is missing".into(),
+                "write one after the colon, or remove the key",
+            ),
+            Self::NotANumber => said(
+                "this is not a number".into(),
+                "write a whole number, without sign, unit or quotes",
+            ),
+            Self::NotABoolean => said(
+                "this is neither true nor false".into(),
+                "write true or false",
+            ),
+
+            Self::OutOfRange {
+                key,
+                given,
+                min,
+                max,
+            } => (
+                format!("`{key}` cannot be {given}"),
+                format!("choose from {min} to {max}"),
+            ),
+            Self::NotADuration { key, given } => said(
+                format!("`{key}` is `{given}`, which is not a duration"),
+                "write a whole number and its unit, us, ms or s, such as 20ms",
+            ),
+            Self::NotASize { key, given } => said(
+                format!("`{key}` is `{given}`, which is not a size"),
+                "write a whole number and its unit, KiB, MiB or GiB, such as 64MiB",
+            ),
+            Self::NotAMask { key, given } => said(
+                format!("`{key}` is `{given}`, which is not a mask of 32 bits"),
+                "write it as 0x0000ffff",
+            ),
+            Self::BadName { key, given } => said(
+                format!("`{given}` cannot be a {key}"),
+                "use 1 to 63 of the letters a-z, A-Z, digits, `.`, `_` and `-`",
+            ),
+            Self::BadInterface { given } => said(
+                format!("`{given}` cannot be an interface"),
+                "give the name of one, 1 to 15 bytes long, as `ip link` shows it",
+            ),
+            Self::RelativePath { key, given } => said(
+                format!("`{key}` is `{given}`, which depends on where the daemon starts"),
+                "begin it with `/`",
+            ),
+            Self::SocketPathTooLong { bytes, bytes_max } => (
+                format!("the path of the socket has {bytes} bytes"),
+                format!("choose one of at most {bytes_max}: sockets can have no longer ones"),
+            ),
+            Self::NotAnAddress { given } => said(
+                format!("`{given}` is not an IP address"),
+                "write an IPv4 or IPv6 address without port or prefix length, such as 192.0.2.1",
+            ),
+            Self::NoMachineAddress { given } => said(
+                format!("{given} is not the address of one machine"),
+                "give the member's own address on this network",
+            ),
+
+            Self::TooFewMembers { count } => (
+                format!(
+                    "a cluster has two members or more, here {}",
+                    counted(*count, "is", "are")
+                ),
+                "list every member, this machine too".to_owned(),
+            ),
+            Self::TooManyMembers { count } => (
+                format!("{count} members are listed"),
+                format!("list at most {}", MemberId::MAX),
+            ),
+            Self::MemberTwice { key, value, first } => {
+                let first = first.map_or_else(String::new, |place| {
+                    format!(" (on line {} too)", place.line)
+                });
+                (
+                    format!("two members have the {key} {value}{first}"),
+                    format!("give each a {key} of its own"),
+                )
+            }
+            Self::MemberUnknown { id, known } => (
+                format!("member {id} is not among `members`"),
+                format!("write {}, or add it there", either(known)),
+            ),
+            Self::NoNetwork => said(
+                "no network is defined".into(),
+                "define the one that members talk over",
+            ),
+            Self::SeveralNetworks { count } => said(
+                format!(
+                    "{count} networks are defined, and this version synchronises over exactly one network"
+                ),
+                "keep the best one",
+            ),
+            Self::NetworkUnknown { name, known } => (
+                format!(
+                    "there is an address for the network `{name}`, which `networks` does not define"
+                ),
+                format!("name it `{known}`, or define `{name}`"),
+            ),
+            Self::AddressMissing { member, network } => (
+                format!("member {member} has no address on the network `{network}`"),
+                format!("add `{network}: ADDRESS`"),
+            ),
+            Self::MixedFamilies { address, other } => said(
+                format!("{address} and {other} are of different families on one network"),
+                "give all members IPv4 addresses, or all IPv6 ones",
+            ),
+            Self::GroupWithoutMulticast { transport } => said(
+                format!("`group` means nothing with `transport: {transport}`"),
+                "remove it, or write `transport: multicast`",
+            ),
+            Self::GroupNotMulticast { given } => said(
+                format!("{given} is not a multicast group"),
+                "choose one of 224.0.0.0/4 or ff00::/8, or leave `group` out for the default",
+            ),
+            Self::GroupOfOtherFamily { given, example } => (
+                format!("the group {given} is of another family than the members' addresses"),
+                format!("choose one such as {example}, or leave `group` out for the default"),
+            ),
+            Self::BroadcastOverIpv6 => said(
+                "IPv6 has no broadcast".into(),
+                "write `transport: multicast` or `transport: unicast`",
+            ),
+            Self::HelloTooSlow { hello, dead_after } => said(
+                format!(
+                    "with a hello every {hello}, one lost datagram would kill a member after {dead_after}"
+                ),
+                "make `hello` less than half of `dead_after`; a tenth is usual",
+            ),
+        }
+    }
+}
+
+/// `a, b, c`
+fn listed<T: fmt::Display>(words: &[T]) -> String {
+    words
+        .iter()
+        .map(|word| format!("`{word}`"))
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+/// `a, b or c`
+fn either<T: fmt::Display>(words: &[T]) -> String {
+    match words {
+        [rest @ .., last] if !rest.is_empty() => format!("{} or `{last}`", listed(rest)),
+        words => listed(words),
+    }
+}
+
+fn counted(count: usize, one: &str, many: &str) -> String {
+    match count {
+        0 => format!("{many} none"),
+        1 => format!("{one} one"),
+        count => format!("{many} {count}"),
+    }
+}

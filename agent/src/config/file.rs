@@ -1,0 +1,243 @@
+//! The shape of `ctsync.yaml`: which keys there are, and nothing of what values mean.
+//!
+//! Values whose meaning is judged later are kept as written, with their place. The same types write a [`Config`] out
+//! again, so that what `ctsync check` prints is what the file could have said.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use serde_saphyr::{
+    DuplicateKeyPolicy, Error, Location, MergeKeyPolicy, Spanned, UserMessageFormatter,
+};
+
+use super::error::{ConfigError, Fault, Place, Problem};
+use super::{Config, Level, Transport, scalar};
+
+/// A configuration is a page; what is larger is another file.
+const FILE_BYTES_MAX: u64 = 256 * 1024;
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct File {
+    pub cluster: Spanned<u64>,
+    pub member: Spanned<u64>,
+    pub members: Spanned<Vec<Member>>,
+    pub networks: Spanned<Vec<Network>>,
+    pub secret_file: Spanned<String>,
+    pub delta: Option<Delta>,
+    pub liveness: Option<Liveness>,
+    pub kernel: Option<Kernel>,
+    pub control: Option<Control>,
+    pub log: Option<Log>,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Member {
+    pub id: Spanned<u64>,
+    pub name: Spanned<String>,
+    /// By name of the network.
+    pub addresses: Spanned<BTreeMap<String, Spanned<String>>>,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Network {
+    pub name: Spanned<String>,
+    pub interface: Spanned<String>,
+    pub transport: Option<Spanned<TransportWord>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<Spanned<String>>,
+    pub port: Option<Spanned<u64>>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum TransportWord {
+    Unicast,
+    Multicast,
+    Broadcast,
+}
+
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Delta {
+    pub flush: Option<Spanned<String>>,
+}
+
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Liveness {
+    pub hello: Option<Spanned<String>>,
+    pub dead_after: Option<Spanned<String>>,
+}
+
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Kernel {
+    pub event_buffer: Option<Spanned<String>>,
+    pub mark_mask: Option<Spanned<String>>,
+    pub labels: Option<bool>,
+}
+
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Control {
+    pub socket: Option<Spanned<String>>,
+}
+
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Log {
+    pub level: Option<Level>,
+}
+
+/// The text of the file at `path`.
+pub(super) fn read(path: &Path) -> Result<String, ConfigError> {
+    let fault = |problem| ConfigError::new(path, None, problem);
+    let unreadable = |error| fault(Problem::Unreadable { error });
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    file.take(FILE_BYTES_MAX + 1)
+        .read_to_end(&mut bytes)
+        .map_err(unreadable)?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(fault(Problem::TooLarge {
+            bytes_max: FILE_BYTES_MAX,
+        }));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = 1 + good.iter().filter(|&&byte| byte == b'\n').count() as u64;
+        let column = 1 + good.iter().rev().take_while(|&&byte| byte != b'\n').count() as u64;
+        ConfigError::new(path, Some(Place { line, column }), Problem::NotUtf8)
+    })
+}
+
+/// `text` in the shape of a configuration.
+pub(super) fn parse(text: &str, path: &Path) -> Result<File, ConfigError> {
+    let options = serde_saphyr::options! {
+        budget: serde_saphyr::budget! {
+            max_documents: 1,
+            max_depth: 16,
+            max_nodes: 10_000,
+            max_events: 40_000,
+            max_anchors: 0,
+            max_aliases: 0,
+        },
+        duplicate_keys: DuplicateKeyPolicy::Error,
+        merge_keys: MergeKeyPolicy::Error,
+        strict_booleans: true,
+        reject_unsupported_tags: true,
+        reject_tagged_field_names: true,
+    };
+    serde_saphyr::from_str_with_options(text, options)
+        .map_err(|error| syntax_error(&error).in_file(path))
+}
+
+/// What the parser said, in our words where it has a kind for it.
+fn syntax_error(error: &Error) -> Fault {
+    let error = error.without_snippet();
+    let problem = match error {
+        Error::SerdeUnknownField {
+            field, expected, ..
+        } => Problem::UnknownKey {
+            key: field.clone(),
+            known: expected.clone(),
+        },
+        Error::SerdeMissingField { field, .. } => Problem::MissingKey { key: field },
+        Error::DuplicateMappingKey { key, .. } => Problem::DuplicateKey {
+            key: key.clone().unwrap_or_default(),
+        },
+        Error::SerdeUnknownVariant {
+            variant, expected, ..
+        } => Problem::UnknownWord {
+            word: variant.clone(),
+            known: expected.clone(),
+        },
+        Error::InvalidScalar { ty, .. } if ty.starts_with(['u', 'i']) => Problem::NotANumber,
+        Error::InvalidBooleanStrict { .. } => Problem::NotABoolean,
+        Error::NullIntoString { .. } => Problem::NoValue,
+        Error::Budget { .. } => Problem::TooComplex,
+        other => Problem::Yaml {
+            message: serde_saphyr::MessageFormatter::format_message(&UserMessageFormatter, other)
+                .into(),
+        },
+    };
+    Fault {
+        place: error.location().and_then(|location| Place::of(&location)),
+        problem,
+    }
+}
+
+impl From<&Config> for File {
+    fn from(config: &Config) -> Self {
+        let Config {
+            cluster,
+            this,
+            peers: _,
+            network,
+            secret_file,
+            delta,
+            liveness,
+            kernel,
+            control,
+            log,
+        } = config;
+        let member = |member: &super::Member| Member {
+            id: written(member.id.get().into()),
+            name: written(member.name.clone()),
+            addresses: written(BTreeMap::from([(
+                network.name.clone(),
+                written(member.address.ip().to_string()),
+            )])),
+        };
+        let (transport, group) = match network.transport {
+            Transport::Unicast => (TransportWord::Unicast, None),
+            Transport::Multicast { group } => {
+                (TransportWord::Multicast, Some(written(group.to_string())))
+            }
+            Transport::Broadcast => (TransportWord::Broadcast, None),
+        };
+        Self {
+            cluster: written(cluster.get().into()),
+            member: written(this.id.get().into()),
+            members: written(config.members().into_iter().map(member).collect()),
+            networks: written(vec![Network {
+                name: written(network.name.clone()),
+                interface: written(network.interface.to_string()),
+                transport: Some(written(transport)),
+                group,
+                port: Some(written(network.port.get().into())),
+            }]),
+            secret_file: written(secret_file.display().to_string()),
+            delta: Some(Delta {
+                flush: Some(written(scalar::print_duration(delta.flush))),
+            }),
+            liveness: Some(Liveness {
+                hello: Some(written(scalar::print_duration(liveness.hello))),
+                dead_after: Some(written(scalar::print_duration(liveness.dead_after))),
+            }),
+            kernel: Some(Kernel {
+                event_buffer: Some(written(scalar::print_size(
+                    kernel.event_buffer_bytes.into(),
+                ))),
+                mark_mask: Some(written(scalar::print_mask(kernel.mark_mask))),
+                labels: Some(kernel.labels),
+            }),
+            control: Some(Control {
+                socket: Some(written(control.socket.display().to_string())),
+            }),
+            log: Some(Log {
+                level: Some(log.level),
+            }),
+        }
+    }
+}
+
+/// A value that comes from no file.
+fn written<T>(value: T) -> Spanned<T> {
+    Spanned::new(value, Location::UNKNOWN, Location::UNKNOWN)
+}

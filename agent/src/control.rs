@@ -1,0 +1,3 @@
+//! The control socket: how `ctsync status` and its like talk to the daemon.
+
+pub mod answer;
