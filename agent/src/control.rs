@@ -1,3 +1,74 @@
 //! The control socket: how `ctsync status` and its like talk to the daemon.
+//!
+//! A Unix socket that speaks JSON lines. A request is one line, `{"verb":"status"}` or `{"verb":"flows"}`; the answer
+//! to `status` is one line, to `flows` one a flow and then `{"end":{"count":N}}`; what cannot be answered gets
+//! `{"error":"..."}`. A client may ask again on the same connection.
+//!
+//! [`Server`] runs on a thread of its own and knows nothing of flows: it puts an [`Ask`] into a bounded queue, wakes
+//! the driver, and writes what comes back. So a client, however slow, costs the driver one page of flows at a time.
+//! [`Client`] is the other end.
+
+use tokio::sync::{mpsc, oneshot};
+
+use answer::{Cursor, FlowPage, Status};
+pub use client::{Client, ClientError, Flows};
+pub use server::{Server, StartError};
 
 pub mod answer;
+mod client;
+mod server;
+
+/// Clients that are served at a time. Each has at most one [`Ask`] under way, so the queue of asks is never full.
+pub const CLIENTS_MAX: usize = 16;
+
+/// What the server asks of the driver. An answer that nobody waits for any more is simply not taken.
+#[derive(Debug)]
+pub enum Ask {
+    /// How things are.
+    Status(oneshot::Sender<Status>),
+    /// Flows, a page at a time.
+    Flows {
+        /// Where the page begins.
+        from: Cursor,
+        /// The most rows that the page may have.
+        limit: usize,
+        /// Takes the page.
+        answer: oneshot::Sender<FlowPage>,
+    },
+}
+
+/// Called after each [`Ask`] is queued, from the server's thread: makes the driver look at the queue.
+pub type Wake = Box<dyn Fn() + Send + Sync>;
+
+/// The queue between server and driver. The driver takes with `try_recv`, after it was woken.
+pub fn asks() -> (mpsc::Sender<Ask>, mpsc::Receiver<Ask>) {
+    mpsc::channel(CLIENTS_MAX)
+}
+
+/// What a client can say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(tag = "verb", rename_all = "lowercase", deny_unknown_fields)]
+enum Request {
+    Status,
+    Flows,
+}
+
+/// The last line of the answer to `flows`.
+#[derive(Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+struct End {
+    end: Total,
+}
+
+#[derive(Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+struct Total {
+    count: u64,
+}
+
+/// The line that says why there is no answer, or no more of it.
+#[derive(Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+struct Failure {
+    error: String,
+}
+
+#[cfg(test)]
+mod tests;

@@ -22,7 +22,10 @@ fn try_it() {
     println!("{}", config.to_yaml());
     println!("{}", config.to_json());
     let again = Config::parse(&config.to_yaml(), Path::new("t.yaml"));
-    match again { Ok(again) => assert_eq!(again, config), Err(e) => panic!("{e}") };
+    match again {
+        Ok(again) => assert_eq!(again, config),
+        Err(e) => panic!("{e}"),
+    };
     let again = Config::parse(&config.to_json().to_string(), Path::new("t.yaml")).unwrap();
     assert_eq!(again, config);
 }
