@@ -1,4 +1,10 @@
 //! Whole-system tests of ctsync: gateways in network namespaces, traffic through them, the simulation, the benchmark.
 
+pub mod bench;
+pub mod cluster;
+pub mod crowd;
+pub mod failover;
 pub mod lab;
 pub mod netns;
+pub mod table;
+pub mod traffic;

@@ -1,0 +1,295 @@
+//! The figures: collected, printed as one table, written as JSON.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::process::Command;
+
+use serde_json::{Map, Value, json};
+
+use super::measure::Samples;
+use super::rivals::Contestant;
+use super::{COST_FLOWS, FIXED_RATE, IDLE_FLOWS, LOAD_FLOWS, SETTLE};
+
+/// One line of the table, in the order of printing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Row {
+    /// Flows a second at full speed.
+    FullSpeed,
+    /// Per cent of them that the peer has soon after.
+    FullSpeedArrived,
+    /// The fixed rate that was held, in flows a second.
+    Rate,
+    /// Microseconds of the sender's daemon per flow.
+    SenderTime,
+    /// Microseconds of the receiver's daemon per flow.
+    ReceiverTime,
+    /// Per cent of the flows that the peer has.
+    Arrived,
+    /// Bytes on the sync link per flow.
+    Bytes,
+    /// IP packets on the sync link per flow.
+    Datagrams,
+    /// Bytes of the sender's daemon per flow.
+    SenderMemory,
+    /// Bytes of the receiver's daemon per flow.
+    ReceiverMemory,
+    /// Milliseconds to the peer's kernel, one flow at a time: median.
+    IdleMedian,
+    /// ... 99th percentile.
+    IdleTail,
+    /// ... per cent seen at all.
+    IdleSeen,
+    /// Milliseconds to the peer's kernel at the fixed rate: median.
+    LoadMedian,
+    /// ... 99th percentile.
+    LoadTail,
+    /// ... per cent seen at all.
+    LoadSeen,
+}
+
+impl Row {
+    /// Its name in JSON, what it says in the table, and the digits behind the point.
+    fn texts(self) -> (&'static str, &'static str, usize) {
+        match self {
+            Row::FullSpeed => (
+                "full_speed_flows_per_second",
+                "full speed: flows/s forwarded",
+                0,
+            ),
+            Row::FullSpeedArrived => (
+                "full_speed_arrived_percent",
+                "  of these at the peer soon after, %",
+                1,
+            ),
+            Row::Rate => (
+                "fixed_rate_flows_per_second",
+                "fixed rate: flows/s forwarded",
+                0,
+            ),
+            Row::SenderTime => ("sender_cpu_us_per_flow", "  sender's CPU, us/flow", 1),
+            Row::ReceiverTime => ("receiver_cpu_us_per_flow", "  receiver's CPU, us/flow", 1),
+            Row::Arrived => ("fixed_rate_arrived_percent", "  of these at the peer, %", 1),
+            Row::Bytes => ("wire_bytes_per_flow", "  bytes/flow on the sync link", 1),
+            Row::Datagrams => (
+                "wire_datagrams_per_flow",
+                "  datagrams/flow on the sync link",
+                3,
+            ),
+            Row::SenderMemory => (
+                "sender_memory_bytes_per_flow",
+                "  sender's memory, B/flow",
+                0,
+            ),
+            Row::ReceiverMemory => (
+                "receiver_memory_bytes_per_flow",
+                "  receiver's memory, B/flow",
+                0,
+            ),
+            Row::IdleMedian => (
+                "idle_delay_p50_ms",
+                "delay to the peer's kernel, idle: p50, ms",
+                2,
+            ),
+            Row::IdleTail => ("idle_delay_p99_ms", "  p99, ms", 2),
+            Row::IdleSeen => ("idle_seen_percent", "  seen within 1 s, %", 1),
+            Row::LoadMedian => ("load_delay_p50_ms", "delay at the fixed rate: p50, ms", 2),
+            Row::LoadTail => ("load_delay_p99_ms", "  p99, ms", 2),
+            Row::LoadSeen => ("load_seen_percent", "  seen, %", 1),
+        }
+    }
+}
+
+/// Everything measured, and on what.
+#[derive(Debug)]
+pub struct Report {
+    machine: Machine,
+    rounds: u32,
+    figures: BTreeMap<(Row, Contestant), Samples>,
+}
+
+impl Report {
+    /// An empty one.
+    pub fn new(rounds: u32) -> Report {
+        Report {
+            machine: Machine::this(),
+            rounds,
+            figures: BTreeMap::new(),
+        }
+    }
+
+    /// Notes one measurement.
+    pub fn add(&mut self, contestant: Contestant, row: Row, value: f64) {
+        self.figures
+            .entry((row, contestant))
+            .or_default()
+            .push(value);
+    }
+
+    fn figure(&self, row: Row, contestant: Contestant) -> Option<&Samples> {
+        self.figures.get(&(row, contestant))
+    }
+
+    /// A contestant's full speed in per cent of what the gateway forwards when nobody listens.
+    fn share_of_no_listener(&self, contestant: Contestant) -> Option<f64> {
+        let alone = self
+            .figure(Row::FullSpeed, Contestant::NoListener)?
+            .median();
+        Some(100.0 * self.figure(Row::FullSpeed, contestant)?.median() / alone)
+    }
+
+    fn rows(&self) -> Vec<Row> {
+        let mut rows: Vec<Row> = self.figures.keys().map(|&(row, _)| row).collect();
+        rows.dedup();
+        rows
+    }
+
+    /// Everything, with the value of each round.
+    pub fn to_json(&self) -> Value {
+        let contestants = Contestant::ALL.into_iter().map(|contestant| {
+            let rows = self.rows().into_iter().filter_map(|row| {
+                let samples = self.figure(row, contestant)?;
+                Some((
+                    row.texts().0.to_owned(),
+                    json!({"median": samples.median(), "rounds": samples.all()}),
+                ))
+            });
+            (contestant.name().to_owned(), Value::Object(rows.collect()))
+        });
+        json!({
+            "date": self.machine.date,
+            "machine": self.machine.processor,
+            "cores": self.machine.cores,
+            "kernel": self.machine.kernel,
+            "conntrackd": self.machine.conntrackd,
+            "rounds": self.rounds,
+            "figures": contestants.collect::<Map<String, Value>>(),
+        })
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Machine {
+            date,
+            processor,
+            cores,
+            kernel,
+            conntrackd,
+        } = &self.machine;
+        writeln!(
+            f,
+            "{date}, {processor}, {cores} cores, Linux {kernel}, {conntrackd}"
+        )?;
+        writeln!(
+            f,
+            "median of {} rounds, (smallest-largest) where they differ by more than a tenth\n",
+            self.rounds
+        )?;
+        let line = |f: &mut fmt::Formatter<'_>, head: &str, cells: [String; 3]| {
+            writeln!(
+                f,
+                "{head:<44}{:>20}{:>24}{:>24}",
+                cells[0], cells[1], cells[2]
+            )
+        };
+        line(
+            f,
+            "",
+            Contestant::ALL.map(|contestant| contestant.name().to_owned()),
+        )?;
+        for row in self.rows() {
+            let (_, head, digits) = row.texts();
+            line(
+                f,
+                head,
+                Contestant::ALL.map(|contestant| cell(self.figure(row, contestant), digits)),
+            )?;
+            if row == Row::FullSpeed {
+                let share = |contestant| self.share_of_no_listener(contestant);
+                let shares = Contestant::ALL.map(|contestant| {
+                    share(contestant).map_or("-".into(), |share| format!("{share:.0}"))
+                });
+                line(f, "  against no listener, %", shares)?;
+            }
+        }
+        write!(f, "\n{}", notes())
+    }
+}
+
+fn cell(samples: Option<&Samples>, digits: usize) -> String {
+    let Some(samples) = samples else {
+        return "-".to_owned();
+    };
+    let (least, most) = samples.range();
+    let median = samples.median();
+    if most - least > median / 10.0 {
+        format!("{median:.digits$} ({least:.digits$}-{most:.digits$})")
+    } else {
+        format!("{median:.digits$}")
+    }
+}
+
+/// How to read the table.
+fn notes() -> String {
+    let settle = SETTLE.as_secs();
+    format!(
+        "\
+A flow is a TCP handshake through gateway A, three packets written to TUN devices by one thread held on one core; it
+counts when the gateway has forwarded all three. Both gateways and both daemons share the machine's cores.
+Full speed: what the peer has is read {settle} s after the last packet. Fixed rate: {COST_FLOWS} flows at {FIXED_RATE}/s, the packets of a
+flow 200 us apart; CPU is user and system time of all threads; memory is the growth of the daemon over these flows.
+Sync link: interface counters of both directions, IP and UDP headers included, Ethernet's not.
+Delay: from the SYN being written to the NEW event in the peer's kernel; {IDLE_FLOWS} flows one at a time, then {LOAD_FLOWS} at {FIXED_RATE}/s.
+conntrackd: Debian's package with its example FTFW configuration (multicast, 2 MiB netlink buffer growing to 8 MiB,
+1.2 MiB socket buffers, real-time scheduling), HashLimit twice the table as the manual asks. The receiver keeps flows in
+its cache; for the delay rows alone it puts them into the kernel at once (DisableExternalCache On).
+ctsync: the default configuration; the receiver always puts flows into the kernel.
+"
+    )
+}
+
+/// What it ran on.
+#[derive(Debug)]
+struct Machine {
+    date: String,
+    processor: String,
+    cores: usize,
+    kernel: String,
+    conntrackd: String,
+}
+
+impl Machine {
+    fn this() -> Machine {
+        let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let model = cpuinfo
+            .lines()
+            .find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+        Machine {
+            date: first_line_of(Command::new("date").args(["-u", "+%F"])),
+            processor: model
+                .map_or("unknown processor", |(_, model)| model)
+                .to_owned(),
+            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            kernel: first_line_of(Command::new("uname").arg("-r")),
+            conntrackd: first_line_of(Command::new("dpkg-query").args([
+                "-W",
+                "-f",
+                "${Package} ${Version}",
+                "conntrackd",
+            ])),
+        }
+    }
+}
+
+fn first_line_of(command: &mut Command) -> String {
+    let output = command
+        .output()
+        .map(|output| output.stdout)
+        .unwrap_or_default();
+    String::from_utf8_lossy(&output)
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .to_owned()
+}
