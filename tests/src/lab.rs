@@ -28,15 +28,21 @@ pub const SHARED_IPV6: &str = "2001:db8::1";
 /// As [`SERVICE_IPV4`].
 pub const SERVICE_IPV6: &str = "2001:db8::2";
 
-/// The gateways: strictly stateful, and two kinds of NAT. What is masqueraded is a property of the client's address.
+/// The gateways: strictly stateful, new flows from inside only, and two kinds of NAT. What is masqueraded is a property of
+/// the client's address.
 const RULESET: &str = "
 table inet filter {
     chain forward {
         type filter hook forward priority filter; policy drop;
-        ct state invalid counter drop
+        ct state invalid drop
         ct state established,related accept
-        meta l4proto tcp tcp flags & (fin | syn | rst | ack) == syn ct state new accept
-        meta l4proto { udp, icmp, ipv6-icmp } ct state new accept
+        iifname lan meta l4proto tcp tcp flags & (fin | syn | rst | ack) == syn ct state new accept
+        iifname lan meta l4proto { udp, icmp, ipv6-icmp } ct state new accept
+    }
+    chain input {
+        type filter hook input priority filter; policy drop;
+        iifname { lo, sync0 } accept
+        meta l4proto { icmp, ipv6-icmp } accept
     }
 }
 table inet nat {

@@ -17,6 +17,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 
 /// What every name of ours begins with; the maker's process id follows.
 const NAME_PREFIX: &str = "ctsync-";
@@ -317,10 +319,23 @@ fn remove(name: &str) {
     let _ = Command::new("ip").args(["netns", "del", name]).output();
 }
 
-/// Removes the namespaces of makers that were killed.
+/// From here on, Ctrl-C and SIGTERM remove what this process has made before they end it.
+pub fn remove_on_interrupt() {
+    let mut signals = Signals::new([SIGINT, SIGTERM]).expect("these two signals can be caught");
+    thread::spawn(move || {
+        if let Some(signal) = signals.forever().next() {
+            let own = format!("{NAME_PREFIX}{}-", std::process::id());
+            made()
+                .filter(|name| name.starts_with(&own))
+                .for_each(|name| remove(&name));
+            std::process::exit(128 + signal);
+        }
+    });
+}
+
+/// Removes what makers have left behind that were killed.
 fn sweep() {
-    let names = fs::read_dir("/run/netns").into_iter().flatten().flatten();
-    for name in names.filter_map(|entry| entry.file_name().into_string().ok()) {
+    for name in made() {
         let maker = name
             .strip_prefix(NAME_PREFIX)
             .and_then(|rest| rest.split('-').next());
@@ -329,4 +344,10 @@ fn sweep() {
             remove(&name);
         }
     }
+}
+
+/// The names of all namespaces, ours and others'.
+fn made() -> impl Iterator<Item = String> {
+    let entries = fs::read_dir("/run/netns").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().into_string().ok())
 }

@@ -1,0 +1,234 @@
+//! The demonstration: connections of every kind, and the gateway under them dies. First with ctsync, then without.
+//!
+//! Exits with 0 if every connection went on with ctsync, and every one died without; else with 1.
+
+use std::io::IsTerminal as _;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use rustix::process::geteuid;
+
+use tests::failover::{Failover, Outcome, Protection, every_connection};
+use tests::lab::{Family, Path, SERVICE_IPV4, SHARED_IPV4};
+use tests::netns::remove_on_interrupt;
+use tests::traffic::{Kind, Progress};
+
+/// How long the connections flow before their gateway dies.
+const FLOW: Duration = Duration::from_secs(2);
+
+fn main() -> ExitCode {
+    if !geteuid().is_root() {
+        eprintln!("demo: only root can make network namespaces: run it with sudo");
+        return ExitCode::from(2);
+    }
+    remove_on_interrupt();
+    let paint = Paint::new();
+    introduce(&paint);
+
+    println!("{}", paint.bold("1  With ctsync"));
+    let with = experiment(&paint, Protection::Ctsync);
+    println!("{}", paint.bold("2  The control: the same without ctsync"));
+    let without = experiment(&paint, Protection::Nothing);
+
+    let count = with.len();
+    let survivors = |outcomes: &[Outcome]| outcomes.iter().filter(|it| it.goes_on()).count();
+    let (kept, control) = (survivors(&with), survivors(&without));
+    let held = kept == count && control == 0;
+    let verdict = format!(
+        "With ctsync {kept} of {count} connections went on; without it {control} of {count}. {}",
+        if held {
+            "It holds."
+        } else {
+            "IT DOES NOT HOLD."
+        }
+    );
+    println!(
+        "{}",
+        if held {
+            paint.good(&verdict)
+        } else {
+            paint.bad(&verdict)
+        }
+    );
+    if held {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+fn introduce(paint: &Paint) {
+    println!(
+        "{title}
+
+              +---- gw-a ----+
+    client ---+              +--- server
+              +---- gw-b ----+
+
+  Four machines, each a network namespace of this kernel. gw-a and gw-b are firewalls, and strict:
+  a packet that belongs to no connection in the kernel's table, and does not properly open one from
+  inside, is dropped. Connections are opened once, through gw-a, and never again:
+
+    TCP bulk         a numbered stream; the receiver verifies every byte
+    TCP interactive  a request and its reply every 50 ms
+    UDP              numbered datagrams every 10 ms, each echoed
+
+  each over IPv4 and IPv6, and each of those plain, behind source NAT (masquerading to the shared
+  address {SHARED_IPV4}) and behind destination NAT (the shared address {SERVICE_IPV4} leads to the server).
+",
+        title = paint.bold("ctsync: does a connection survive the death of its firewall?"),
+    );
+}
+
+/// Runs the experiment once, and tells of it.
+fn experiment(paint: &Paint, protection: Protection) -> Vec<Outcome> {
+    let story = Story {
+        paint,
+        start: Instant::now(),
+    };
+    let mut failover = Failover::prepare(protection);
+    match protection {
+        Protection::Ctsync => story.tell("one ctsync runs on each gateway, and they are in step"),
+        Protection::Nothing => story.tell("no ctsync runs"),
+    }
+    failover.open(FLOW);
+    story.tell(&format!(
+        "{} connections flow through gw-a",
+        every_connection().count()
+    ));
+    let before = failover.tables();
+    if protection == Protection::Ctsync {
+        failover.kill_daemon();
+        story.strike("gw-a: kill -9 of its ctsync");
+    }
+    failover.cut_links();
+    story.strike("gw-a: all links down");
+    failover.move_routes();
+    story.tell("gw-b: has the shared addresses; client and server route through it");
+    let outcomes = failover.observe();
+    let after = failover.tables();
+    story.tell("the end");
+
+    println!();
+    println!("  entries in the kernel's table     gw-a   gw-b");
+    println!(
+        "    before the death of gw-a       {:5}  {:5}",
+        before[0].len(),
+        before[1].len()
+    );
+    println!(
+        "    at the end                     {:5}  {:5}",
+        after[0].len(),
+        after[1].len()
+    );
+    println!();
+    println!("  connection                                before          after    longest gap");
+    outcomes
+        .iter()
+        .for_each(|it| println!("{}", row(paint, it)));
+    println!();
+    outcomes
+}
+
+fn row(paint: &Paint, outcome: &Outcome) -> String {
+    let Outcome {
+        kind,
+        path,
+        family,
+        before,
+        end,
+    } = outcome;
+    let family = match family {
+        Family::Ipv4 => "IPv4",
+        Family::Ipv6 => "IPv6",
+    };
+    let path = match path {
+        Path::Plain => "",
+        Path::Masqueraded => "source NAT",
+        Path::Redirected => "destination NAT",
+        Path::Through(_) => "through its own gateway",
+    };
+    let (goes_on, gap) = if outcome.goes_on() {
+        (
+            paint.good("goes on"),
+            format!("{} ms", end.longest_gap.as_millis()),
+        )
+    } else {
+        (paint.bad("DIED"), "for ever".to_owned())
+    };
+    let (before_count, after_count) = (
+        amount(*kind, before.count),
+        amount(*kind, end.count - before.count),
+    );
+    format!(
+        "    {:16} {family} {path:15} {before_count:>12}   {after_count:>12}   {gap:>9}   {goes_on}{}",
+        kind.to_string(),
+        remark(*kind, before, end)
+    )
+}
+
+/// What only some rows have to say.
+fn remark(kind: Kind, before: &Progress, end: &Progress) -> String {
+    match (&end.failure, kind) {
+        (Some(failure), _) => format!(" ({failure})"),
+        (None, Kind::Datagrams) => format!(" ({} lost)", end.lost.saturating_sub(before.lost)),
+        (None, Kind::Bulk | Kind::Interactive) => String::new(),
+    }
+}
+
+fn amount(kind: Kind, count: u64) -> String {
+    match kind {
+        Kind::Bulk => format!("{}.{} MB", count / 1_000_000, count / 100_000 % 10),
+        Kind::Interactive => format!("{count} replies"),
+        Kind::Datagrams => format!("{count} echoes"),
+    }
+}
+
+/// Tells what happens, and when.
+struct Story<'a> {
+    paint: &'a Paint,
+    start: Instant,
+}
+
+impl Story<'_> {
+    fn tell(&self, event: &str) {
+        println!("  {:7.3} s  {event}", self.start.elapsed().as_secs_f64());
+    }
+
+    fn strike(&self, event: &str) {
+        self.tell(&self.paint.bad(event));
+    }
+}
+
+/// Colours, on a terminal.
+struct Paint {
+    is_terminal: bool,
+}
+
+impl Paint {
+    fn new() -> Paint {
+        Paint {
+            is_terminal: std::io::stdout().is_terminal(),
+        }
+    }
+
+    fn bold(&self, text: &str) -> String {
+        self.with("1", text)
+    }
+
+    fn good(&self, text: &str) -> String {
+        self.with("32", text)
+    }
+
+    fn bad(&self, text: &str) -> String {
+        self.with("31", text)
+    }
+
+    fn with(&self, code: &str, text: &str) -> String {
+        if self.is_terminal {
+            format!("\x1b[{code}m{text}\x1b[0m")
+        } else {
+            text.to_owned()
+        }
+    }
+}

@@ -1,0 +1,290 @@
+//! One ctsync daemon on each gateway of a lab: configured, started, asked, killed.
+//!
+//! It speaks to a daemon as an operator does, through the command line. The subtle thing is [`Cluster::start`]: it
+//! returns when every member has every other in step, so that what a test opens then is replicated from its first packet.
+
+use std::fs::{self, DirBuilder, File};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::lab::{Lab, sync_address};
+use crate::netns::{Namespace, Process, run, wait_until};
+
+/// How long members may take to find each other and get in step.
+const IN_STEP_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Any 32 bytes do: the secret of a laboratory.
+const SECRET: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\n";
+
+/// How members reach each other, as the configuration writes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// A datagram for each peer.
+    Unicast,
+    /// One for all, to a group.
+    Multicast,
+    /// One for all, to the network.
+    Broadcast,
+}
+
+/// The daemons of a lab, in the order of its gateways.
+#[derive(Debug)]
+pub struct Cluster {
+    /// A daemon each; the member ids are 1, 2, ...
+    pub members: Vec<Daemon>,
+    /// Outlives the daemons: their files are in it.
+    _directory: Directory,
+}
+
+/// A daemon, or the place where it ran.
+#[derive(Debug)]
+pub struct Daemon {
+    gateway: String,
+    config: PathBuf,
+    log: PathBuf,
+    process: Process,
+}
+
+/// A directory that goes with its owner.
+#[derive(Debug)]
+pub struct Directory(PathBuf);
+
+impl Cluster {
+    /// Starts a daemon on every gateway, and waits until they are in step.
+    #[track_caller]
+    pub fn start(lab: &Lab, transport: Transport) -> Cluster {
+        let directory = Directory::new();
+        let members = (0..lab.gateways.len())
+            .map(|index| Daemon::start(lab, index, transport, directory.path()))
+            .collect();
+        let cluster = Cluster {
+            members,
+            _directory: directory,
+        };
+        cluster.wait_in_step();
+        cluster
+    }
+
+    /// Waits until every member has every other in step.
+    #[track_caller]
+    pub fn wait_in_step(&self) {
+        wait_until("all members are in step", IN_STEP_DEADLINE, || {
+            self.members
+                .iter()
+                .all(|it| it.status().is_some_and(|status| is_in_step(&status)))
+        });
+    }
+}
+
+impl Daemon {
+    #[track_caller]
+    fn start(lab: &Lab, index: usize, transport: Transport, directory: &Path) -> Daemon {
+        let gateway = &lab.gateways[index];
+        let config = directory.join(format!("{}.yaml", gateway.label()));
+        write_config(&config, lab, index, transport);
+        let log = directory.join(format!("{}.log", gateway.label()));
+        let process = Daemon::spawn(gateway, &config, &log);
+        Daemon {
+            gateway: gateway.name().to_owned(),
+            config,
+            log,
+            process,
+        }
+    }
+
+    #[track_caller]
+    fn spawn(gateway: &Namespace, config: &Path, log: &Path) -> Process {
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(log)
+            .expect("the directory is ours");
+        let mut command = gateway.command(program());
+        command
+            .args(["run", "--config"])
+            .arg(config)
+            .env_remove("JOURNAL_STREAM");
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log);
+        Process::spawn(&format!("ctsync of {}", gateway.label()), &mut command)
+    }
+
+    /// Starts it again after it was killed, on the gateway where it ran.
+    #[track_caller]
+    pub fn restart(&mut self, gateway: &Namespace) {
+        assert_eq!(
+            gateway.name(),
+            self.gateway,
+            "a daemon stays where it was configured for"
+        );
+        self.process.kill();
+        self.process = Daemon::spawn(gateway, &self.config, &self.log);
+    }
+
+    /// Its process: to kill, stop, continue.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// What `ctsync status --json` says; nothing while no daemon answers.
+    pub fn status(&self) -> Option<Value> {
+        let mut command = Command::new(program());
+        command
+            .args(["status", "--json", "--config"])
+            .arg(&self.config)
+            .stdin(Stdio::null());
+        let output = command.output().expect("ctsync can be started");
+        output.status.success().then(|| {
+            let text = String::from_utf8_lossy(&output.stdout);
+            serde_json::from_str(&text)
+                .unwrap_or_else(|error| panic!("status --json: {error}: {text}"))
+        })
+    }
+
+    /// A counter of its status.
+    #[track_caller]
+    pub fn counter(&self, name: &str) -> u64 {
+        let status = self.status().expect("the daemon answers");
+        let counter = &status["counters"][name];
+        counter
+            .as_u64()
+            .unwrap_or_else(|| panic!("no counter {name}: {status:#}"))
+    }
+
+    /// What `ctsync` prints when called with a verb of the operator, for this daemon.
+    #[track_caller]
+    pub fn ask(&self, verb: &str) -> String {
+        run(Command::new(program())
+            .args([verb, "--config"])
+            .arg(&self.config))
+    }
+
+    /// All it has logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = self.log();
+            let tail: Vec<_> = log.lines().rev().take(40).collect();
+            eprintln!("--- the end of the log of {}:", self.gateway);
+            tail.iter().rev().for_each(|line| eprintln!("{line}"));
+        }
+    }
+}
+
+impl Directory {
+    /// Makes one below the system's directory for temporary files, which only its owner can read.
+    #[track_caller]
+    pub fn new() -> Directory {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("ctsync-{}-{count}", std::process::id()));
+        DirBuilder::new()
+            .mode(0o700)
+            .create(&path)
+            .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        Directory(path)
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Default for Directory {
+    fn default() -> Directory {
+        Directory::new()
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// The binary under test: `$CTSYNC`, or the `ctsync` that was built beside the running program.
+#[track_caller]
+pub fn program() -> PathBuf {
+    if let Some(path) = std::env::var_os("CTSYNC") {
+        return path.into();
+    }
+    let own = std::env::current_exe().expect("a program knows where it is");
+    let beside = own
+        .ancestors()
+        .skip(1)
+        .take(2)
+        .map(|directory| directory.join("ctsync"));
+    beside.into_iter().find(|path| path.is_file()).expect(
+        "ctsync is not built: `cargo build -p ctsync` for the same profile, or name it in $CTSYNC",
+    )
+}
+
+/// Writes the configuration of one member, and the secret beside it.
+#[track_caller]
+pub fn write_config(path: &Path, lab: &Lab, index: usize, transport: Transport) {
+    let directory = path.parent().expect("a file is in a directory");
+    let secret = directory.join("cluster.secret");
+    write_private(&secret, SECRET);
+    let members: String = (0..lab.gateways.len())
+        .map(|it| {
+            let (id, name, address) = (it + 1, lab.gateways[it].label(), sync_address(it));
+            format!("  - id: {id}\n    name: {name}\n    addresses: {{ sync: {address} }}\n")
+        })
+        .collect();
+    let transport = match transport {
+        Transport::Unicast => "unicast",
+        Transport::Multicast => "multicast",
+        Transport::Broadcast => "broadcast",
+    };
+    let text = format!(
+        "cluster: 7
+member: {id}
+members:
+{members}networks:
+  - name: sync
+    interface: sync0
+    transport: {transport}
+secret_file: {secret}
+control:
+  socket: {socket}
+",
+        id = index + 1,
+        secret = secret.display(),
+        socket = path.with_extension("sock").display(),
+    );
+    write_private(path, &text);
+}
+
+#[track_caller]
+fn write_private(path: &Path, text: &str) {
+    use std::io::Write as _;
+    let file = File::options()
+        .create(true)
+        .write(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path);
+    file.and_then(|mut file| file.write_all(text.as_bytes()))
+        .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+}
+
+fn is_in_step(status: &Value) -> bool {
+    let peers = status["peers"].as_array().expect("a status has peers");
+    !peers.is_empty()
+        && peers
+            .iter()
+            .all(|it| it["state"] == "live" && it["synced"] == true)
+}
