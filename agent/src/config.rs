@@ -181,13 +181,14 @@ impl Config {
 
     /// The whole configuration, defaults included, as a file that means the same.
     pub fn to_yaml(&self) -> String {
-        serde_saphyr::to_string(&file::File::from(self))
+        let options = serde_saphyr::ser_options! { compact_list_indent: false };
+        serde_saphyr::to_string_with_options(&file::File::from(self), options)
             .expect("names, numbers and text have a YAML form")
     }
 
     /// The same in JSON, which is YAML too.
-    pub fn to_json(&self) -> serde_json::Value {
-        serde_json::to_value(file::File::from(self))
+    pub fn to_json(&self) -> String {
+        serde_json::to_string_pretty(&file::File::from(self))
             .expect("names, numbers and text have a JSON form")
     }
 }

@@ -121,6 +121,10 @@ pub(super) enum Problem {
     Yaml {
         message: String,
     },
+    WrongKind {
+        wanted: &'static str,
+    },
+    SecondDocument,
     TooComplex,
     UnknownKey {
         key: String,
@@ -247,8 +251,17 @@ impl Problem {
                 message.clone(),
                 "compare the line with the example that the package ships",
             ),
+            Self::WrongKind { wanted } => (
+                "this is of another kind than it has to be".to_owned(),
+                format!("write {wanted} here"),
+            ),
+            Self::SecondDocument => said(
+                "a second YAML document begins here".into(),
+                "keep one: nothing after `---` would be read",
+            ),
             Self::TooComplex => said(
-                "the file is nested too deeply, too long, or uses anchors or aliases".into(),
+                "the file is nested too deeply, too long, or uses anchors, aliases or merge keys"
+                    .into(),
                 "write every value out where it belongs",
             ),
             Self::UnknownKey { key, known } => (
@@ -342,7 +355,7 @@ impl Problem {
                 });
                 (
                     format!("two members have the {key} {value}{first}"),
-                    format!("give each a {key} of its own"),
+                    format!("give each its own {key}"),
                 )
             }
             Self::MemberUnknown { id, known } => (

@@ -120,7 +120,7 @@ pub(super) fn read(path: &Path) -> Result<String, ConfigError> {
 pub(super) fn parse(text: &str, path: &Path) -> Result<File, ConfigError> {
     let options = serde_saphyr::options! {
         budget: serde_saphyr::budget! {
-            max_documents: 1,
+            max_documents: 2,
             max_depth: 16,
             max_nodes: 10_000,
             max_events: 40_000,
@@ -160,7 +160,24 @@ fn syntax_error(error: &Error) -> Fault {
         Error::InvalidScalar { ty, .. } if ty.starts_with(['u', 'i']) => Problem::NotANumber,
         Error::InvalidBooleanStrict { .. } => Problem::NotABoolean,
         Error::NullIntoString { .. } => Problem::NoValue,
-        Error::Budget { .. } => Problem::TooComplex,
+        Error::Unexpected {
+            expected: "string scalar",
+            ..
+        } => Problem::WrongKind {
+            wanted: "one value",
+        },
+        Error::Unexpected {
+            expected: "sequence start",
+            ..
+        } => Problem::WrongKind { wanted: "a list" },
+        Error::Unexpected {
+            expected: "mapping start",
+            ..
+        } => Problem::WrongKind {
+            wanted: "keys with values",
+        },
+        Error::MultipleDocuments { .. } => Problem::SecondDocument,
+        Error::Budget { .. } | Error::MergeKeyNotAllowed { .. } => Problem::TooComplex,
         other => Problem::Yaml {
             message: serde_saphyr::MessageFormatter::format_message(&UserMessageFormatter, other)
                 .into(),

@@ -2,7 +2,7 @@
 //!
 //! Each function takes a part of [`file::File`] and gives the part of [`Config`] that it means, or the first fault.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,9 +13,11 @@ use super::error::{Fault, Place, Problem};
 use super::file::{self, File, TransportWord};
 use super::scalar::{parse_duration, parse_mask, parse_size, print_duration, print_size};
 use super::{
-    Config, Control, DEFAULT_SOCKET, Delta, InterfaceName, Kernel, Level, Liveness, Log, Member,
-    MemberId, Network, Transport,
+    Config, Control, DEFAULT_SOCKET, Delta, InterfaceName, Kernel, Level, Liveness, Log, MemberId,
+    Network, Transport,
 };
+
+mod members;
 
 const DEFAULT_PORT: NonZeroU16 = NonZeroU16::new(8116).unwrap();
 /// Administratively scoped (RFC 2365): no router forwards it out of the site.
@@ -62,9 +64,9 @@ pub(super) fn resolve(file: File) -> Result<Config, Fault> {
         Some(port) => nonzero(number(port, "port", 1, u16::MAX)?),
         None => DEFAULT_PORT,
     };
-    let members = members(&file, &network_name, port)?;
+    let members = members::members(&file, &network_name, port)?;
     let family = members[0].address.ip();
-    let (this, peers) = this_and_peers(&file, members)?;
+    let (this, peers) = members::this_and_peers(&file, members)?;
     Ok(Config {
         cluster: nonzero(cluster),
         this,
@@ -96,118 +98,6 @@ fn the_network(file: &File) -> Result<&file::Network, Fault> {
                 count: file.networks.value.len(),
             },
         )),
-    }
-}
-
-/// All members by ascending id; at least two, of one address family.
-fn members(file: &File, network: &str, port: NonZeroU16) -> Result<Vec<Member>, Fault> {
-    let list = &file.members;
-    let count = list.value.len();
-    if count < 2 {
-        return Err(fault(list, Problem::TooFewMembers { count }));
-    }
-    if count > usize::from(MemberId::MAX.get()) {
-        return Err(fault(list, Problem::TooManyMembers { count }));
-    }
-    let mut members: Vec<Member> = Vec::with_capacity(count);
-    for (index, written) in list.value.iter().enumerate() {
-        let member = member(written, network, port)?;
-        for (before, other) in list.value.iter().zip(&members[..index]) {
-            distinct(&member, written, other, before, network)?;
-        }
-        members.push(member);
-    }
-    members.sort_unstable_by_key(|member| member.id);
-    Ok(members)
-}
-
-fn member(written: &file::Member, network: &str, port: NonZeroU16) -> Result<Member, Fault> {
-    let id = member_id(&written.id, "id")?;
-    let name = name(&written.name, "member name")?;
-    let addresses = &written.addresses;
-    if let Some((other, value)) = addresses.value.iter().find(|(key, _)| *key != network) {
-        let problem = Problem::NetworkUnknown {
-            name: other.clone(),
-            known: network.to_owned(),
-        };
-        return Err(fault(value, problem));
-    }
-    let Some(value) = addresses.value.get(network) else {
-        let problem = Problem::AddressMissing {
-            member: name,
-            network: network.to_owned(),
-        };
-        return Err(fault(addresses, problem));
-    };
-    let address = address(value)?;
-    let of_one_machine = !address.is_unspecified()
-        && !address.is_multicast()
-        && address != IpAddr::V4(Ipv4Addr::BROADCAST);
-    if !of_one_machine {
-        return Err(fault(
-            value,
-            Problem::NoMachineAddress {
-                given: address.to_string(),
-            },
-        ));
-    }
-    Ok(Member {
-        id,
-        name,
-        address: SocketAddr::new(address, port.get()),
-    })
-}
-
-/// That `member` shares with `other`, which stands before it, the address family and nothing else.
-fn distinct(
-    member: &Member,
-    written: &file::Member,
-    other: &Member,
-    before: &file::Member,
-    network: &str,
-) -> Result<(), Fault> {
-    let twice = |key, value, first| Problem::MemberTwice { key, value, first };
-    if member.id == other.id {
-        return Err(fault(
-            &written.id,
-            twice("id", member.id.to_string(), place(&before.id)),
-        ));
-    }
-    if member.name == other.name {
-        return Err(fault(
-            &written.name,
-            twice("name", member.name.clone(), place(&before.name)),
-        ));
-    }
-    let (address, known) = (member.address.ip(), other.address.ip());
-    let (here, there) = (
-        &written.addresses.value[network],
-        &before.addresses.value[network],
-    );
-    if address == known {
-        return Err(fault(
-            here,
-            twice("address", address.to_string(), place(there)),
-        ));
-    }
-    if address.is_ipv4() != known.is_ipv4() {
-        let problem = Problem::MixedFamilies {
-            address: address.to_string(),
-            other: known.to_string(),
-        };
-        return Err(fault(here, problem));
-    }
-    Ok(())
-}
-
-fn this_and_peers(file: &File, mut members: Vec<Member>) -> Result<(Member, Vec<Member>), Fault> {
-    let id = member_id(&file.member, "member")?;
-    match members.iter().position(|member| member.id == id) {
-        Some(index) => Ok((members.remove(index), members)),
-        None => {
-            let known = members.iter().map(|member| member.id).collect();
-            Err(fault(&file.member, Problem::MemberUnknown { id, known }))
-        }
     }
 }
 

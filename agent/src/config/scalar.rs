@@ -60,3 +60,6 @@ fn print_with_unit(value: u64, units: &[(&str, u64)]) -> String {
     let (unit, factor) = largest.unwrap_or(&units[0]);
     format!("{}{unit}", value / factor)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,8 @@
+//! What good files mean; [`refused`] has the bad ones.
+
 use super::*;
+
+mod refused;
 
 const GOOD: &str = "\
 cluster: 7
@@ -16,16 +20,238 @@ networks:
 secret_file: /etc/ctsync/cluster.secret
 ";
 
+const FULL: &str = "\
+cluster: 65535
+member: 16
+members:
+  - id: 16
+    name: gw-p
+    addresses: { sync: 2001:db8::10 }
+  - id: 3
+    name: gw-c
+    addresses: { sync: 2001:db8::3 }
+  - id: 1
+    name: gw-a
+    addresses: { sync: 2001:db8::1 }
+networks:
+  - name: sync
+    interface: enp3s0f1np1.400
+    transport: multicast
+    group: ff15::8116
+    port: 9116
+secret_file: /run/credentials/ctsync.service/secret
+delta:
+  flush: 250us
+liveness:
+  hello: 1500ms
+  dead_after: 10s
+kernel:
+  event_buffer: 1536KiB
+  mark_mask: 0x00ff00ff
+  labels: true
+control:
+  socket: /tmp/ctsync.sock
+log:
+  level: trace
+";
+
+fn parse(text: &str) -> Config {
+    Config::parse(text, Path::new("ctsync.yaml")).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn refusal(text: &str) -> String {
+    Config::parse(text, Path::new("ctsync.yaml"))
+        .expect_err("it is wrong")
+        .to_string()
+}
+
+fn id(number: u8) -> MemberId {
+    MemberId::try_from(number).unwrap()
+}
+
 #[test]
-fn try_it() {
-    let config = Config::parse(GOOD, Path::new("t.yaml")).unwrap();
-    println!("{}", config.to_yaml());
-    println!("{}", config.to_json());
-    let again = Config::parse(&config.to_yaml(), Path::new("t.yaml"));
-    match again {
-        Ok(again) => assert_eq!(again, config),
-        Err(e) => panic!("{e}"),
+fn what_is_left_out_has_the_documented_default() {
+    let member = |number, name: &str, address: &str| Member {
+        id: id(number),
+        name: name.into(),
+        address: address.parse().unwrap(),
     };
-    let again = Config::parse(&config.to_json().to_string(), Path::new("t.yaml")).unwrap();
-    assert_eq!(again, config);
+    let expected = Config {
+        cluster: NonZeroU16::new(7).unwrap(),
+        this: member(1, "gw-a", "192.0.2.1:8116"),
+        peers: vec![member(2, "gw-b", "192.0.2.2:8116")],
+        network: Network {
+            name: "sync".into(),
+            interface: InterfaceName::new("eth2").unwrap(),
+            transport: Transport::Unicast,
+            port: NonZeroU16::new(8116).unwrap(),
+        },
+        secret_file: "/etc/ctsync/cluster.secret".into(),
+        delta: Delta {
+            flush: Duration::from_millis(1),
+        },
+        liveness: Liveness {
+            hello: Duration::from_millis(100),
+            dead_after: Duration::from_secs(1),
+        },
+        kernel: Kernel {
+            event_buffer_bytes: 64 << 20,
+            mark_mask: 0xffff_ffff,
+            labels: false,
+        },
+        control: Control {
+            socket: "/run/ctsync/control.sock".into(),
+        },
+        log: Log { level: Level::Info },
+    };
+    assert_eq!(parse(GOOD), expected);
+}
+
+#[test]
+fn what_is_given_is_taken() {
+    let config = parse(FULL);
+    assert_eq!(config.cluster.get(), 65535);
+    assert_eq!(config.this.address, "[2001:db8::10]:9116".parse().unwrap());
+    assert_eq!(
+        config.peers.iter().map(|peer| peer.id).collect::<Vec<_>>(),
+        [id(1), id(3)]
+    );
+    assert_eq!(
+        config
+            .members()
+            .iter()
+            .map(|member| member.name.as_str())
+            .collect::<Vec<_>>(),
+        ["gw-a", "gw-c", "gw-p"]
+    );
+    assert_eq!(
+        config.network.transport,
+        Transport::Multicast {
+            group: "ff15::8116".parse().unwrap()
+        }
+    );
+    assert_eq!(config.delta.flush, Duration::from_micros(250));
+    assert_eq!(config.liveness.hello, Duration::from_millis(1500));
+    assert_eq!(
+        config.kernel,
+        Kernel {
+            event_buffer_bytes: 1536 << 10,
+            mark_mask: 0x00ff_00ff,
+            labels: true
+        }
+    );
+    assert_eq!(config.log.level, Level::Trace);
+}
+
+#[test]
+fn default_group_is_of_the_members_family() {
+    let transport = |text: &str| {
+        parse(&text.replace(
+            "interface: eth2",
+            "interface: eth2\n    transport: multicast",
+        ))
+        .network
+        .transport
+    };
+    assert_eq!(
+        transport(GOOD),
+        Transport::Multicast {
+            group: "239.255.81.16".parse().unwrap()
+        }
+    );
+    let ipv6 = GOOD.replace("192.0.2.", "2001:db8::");
+    assert_eq!(
+        transport(&ipv6),
+        Transport::Multicast {
+            group: "ff12::8116".parse().unwrap()
+        }
+    );
+}
+
+#[test]
+fn empty_blocks_are_defaults() {
+    let blocks = "delta:\nliveness: {}\nkernel: ~\ncontrol:\nlog:\n";
+    assert_eq!(parse(&format!("{GOOD}{blocks}")), parse(GOOD));
+}
+
+#[test]
+fn printed_configuration_means_the_same() {
+    let broadcast = GOOD.replace("eth2", "eth2\n    transport: broadcast");
+    for text in [GOOD, FULL, &broadcast] {
+        let config = parse(text);
+        assert_eq!(parse(&config.to_yaml()), config);
+        assert_eq!(parse(&config.to_json()), config);
+        assert_eq!(parse(&config.to_yaml()).to_yaml(), config.to_yaml());
+    }
+}
+
+#[test]
+fn printed_configuration_has_every_default() {
+    let expected = "\
+cluster: 7
+member: 1
+members:
+  - id: 1
+    name: gw-a
+    addresses:
+      sync: \"192.0.2.1\"
+  - id: 2
+    name: gw-b
+    addresses:
+      sync: \"192.0.2.2\"
+networks:
+  - name: sync
+    interface: eth2
+    transport: unicast
+    port: 8116
+secret_file: /etc/ctsync/cluster.secret
+delta:
+  flush: 1ms
+liveness:
+  hello: 100ms
+  dead_after: 1s
+kernel:
+  event_buffer: 64MiB
+  mark_mask: \"0xffffffff\"
+  labels: false
+control:
+  socket: /run/ctsync/control.sock
+log:
+  level: info
+";
+    assert_eq!(parse(GOOD).to_yaml(), expected);
+}
+
+#[test]
+fn file_that_is_not_there_is_said_to_be_missing() {
+    let error = Config::load(Path::new("/nowhere/ctsync.yaml")).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "/nowhere/ctsync.yaml: cannot be read (No such file or directory (os error 2)); \
+         create it (the package ships an example), or name another with --config"
+    );
+}
+
+#[test]
+fn directory_is_no_file() {
+    let error = Config::load(Path::new("/")).unwrap_err();
+    assert_eq!(
+        error.reason(),
+        "cannot be read (Is a directory (os error 21))"
+    );
+}
+
+#[test]
+fn endless_file_is_refused() {
+    let error = Config::load(Path::new("/dev/zero")).unwrap_err();
+    assert_eq!(error.reason(), "is larger than 256 KiB");
+}
+
+#[test]
+fn other_encoding_is_refused_with_its_place() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), b"cluster: 7\n# caf\xe9\n").unwrap();
+    let error = Config::load(file.path()).unwrap_err();
+    assert_eq!(error.place(), Some(Place { line: 2, column: 6 }));
+    assert_eq!(error.reason(), "this is not UTF-8");
 }

@@ -1,0 +1,125 @@
+//! Who is in the cluster, at which address, and which of them this machine is.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroU16;
+
+use super::super::error::{Fault, Problem};
+use super::super::file::{self, File};
+use super::super::{Member, MemberId};
+use super::{address, fault, member_id, name, place};
+
+/// All members by ascending id; at least two, of one address family.
+pub fn members(file: &File, network: &str, port: NonZeroU16) -> Result<Vec<Member>, Fault> {
+    let list = &file.members;
+    let count = list.value.len();
+    if count < 2 {
+        return Err(fault(list, Problem::TooFewMembers { count }));
+    }
+    if count > usize::from(MemberId::MAX.get()) {
+        return Err(fault(list, Problem::TooManyMembers { count }));
+    }
+    let mut members: Vec<Member> = Vec::with_capacity(count);
+    for (index, written) in list.value.iter().enumerate() {
+        let member = member(written, network, port)?;
+        for (before, other) in list.value.iter().zip(&members[..index]) {
+            distinct(&member, written, other, before, network)?;
+        }
+        members.push(member);
+    }
+    members.sort_unstable_by_key(|member| member.id);
+    Ok(members)
+}
+
+fn member(written: &file::Member, network: &str, port: NonZeroU16) -> Result<Member, Fault> {
+    let id = member_id(&written.id, "id")?;
+    let name = name(&written.name, "member name")?;
+    let addresses = &written.addresses;
+    if let Some((other, value)) = addresses.value.iter().find(|(key, _)| *key != network) {
+        let problem = Problem::NetworkUnknown {
+            name: other.clone(),
+            known: network.to_owned(),
+        };
+        return Err(fault(value, problem));
+    }
+    let Some(value) = addresses.value.get(network) else {
+        let problem = Problem::AddressMissing {
+            member: name,
+            network: network.to_owned(),
+        };
+        return Err(fault(addresses, problem));
+    };
+    let address = address(value)?;
+    let of_one_machine = !address.is_unspecified()
+        && !address.is_multicast()
+        && address != IpAddr::V4(Ipv4Addr::BROADCAST);
+    if !of_one_machine {
+        return Err(fault(
+            value,
+            Problem::NoMachineAddress {
+                given: address.to_string(),
+            },
+        ));
+    }
+    Ok(Member {
+        id,
+        name,
+        address: SocketAddr::new(address, port.get()),
+    })
+}
+
+/// That `member` shares with `other`, which stands before it, the address family and nothing else.
+fn distinct(
+    member: &Member,
+    written: &file::Member,
+    other: &Member,
+    before: &file::Member,
+    network: &str,
+) -> Result<(), Fault> {
+    let twice = |key, value, first| Problem::MemberTwice { key, value, first };
+    if member.id == other.id {
+        return Err(fault(
+            &written.id,
+            twice("id", member.id.to_string(), place(&before.id)),
+        ));
+    }
+    if member.name == other.name {
+        return Err(fault(
+            &written.name,
+            twice("name", member.name.clone(), place(&before.name)),
+        ));
+    }
+    let (address, known) = (member.address.ip(), other.address.ip());
+    let (here, there) = (
+        &written.addresses.value[network],
+        &before.addresses.value[network],
+    );
+    if address == known {
+        return Err(fault(
+            here,
+            twice("address", address.to_string(), place(there)),
+        ));
+    }
+    if address.is_ipv4() != known.is_ipv4() {
+        let problem = Problem::MixedFamilies {
+            address: address.to_string(),
+            other: known.to_string(),
+        };
+        return Err(fault(here, problem));
+    }
+    Ok(())
+}
+
+/// The member that this machine is, and the others.
+pub fn this_and_peers(
+    file: &File,
+    mut members: Vec<Member>,
+) -> Result<(Member, Vec<Member>), Fault> {
+    let id = member_id(&file.member, "member")?;
+    match members.iter().position(|member| member.id == id) {
+        Some(index) => Ok((members.remove(index), members)),
+        None => {
+            let known = members.iter().map(|member| member.id).collect();
+            Err(fault(&file.member, Problem::MemberUnknown { id, known }))
+        }
+    }
+}
