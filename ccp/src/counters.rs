@@ -1,0 +1,63 @@
+//! What the protocol counts. Each counter is said once, here; the owner lists them by name.
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// Totals since the start.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct Counters {
+            $($(#[$doc])* pub $name: u64,)*
+        }
+
+        impl Counters {
+            /// Every counter with its name.
+            pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+                [$((stringify!($name), self.$name),)*].into_iter()
+            }
+        }
+    };
+}
+
+counters! {
+    /// Changes of own flows that the kernel told.
+    local_changes,
+    /// Changes of flows that peers told.
+    remote_changes,
+    /// Of those, how many were older than what was known, or claimed a flow that another carries.
+    remote_changes_stale,
+    /// Of those, how many changed nothing that the kernel would have to know.
+    remote_changes_known,
+    /// Changes that the kernel took.
+    applied_changes,
+    /// Changes that the kernel refused; they are tried again when the flow changes or is told anew.
+    refused_changes,
+    /// Flows that moved from another gateway to this one.
+    takeovers,
+    /// Flows that moved from this gateway to another.
+    handovers,
+    /// Copies that ended in our kernel while their carrier had not ended them.
+    copies_expired,
+    /// Flows not taken because the table is full.
+    table_full,
+    /// Kernel updates of flows not known, left to the next reconciliation.
+    updates_of_unknown,
+    /// Flows that a reconciliation with the kernel table brought, changed or ended.
+    reconciled,
+    /// Copies removed because their carrier did not name them when it told us everything.
+    swept,
+    /// Datagrams from an incarnation that has not proven itself, or whose packet number was seen or is too old.
+    datagrams_replayed_or_unproven,
+    /// Deltas received before.
+    deltas_duplicate,
+    /// Deltas before the telling we follow, or too far past a gap.
+    deltas_out_of_window,
+    /// Deltas sent, resends included.
+    deltas_sent,
+    /// Deltas sent again because a peer missed them.
+    deltas_resent,
+    /// Flow records sent for the first time.
+    records_sent,
+    /// Deltas received and acted on.
+    deltas_received,
+    /// Times that a peer was told everything: it was new, or had missed more than the log holds.
+    tellings,
+}

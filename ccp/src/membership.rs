@@ -1,0 +1,345 @@
+//! Who is there: incarnations, proof that a peer speaks now, and when it is dead.
+//!
+//! A peer's word counts only after its hello has named the incarnation that *we* drew at our start, together with its
+//! own: such a hello cannot be older than our start, so nothing recorded before it can be played back to us. From then on
+//! its packet numbers only grow, and an incarnation that was replaced is never taken again (PROTOCOL.md 3).
+
+use crate::record::{MemberId, MemberSet};
+use crate::seal::ReplayWindow;
+use crate::time::Instant;
+use crate::wire::control::{Heard, Hello};
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+/// Replaced incarnations of a member that are remembered; it would have to restart more often during one run of ours for
+/// the first of them to be taken again.
+const RETIRED_MAX: usize = 1024;
+/// Hellos that answer an unproven one are at least this far apart.
+const ANSWER_INTERVAL: Duration = Duration::from_millis(5);
+
+/// What a member is to us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PeerState {
+    /// It never proved itself since our start.
+    NeverSeen,
+    /// Both hear each other.
+    Live,
+    /// It did, but is silent now, or does not hear us.
+    Dead,
+}
+
+/// What a hello changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// A run of the member that we had not known has proven itself.
+    NewRun,
+    /// It is heard again after it was dead.
+    Back,
+    /// Nothing.
+    Nothing,
+    /// The hello was seen before, or is of an incarnation that was replaced.
+    Refused,
+}
+
+#[derive(Debug)]
+struct Session {
+    incarnation: u64,
+    table: u64,
+    window: ReplayWindow,
+    heard: Instant,
+    hears_us: bool,
+}
+
+/// A peer.
+#[derive(Debug)]
+pub struct Peer {
+    /// Who.
+    pub member: MemberId,
+    session: Option<Session>,
+    /// An incarnation that has not proven itself.
+    candidate: Option<u64>,
+    retired: VecDeque<u64>,
+    /// Counts the incarnations that proved themselves; wraps.
+    pub run: u8,
+    /// The table that the incarnation before had, to see whether this is the same.
+    table_before: Option<u64>,
+    /// What it was last time somebody looked.
+    pub state: PeerState,
+}
+
+/// All peers.
+#[derive(Debug)]
+pub struct Membership {
+    me: MemberId,
+    incarnation: u64,
+    table: u64,
+    peers: Vec<Peer>,
+    hello_interval: Duration,
+    dead_after: Duration,
+    hello_at: Instant,
+    answered: Option<Instant>,
+}
+
+impl Membership {
+    /// `incarnation` must not have been used by `me` before; `table` says which kernel table we have.
+    pub fn new(
+        me: MemberId,
+        peers: &[MemberId],
+        incarnation: u64,
+        table: u64,
+        [hello_interval, dead_after]: [Duration; 2],
+        now: Instant,
+    ) -> Self {
+        let peers = peers.iter().map(|member| Peer::new(*member)).collect();
+        Self {
+            me,
+            incarnation,
+            table,
+            peers,
+            hello_interval,
+            dead_after,
+            hello_at: now,
+            answered: None,
+        }
+    }
+
+    /// All peers, in the order of the configuration.
+    pub fn peers(&self) -> impl Iterator<Item = &Peer> {
+        self.peers.iter()
+    }
+
+    /// One peer.
+    pub fn peer(&self, member: MemberId) -> Option<&Peer> {
+        self.peers.iter().find(|peer| peer.member == member)
+    }
+
+    fn peer_mut(&mut self, member: MemberId) -> Option<&mut Peer> {
+        self.peers.iter_mut().find(|peer| peer.member == member)
+    }
+
+    /// Those that hear us and are heard.
+    pub fn live(&self) -> MemberSet {
+        let mut live = MemberSet::default();
+        for peer in self
+            .peers
+            .iter()
+            .filter(|peer| peer.state == PeerState::Live)
+        {
+            live.insert(peer.member);
+        }
+        live
+    }
+
+    /// True if a datagram of `member` counts: it comes from the incarnation that has proven itself and was not seen.
+    pub fn accept(
+        &mut self,
+        member: MemberId,
+        incarnation: u64,
+        packet_number: u64,
+        now: Instant,
+    ) -> bool {
+        let Some(session) = self.peer_mut(member).and_then(|peer| peer.session.as_mut()) else {
+            return false;
+        };
+        if session.incarnation != incarnation || !session.window.accept(packet_number) {
+            return false;
+        }
+        session.heard = now;
+        true
+    }
+
+    /// Takes in a hello that is authentic, but not necessarily new.
+    pub fn handle_hello(
+        &mut self,
+        member: MemberId,
+        incarnation: u64,
+        packet_number: u64,
+        hello: &Hello,
+        now: Instant,
+    ) -> Change {
+        let me = (self.me, self.incarnation);
+        let proof = hello
+            .heard
+            .iter()
+            .any(|heard| (heard.member, heard.incarnation) == me);
+        let Some(peer) = self.peer_mut(member) else {
+            return Change::Nothing;
+        };
+        let known = peer
+            .session
+            .as_ref()
+            .is_some_and(|session| session.incarnation == incarnation);
+        if peer.retired.contains(&incarnation) {
+            return Change::Refused;
+        }
+        if !known && !proof {
+            // It may be there and not have heard of us: say that we heard of it, at once. It proves itself with the answer.
+            peer.candidate = Some(incarnation);
+            self.answer(now);
+            return Change::Nothing;
+        }
+        if !known {
+            peer.begin(incarnation, packet_number, hello.table, now);
+            peer.state = PeerState::Live;
+            self.answer(now);
+            return Change::NewRun;
+        }
+        if !self.accept(member, incarnation, packet_number, now) {
+            return Change::Refused;
+        }
+        let Some(peer) = self.peer_mut(member) else {
+            return Change::Nothing;
+        };
+        if let Some(session) = &mut peer.session {
+            session.hears_us = proof;
+        }
+        match (peer.state, proof) {
+            (PeerState::Dead, true) => {
+                peer.state = PeerState::Live;
+                self.answer(now);
+                Change::Back
+            }
+            (PeerState::Dead, false) => {
+                self.answer(now);
+                Change::Nothing
+            }
+            (PeerState::Live | PeerState::NeverSeen, _) => Change::Nothing,
+        }
+    }
+
+    /// Lets the next hello go out now, unless one did a moment ago.
+    pub fn answer(&mut self, now: Instant) {
+        let allowed = self
+            .answered
+            .map_or(now, |answered| (answered + ANSWER_INTERVAL).max(now));
+        self.hello_at = self.hello_at.min(allowed);
+        self.answered = Some(self.hello_at);
+    }
+
+    /// The next peer that has just died.
+    pub fn poll_dead(&mut self, now: Instant) -> Option<MemberId> {
+        let dead_after = self.dead_after;
+        let peer = self.peers.iter_mut().find(|peer| {
+            peer.state == PeerState::Live
+                && peer
+                    .session
+                    .as_ref()
+                    .is_none_or(|s| !s.hears_us || now.since(s.heard) >= dead_after)
+        })?;
+        peer.state = PeerState::Dead;
+        Some(peer.member)
+    }
+
+    /// The hello that is due; `base` says from which of our deltas on a member is told.
+    pub fn poll_hello(
+        &mut self,
+        now: Instant,
+        last_seq: u64,
+        base: impl Fn(MemberId) -> u64,
+    ) -> Option<Hello> {
+        if now < self.hello_at {
+            return None;
+        }
+        self.hello_at = now + self.hello_interval;
+        let mut heard = Vec::new();
+        for peer in &self.peers {
+            let fresh = peer
+                .session
+                .as_ref()
+                .filter(|session| now.since(session.heard) < self.dead_after);
+            if let Some(session) = fresh {
+                heard.push(Heard {
+                    member: peer.member,
+                    incarnation: session.incarnation,
+                    base: base(peer.member),
+                });
+            }
+            if let Some(incarnation) = peer.candidate {
+                heard.push(Heard {
+                    member: peer.member,
+                    incarnation,
+                    base: 0,
+                });
+            }
+        }
+        Some(Hello {
+            table: self.table,
+            last_seq,
+            heard,
+        })
+    }
+
+    /// When to call again: for a hello, or because a peer dies if it stays silent.
+    pub fn poll_timeout(&self) -> Instant {
+        let deaths = self
+            .peers
+            .iter()
+            .filter(|peer| peer.state == PeerState::Live)
+            .filter_map(|peer| {
+                let session = peer.session.as_ref()?;
+                Some(if session.hears_us {
+                    session.heard + self.dead_after
+                } else {
+                    Instant::default()
+                })
+            });
+        deaths.fold(self.hello_at, Instant::min)
+    }
+}
+
+impl Peer {
+    fn new(member: MemberId) -> Self {
+        Self {
+            member,
+            session: None,
+            candidate: None,
+            retired: VecDeque::new(),
+            run: 0,
+            table_before: None,
+            state: PeerState::NeverSeen,
+        }
+    }
+
+    /// True if the peer's daemon restarted but its kernel table is the one it had before.
+    pub fn kept_its_table(&self) -> bool {
+        self.table_before.is_some()
+            && self.table_before == self.session.as_ref().map(|session| session.table)
+    }
+
+    /// True if `incarnation` is the one that has proven itself last.
+    pub fn is_run(&self, incarnation: u64) -> bool {
+        self.session
+            .as_ref()
+            .is_some_and(|session| session.incarnation == incarnation)
+    }
+
+    /// When it was heard last.
+    pub fn heard(&self) -> Option<Instant> {
+        self.session.as_ref().map(|session| session.heard)
+    }
+
+    fn begin(&mut self, incarnation: u64, packet_number: u64, table: u64, now: Instant) {
+        self.candidate = None;
+        if let Some(old) = self.session.take() {
+            self.table_before = Some(old.table);
+            if self.retired.len() == RETIRED_MAX {
+                self.retired.pop_front();
+            }
+            self.retired.push_back(old.incarnation);
+        }
+        self.run = self.run.wrapping_add(1);
+        let mut window = ReplayWindow::new(packet_number);
+        window.accept(packet_number);
+        self.session = Some(Session {
+            incarnation,
+            table,
+            window,
+            heard: now,
+            hears_us: true,
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,111 @@
+//! What our own kernel says: packets that passed here made, changed or ended a flow.
+
+use super::Node;
+use crate::membership::PeerState;
+use crate::outbox::Change;
+use crate::record::{FlowKey, FlowState, Patch};
+use crate::table::{Entry, Life, Origin};
+
+/// A change that the local kernel told, not caused by us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Local<'a> {
+    /// The flow is new.
+    New(&'a Patch),
+    /// Something of it is another.
+    Update(&'a Patch),
+    /// It ended.
+    Destroy,
+}
+
+impl Node {
+    /// Takes in what the local kernel told of a flow.
+    pub fn handle_local(&mut self, key: &FlowKey, change: Local<'_>) {
+        self.counters.local_changes += 1;
+        match change {
+            Local::New(patch) => self.local_new(key, patch),
+            Local::Update(patch) => self.local_update(key, patch),
+            Local::Destroy => self.local_destroy(key),
+        }
+    }
+
+    fn local_new(&mut self, key: &FlowKey, patch: &Patch) {
+        let slot = match self.table.find(key) {
+            Some(slot) => slot,
+            None => match self.insert(Entry::new(*key, Origin::Own)) {
+                Some(slot) => slot,
+                None => return,
+            },
+        };
+        self.take_over(slot);
+        let pass = self.pass;
+        let Some(entry) = self.table.get_mut(slot) else {
+            return;
+        };
+        entry.state = FlowState::default();
+        entry.state.apply(patch);
+        entry.in_kernel = true;
+        entry.pass = pass;
+        self.outbox.push(&mut self.table, slot, Change::Upsert);
+    }
+
+    fn local_update(&mut self, key: &FlowKey, patch: &Patch) {
+        let Some(slot) = self.table.find(key) else {
+            self.local_update_of_unknown(key, patch);
+            return;
+        };
+        let pass = self.pass;
+        let Some(entry) = self
+            .table
+            .get_mut(slot)
+            .filter(|entry| entry.life == Life::Live)
+        else {
+            return;
+        };
+        entry.in_kernel = true;
+        entry.pass = pass;
+        if entry.state.apply(patch) {
+            self.take_over(slot);
+            self.outbox.push(&mut self.table, slot, Change::Upsert);
+        }
+    }
+
+    /// Its birth was missed. An update is a patch: unless it happens to tell the state too, the reconciliation that
+    /// follows every overrun brings the flow.
+    fn local_update_of_unknown(&mut self, key: &FlowKey, patch: &Patch) {
+        if patch.proto_state.is_some() {
+            self.local_new(key, patch);
+        } else {
+            self.counters.updates_of_unknown += 1;
+        }
+    }
+
+    pub(super) fn local_destroy(&mut self, key: &FlowKey) {
+        self.note_ended(key);
+        let Some(slot) = self.table.find(key) else {
+            return;
+        };
+        let carrier_lives = |member, run| {
+            self.membership
+                .peer(member)
+                .is_some_and(|peer| peer.run == run && peer.state == PeerState::Live)
+        };
+        let Some(entry) = self
+            .table
+            .get_mut(slot)
+            .filter(|entry| entry.life == Life::Live)
+        else {
+            return;
+        };
+        entry.in_kernel = false;
+        match entry.origin {
+            Origin::Own | Origin::Found => self.outbox.push(&mut self.table, slot, Change::Delete),
+            // Its carrier says when it ends. An orphan has nobody to say so.
+            Origin::Copy { member, run } => {
+                self.counters.copies_expired += 1;
+                if !carrier_lives(member, run) {
+                    self.table.remove(slot);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! The kernel table is the truth (I11): compares it with what is known, at start and after events were lost.
+//!
+//! A pass reads the kernel's table row by row while events and deltas go on. Whatever was touched after the pass began
+//! is newer than any row of it and left alone; flows that ended meanwhile are remembered, so that a row read before
+//! does not bring them back. What no row named is gone.
+
+use super::{Action, Node};
+use crate::outbox::Change;
+use crate::record::{FlowKey, Patch};
+use crate::table::{Entry, Life, Origin, Slot};
+use alloc::vec::Vec;
+use core::hash::BuildHasher;
+use hashbrown::HashSet;
+use siphasher::sip::SipHasher13;
+
+/// Flows that may end during one pass before it has to be begun again.
+const ENDED_MAX: usize = 1 << 20;
+
+/// Keyed as the table's hash is, for the same reason.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyedHash([u64; 2]);
+
+impl BuildHasher for KeyedHash {
+    type Hasher = SipHasher13;
+
+    fn build_hasher(&self) -> SipHasher13 {
+        SipHasher13::new_with_keys(self.0[0], self.0[1])
+    }
+}
+
+/// What the kernel table has of a flow.
+#[derive(Clone, Copy, Debug)]
+pub struct Row<'a> {
+    /// Which flow.
+    pub key: &'a FlowKey,
+    /// Everything of it.
+    pub state: &'a Patch,
+}
+
+impl Node {
+    /// A pass over the kernel table begins, or begins again.
+    pub fn begin_pass(&mut self) {
+        self.pass = self.pass.wrapping_add(1);
+        self.ended = Some(HashSet::with_hasher(KeyedHash(self.config.hash_seed)));
+    }
+
+    /// One row of the kernel table. `unknown` is what a flow is taken for that nobody told of: found at the first pass,
+    /// our own later, as then its birth was missed.
+    pub fn handle_row(&mut self, row: Row<'_>, unknown: Origin) {
+        let Some(slot) = self.table.find(row.key) else {
+            if self
+                .ended
+                .as_ref()
+                .is_none_or(|ended| !ended.contains(row.key))
+                && let Some(slot) = self.insert(Entry::new(*row.key, unknown))
+            {
+                if let Some(entry) = self.table.get_mut(slot) {
+                    entry.state.apply(row.state);
+                }
+                self.counters.reconciled += 1;
+                self.outbox.push(&mut self.table, slot, Change::Upsert);
+            }
+            return;
+        };
+        let pass = self.pass;
+        let Some(entry) = self.table.get_mut(slot) else {
+            return;
+        };
+        if entry.pass == pass || entry.life == Life::Dead {
+            return;
+        }
+        entry.pass = pass;
+        entry.in_kernel = true;
+        let moved_here = match entry.origin {
+            Origin::Own | Origin::Found => false,
+            // What was injected reads back with more than was asked for; only progress shows that packets passed here.
+            Origin::Copy { .. } => {
+                row.state
+                    .proto_state
+                    .is_some_and(|state| state != entry.state.proto_state)
+                    || row
+                        .state
+                        .status
+                        .is_some_and(|status| status != entry.state.status)
+            }
+        };
+        if moved_here {
+            entry.state.apply(row.state);
+            self.take_over(slot);
+        } else if matches!(entry.origin, Origin::Copy { .. }) || !entry.state.apply(row.state) {
+            return;
+        }
+        self.counters.reconciled += 1;
+        self.outbox.push(&mut self.table, slot, Change::Upsert);
+    }
+
+    /// All rows were read: what none of them named is gone from the kernel. Own flows have ended; copies are put back.
+    /// False if so much ended meanwhile that the pass proves nothing: it has to be begun again.
+    pub fn end_pass(&mut self) -> bool {
+        let Some(ended) = self.ended.take() else {
+            return true;
+        };
+        if ended.len() >= ENDED_MAX {
+            return false;
+        }
+        let pass = self.pass;
+        let unseen: Vec<(Slot, FlowKey, Origin)> = (self.table.slots_from(0))
+            .filter(|(_, entry)| entry.pass != pass && entry.life == Life::Live && entry.in_kernel)
+            .map(|(slot, entry)| (slot, entry.key, entry.origin))
+            .collect();
+        for (slot, key, origin) in unseen {
+            self.counters.reconciled += 1;
+            match origin {
+                Origin::Own | Origin::Found => self.local_destroy(&key),
+                Origin::Copy { .. } => {
+                    if let Some(entry) = self.table.get_mut(slot) {
+                        entry.in_kernel = false;
+                    }
+                    self.apply(None, slot, Action::Create);
+                }
+            }
+        }
+        true
+    }
+
+    pub(super) fn note_ended(&mut self, key: &FlowKey) {
+        if let Some(ended) = &mut self.ended
+            && ended.len() < ENDED_MAX
+        {
+            ended.insert(*key);
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! What a peer told us: which of its deltas arrived, which are in our kernel, and what to acknowledge when.
+//!
+//! Deltas are acted on in whatever order they arrive; the sequence of a flow's newest one decides. A delta is
+//! acknowledged when the kernel has taken every change of it (I6), not when it was received.
+
+use crate::range::RangeSet;
+use crate::record::{Claim, MemberId, Term};
+use crate::sender::ACK_DELAY;
+use crate::table::{Entry, Life, Origin, Slot};
+use crate::time::Instant;
+use crate::wire::control::{ACK_RANGES_MAX, Ack};
+use crate::wire::header::Urgency;
+use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
+
+/// How far past the frontier a delta may be to be taken; what is further is resent when the gap has closed.
+pub const WINDOW: u64 = 16_384;
+/// Gaps that are remembered; a delta that would make one more is dropped, and resent later.
+const RANGES_MAX: usize = 1024;
+/// Deltas after which an acknowledgement is due whatever the delay.
+const ACK_EVERY: u32 = 32;
+
+/// What became of an arriving delta.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// New: act on its records, then say how many changes the kernel has to take.
+    New,
+    /// Seen before.
+    Duplicate,
+    /// Before the base, or too far ahead.
+    OutOfWindow,
+}
+
+/// One peer's deltas, as far as they came.
+#[derive(Debug)]
+pub struct Incoming {
+    base: u64,
+    /// Every delta up to this one is in our kernel.
+    frontier: u64,
+    received: RangeSet,
+    applied: RangeSet,
+    /// Deltas of which the kernel still has changes to take, and how many.
+    waiting: Vec<(u64, u32)>,
+    /// Flows that ended, by the sequence that said so: needed until everything before it has arrived.
+    pub tombstones: BTreeSet<(u64, Slot)>,
+    /// The mark that ends the telling we follow: its sequence.
+    told: Option<u64>,
+    /// True once everything the peer had at our start, or at the loss of our place, has been told.
+    pub synced: bool,
+    ack_at: Option<Instant>,
+    arrived: Option<Instant>,
+    unacknowledged: u32,
+    /// Changes of this peer that our kernel refused.
+    pub refused: u64,
+}
+
+impl Default for Incoming {
+    fn default() -> Self {
+        Self {
+            base: 0,
+            frontier: 0,
+            received: RangeSet::new(RANGES_MAX),
+            // Bounded by the window: a refusal here would leave a delta unacknowledged for ever.
+            applied: RangeSet::new(WINDOW as usize),
+            waiting: Vec::new(),
+            tombstones: BTreeSet::new(),
+            told: None,
+            synced: false,
+            ack_at: None,
+            arrived: None,
+            unacknowledged: 0,
+            refused: 0,
+        }
+    }
+}
+
+impl Incoming {
+    /// The first sequence we need; 0 before the peer said so.
+    pub fn base(&self) -> u64 {
+        self.base
+    }
+
+    /// Every delta up to this one is in our kernel.
+    pub fn frontier(&self) -> u64 {
+        self.frontier
+    }
+
+    /// True if deltas before the newest are missing.
+    pub fn has_gap(&self) -> bool {
+        !self.received.is_empty()
+    }
+
+    /// The peer tells us anew from `base` on; what was missing before it is not waited for any longer.
+    pub fn handle_base(&mut self, base: u64, now: Instant) {
+        if base <= self.base {
+            return;
+        }
+        *self = Self {
+            base,
+            frontier: base - 1,
+            refused: self.refused,
+            tombstones: core::mem::take(&mut self.tombstones),
+            ..Self::default()
+        };
+        self.ack_at = Some(now);
+    }
+
+    /// Notes an arriving delta.
+    pub fn handle_delta(&mut self, seq: u64, urgency: Urgency, now: Instant) -> Arrival {
+        if self.base == 0 || seq < self.base || seq > self.frontier + WINDOW {
+            return Arrival::OutOfWindow;
+        }
+        if seq <= self.frontier || self.received.contains(seq) {
+            self.acknowledge_by(now + ACK_DELAY, now);
+            return Arrival::Duplicate;
+        }
+        if !self.received.insert(seq) {
+            return Arrival::OutOfWindow;
+        }
+        self.unacknowledged += 1;
+        let gap = self
+            .received
+            .iter()
+            .next()
+            .is_some_and(|first| *first.start() > self.frontier + 1);
+        let at_once = urgency == Urgency::Urgent || gap || self.unacknowledged >= ACK_EVERY;
+        self.acknowledge_by(if at_once { now } else { now + ACK_DELAY }, now);
+        Arrival::New
+    }
+
+    /// The kernel has `changes` of the delta `seq` to take.
+    pub fn expect_applied(&mut self, seq: u64, changes: u32, now: Instant) {
+        if changes == 0 {
+            self.applied(seq, now);
+        } else {
+            self.waiting.push((seq, changes));
+        }
+    }
+
+    /// The kernel has taken (or refused for good) one change of the delta `seq`.
+    pub fn handle_applied(&mut self, seq: u64, now: Instant) {
+        let Some(at) = self.waiting.iter().position(|(waiting, _)| *waiting == seq) else {
+            return;
+        };
+        let Some((_, left)) = self.waiting.get_mut(at) else {
+            return;
+        };
+        *left -= 1;
+        if *left == 0 {
+            self.waiting.swap_remove(at);
+            self.applied(seq, now);
+        }
+    }
+
+    fn applied(&mut self, seq: u64, now: Instant) {
+        self.ack_at.get_or_insert(now);
+        self.applied.insert(seq);
+        self.frontier = self.applied.advance(self.frontier);
+        self.received.remove_through(self.frontier);
+    }
+
+    /// The peer says that it told us everything in deltas up to `seq`, since `base`.
+    pub fn handle_told(&mut self, seq: u64, base: u64) {
+        if base == self.base {
+            self.told = Some(seq);
+        }
+    }
+
+    /// True once, when everything up to the end of the telling is in our kernel.
+    pub fn poll_told(&mut self) -> bool {
+        if self.told.is_some_and(|seq| seq <= self.frontier) {
+            self.told = None;
+            self.synced = true;
+            return true;
+        }
+        false
+    }
+
+    /// A flow that ended and before whose end nothing can arrive any longer.
+    pub fn poll_tombstone(&mut self) -> Option<(u64, Slot)> {
+        match self.tombstones.first() {
+            Some((seq, _)) if *seq <= self.frontier => self.tombstones.pop_first(),
+            Some(_) | None => None,
+        }
+    }
+
+    /// When the next acknowledgement is due.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.ack_at
+    }
+
+    /// The acknowledgement, if one is due.
+    pub fn poll_ack(&mut self, now: Instant) -> Option<Ack> {
+        if self.base == 0 || self.ack_at.is_none_or(|at| at > now) {
+            return None;
+        }
+        self.ack_at = None;
+        self.unacknowledged = 0;
+        let delay = self
+            .arrived
+            .take()
+            .map_or(0, |arrived| now.since(arrived).as_micros());
+        let mut beyond = RangeSet::new(ACK_RANGES_MAX);
+        for range in self.applied.iter().take(ACK_RANGES_MAX) {
+            beyond.insert_range(*range.start(), *range.end());
+        }
+        Some(Ack {
+            base: self.base,
+            frontier: self.frontier,
+            delay_micros: u32::try_from(delay).unwrap_or(u32::MAX),
+            refused: self.refused,
+            beyond,
+        })
+    }
+
+    fn acknowledge_by(&mut self, at: Instant, now: Instant) {
+        self.ack_at = Some(self.ack_at.map_or(at, |due| due.min(at)));
+        self.arrived = Some(now);
+    }
+}
+
+/// A peer's claim on a flow.
+#[derive(Clone, Copy, Debug)]
+pub struct Said {
+    /// Who says it.
+    pub member: MemberId,
+    /// Which of its runs.
+    pub run: u8,
+    /// In which of its deltas.
+    pub seq: u64,
+    /// Term of the claim.
+    pub term: Term,
+    /// Its strength.
+    pub claim: Claim,
+}
+
+/// Is what a peer says of a flow newer than what is known? (PROTOCOL.md 6.2)
+pub fn is_news(entry: &Entry, me: MemberId, said: &Said) -> bool {
+    match (entry.origin, said.claim) {
+        (Origin::Copy { member, run }, _) if member == said.member => {
+            run != said.run || said.seq > entry.seq
+        }
+        (_, Claim::Found) => false,
+        (Origin::Found, Claim::Carried) => true,
+        // A flow that ended here and lives elsewhere began anew there: whoever begins one knows of no term.
+        (Origin::Own | Origin::Copy { .. }, Claim::Carried) if entry.life == Life::Dead => true,
+        (Origin::Own, Claim::Carried) => (said.term, said.member) > (entry.term, me),
+        (Origin::Copy { member, .. }, Claim::Carried) => {
+            (said.term, said.member) > (entry.term, member)
+        }
+    }
+}
+
+/// As [`is_news`], for the end of a flow: nobody holds on to one that nobody carries.
+pub fn is_news_of_end(entry: &Entry, me: MemberId, said: &Said) -> bool {
+    entry.life == Life::Live && (entry.origin == Origin::Found || is_news(entry, me, said))
+}
+
+#[cfg(test)]
+mod tests;

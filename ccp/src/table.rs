@@ -1,0 +1,280 @@
+//! Every flow this member knows: its own and the copies of others'. One compact entry a flow (I11), found by key.
+//!
+//! Not a second conntrack: it holds what is needed to tell the whole of a flow to a peer, to merge the kernel's patches,
+//! and to know whose claim on the flow is the newest. A flow that ended stays as a *tombstone* while something older
+//! about it can still arrive, or while a peer may still have to be told.
+//!
+//! Entries stand in chunks that never move, so growth costs no copy and no second table in memory.
+
+use crate::record::{Family, FlowKey, FlowState, MemberId, Term};
+use alloc::vec::Vec;
+use core::hash::Hasher;
+use hashbrown::HashTable;
+use siphasher::sip::SipHasher13;
+
+/// Place of an entry; reused after the entry was removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Slot(u32);
+
+impl Slot {
+    /// The slot's number, below [`Table::slot_end`].
+    pub fn index(self) -> u32 {
+        self.0
+    }
+}
+
+/// Where a flow comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Origin {
+    /// Packets of it pass through this gateway.
+    Own,
+    /// It is in this gateway's kernel, and nobody alive is known to carry it: found at start, or left by a dead member.
+    Found,
+    /// Another member carries it, and told us.
+    Copy {
+        /// Who.
+        member: MemberId,
+        /// Which of that member's runs, counted by us: an entry of an earlier run is an orphan.
+        run: u8,
+    },
+}
+
+/// Is the flow there, or is only its end remembered?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    /// It is.
+    Live,
+    /// It ended: a tombstone.
+    Dead,
+}
+
+/// What the peers are still to be told of a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pending {
+    /// Nothing.
+    Nothing,
+    /// Its state.
+    Upsert,
+    /// Its end.
+    Delete,
+}
+
+/// What is known of a flow.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Which flow.
+    pub key: FlowKey,
+    /// Its state as last heard from the kernel or from its carrier.
+    pub state: FlowState,
+    /// For a copy: the carrier's sequence that told it. Otherwise: our sequence that told it last, 0 if none did.
+    pub seq: u64,
+    /// True if a peer may know of the flow: only then its end has to be told.
+    pub told: bool,
+    /// Term of the newest claim.
+    pub term: Term,
+    /// Who carries it.
+    pub origin: Origin,
+    /// Live or tombstone.
+    pub life: Life,
+    /// What is in the outbox.
+    pub pending: Pending,
+    /// True if, as far as we know, the local kernel has an entry for it.
+    pub in_kernel: bool,
+    /// The last reconciliation with the kernel that saw it, or that it was touched after.
+    pub pass: u8,
+}
+
+impl Entry {
+    /// A live entry that the kernel has and nobody was told of.
+    pub fn new(key: FlowKey, origin: Origin) -> Self {
+        Self {
+            key,
+            state: FlowState::default(),
+            seq: 0,
+            told: false,
+            term: Term::default(),
+            origin,
+            life: Life::Live,
+            pending: Pending::Nothing,
+            in_kernel: true,
+            pass: 0,
+        }
+    }
+}
+
+/// The table is at its limit; the flow is not replicated, and that is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full;
+
+const CHUNK: usize = 1024;
+
+/// All entries.
+#[derive(Debug)]
+pub struct Table {
+    index: HashTable<u32>,
+    chunks: Vec<Vec<Option<Entry>>>,
+    free: Vec<u32>,
+    flows_max: usize,
+    seed: [u64; 2],
+}
+
+impl Table {
+    /// An empty table of at most `flows_max` entries (and at most 2³² less one). `seed` keys the hash, as the keys are
+    /// chosen by whoever sends packets.
+    pub fn new(flows_max: usize, seed: [u64; 2]) -> Self {
+        let flows_max = flows_max.min(u32::MAX as usize - CHUNK);
+        Self {
+            index: HashTable::new(),
+            chunks: Vec::new(),
+            free: Vec::new(),
+            flows_max,
+            seed,
+        }
+    }
+
+    /// Entries, tombstones included.
+    pub fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    /// True if there is none.
+    pub fn is_empty(&self) -> bool {
+        self.index.is_empty()
+    }
+
+    /// One past the greatest slot in use.
+    pub fn slot_end(&self) -> u32 {
+        match self.chunks.last() {
+            Some(last) => ((self.chunks.len() - 1) * CHUNK + last.len()) as u32,
+            None => 0,
+        }
+    }
+
+    /// The entry of `key`.
+    pub fn find(&self, key: &FlowKey) -> Option<Slot> {
+        let hash = hash(self.seed, key);
+        let slot = self.index.find(hash, |slot| {
+            at(&self.chunks, *slot).is_some_and(|entry| entry.key == *key)
+        });
+        slot.map(|slot| Slot(*slot))
+    }
+
+    /// Adds an entry whose key is not in the table.
+    pub fn insert(&mut self, entry: Entry) -> Result<Slot, Full> {
+        if self.index.len() >= self.flows_max {
+            return Err(Full);
+        }
+        let hash_of_new = hash(self.seed, &entry.key);
+        let slot = match self.free.pop() {
+            Some(slot) => slot,
+            None => self.new_slot(),
+        };
+        if let Some(place) = self
+            .chunks
+            .get_mut(slot as usize / CHUNK)
+            .and_then(|chunk| chunk.get_mut(slot as usize % CHUNK))
+        {
+            *place = Some(entry);
+        }
+        let (chunks, seed) = (&self.chunks, self.seed);
+        self.index.insert_unique(hash_of_new, slot, |slot| {
+            at(chunks, *slot).map_or(0, |entry| hash(seed, &entry.key))
+        });
+        Ok(Slot(slot))
+    }
+
+    /// Takes an entry out.
+    pub fn remove(&mut self, slot: Slot) {
+        let Some(key) = self.get(slot).map(|entry| entry.key) else {
+            return;
+        };
+        if let Ok(found) = self
+            .index
+            .find_entry(hash(self.seed, &key), |other| *other == slot.0)
+        {
+            found.remove();
+        }
+        if let Some(place) = self
+            .chunks
+            .get_mut(slot.0 as usize / CHUNK)
+            .and_then(|chunk| chunk.get_mut(slot.0 as usize % CHUNK))
+        {
+            *place = None;
+        }
+        self.free.push(slot.0);
+    }
+
+    /// The entry at `slot`, if there is one.
+    pub fn get(&self, slot: Slot) -> Option<&Entry> {
+        at(&self.chunks, slot.0)
+    }
+
+    /// The entry at `slot`, if there is one.
+    pub fn get_mut(&mut self, slot: Slot) -> Option<&mut Entry> {
+        self.chunks
+            .get_mut(slot.0 as usize / CHUNK)?
+            .get_mut(slot.0 as usize % CHUNK)?
+            .as_mut()
+    }
+
+    /// The slots of all entries from the number `from` on.
+    pub fn slots_from(&self, from: u32) -> impl Iterator<Item = (Slot, &Entry)> {
+        (from..self.slot_end())
+            .filter_map(|slot| at(&self.chunks, slot).map(|entry| (Slot(slot), entry)))
+    }
+
+    /// The slot with this number, whether or not it is in use.
+    pub fn slot(&self, index: u32) -> Slot {
+        Slot(index)
+    }
+
+    fn new_slot(&mut self) -> u32 {
+        let slot = self.slot_end();
+        match self.chunks.last_mut() {
+            Some(last) if last.len() < CHUNK => last.push(None),
+            Some(_) | None => {
+                let mut chunk = Vec::with_capacity(CHUNK);
+                chunk.push(None);
+                self.chunks.push(chunk);
+            }
+        }
+        slot
+    }
+}
+
+fn at(chunks: &[Vec<Option<Entry>>], slot: u32) -> Option<&Entry> {
+    chunks
+        .get(slot as usize / CHUNK)?
+        .get(slot as usize % CHUNK)?
+        .as_ref()
+}
+
+fn hash(seed: [u64; 2], key: &FlowKey) -> u64 {
+    let mut hasher = SipHasher13::new_with_keys(seed[0], seed[1]);
+    let FlowKey {
+        src,
+        dst,
+        l4: [src_port, dst_port],
+        zone,
+        proto,
+        family,
+        zone_direction,
+    } = key;
+    let rest = u64::from(*src_port) << 48
+        | u64::from(*dst_port) << 32
+        | u64::from(*zone) << 16
+        | u64::from(*proto) << 8
+        | u64::from(*zone_direction as u8) << 4
+        | u64::from(*family as u8);
+    hasher.write_u64(rest);
+    let significant = match family {
+        Family::V4 => 4,
+        Family::V6 => 16,
+    };
+    hasher.write(src.get(..significant).unwrap_or(src));
+    hasher.write(dst.get(..significant).unwrap_or(dst));
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,57 @@
+//! Which of two states of a connection is further, for updates that cross on the wire.
+
+use crate::wire::flow::TCP;
+
+const SYN_SENT: u8 = 1;
+const LAST_ACK: u8 = 6;
+const SYN_SENT2: u8 = 9;
+
+/// The state that a flow has when two gateways saw `ours` and `theirs` of it. Of a connection that goes on the further
+/// state counts; a new one over a finished one (the same ports again) begins anew. For other protocols theirs counts.
+pub fn merge(proto: u8, ours: u8, theirs: u8) -> u8 {
+    let begins_anew = theirs == SYN_SENT && ours >= LAST_ACK && ours != SYN_SENT2;
+    if proto != TCP || begins_anew || progress(theirs) >= progress(ours) {
+        theirs
+    } else {
+        ours
+    }
+}
+
+/// How far a connection is: NONE, SYN_SENT, SYN_SENT2 (simultaneous open), SYN_RECV, ESTABLISHED, FIN_WAIT, CLOSE_WAIT,
+/// LAST_ACK, TIME_WAIT, CLOSE (`enum tcp_conntrack` but for SYN_SENT2, which stands last there).
+fn progress(state: u8) -> u8 {
+    match state {
+        0 | 1 => state,
+        SYN_SENT2 => 2,
+        2..=8 => state + 1,
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::merge;
+
+    #[test]
+    fn the_further_state_counts_and_a_new_connection_begins_anew() {
+        const ESTABLISHED: u8 = 3;
+        const TIME_WAIT: u8 = 7;
+        let order = [0, 1, 9, 2, 3, 4, 5, 6, 7, 8];
+        for (i, earlier) in order.into_iter().enumerate() {
+            for later in order.into_iter().skip(i) {
+                assert_eq!(merge(6, earlier, later), later);
+                let reopened = earlier == 1 && matches!(later, 6..=8);
+                assert_eq!(
+                    merge(6, later, earlier),
+                    if reopened { earlier } else { later },
+                    "{later} {earlier}"
+                );
+            }
+        }
+        assert_eq!(
+            merge(132, TIME_WAIT, ESTABLISHED),
+            ESTABLISHED,
+            "only TCP's states are ordered here"
+        );
+    }
+}

@@ -1,0 +1,14 @@
+//! Why a node wants to be called again.
+
+/// What is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Timer {
+    /// Changes have been gathered for long enough, or a telling goes on.
+    Flush,
+    /// A peer waits for an acknowledgement.
+    Ack,
+    /// A peer has not acknowledged for too long: its oldest missing delta is resent.
+    Probe,
+    /// A hello is due, or a peer has been silent for so long that it is dead.
+    Membership,
+}

@@ -1,0 +1,140 @@
+//! Bodies of the datagrams that are not changes: hello and acknowledgement (PROTOCOL.md 3 and 5).
+
+use super::DecodeError;
+use super::cursor::{Reader, put_varint};
+use crate::range::RangeSet;
+use crate::record::MemberId;
+use alloc::vec::Vec;
+
+/// What a member says of itself, and of whom it hears.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hello {
+    /// Which kernel table is behind the sender: the same after a restart of the daemon alone, another after a reboot.
+    pub table: u64,
+    /// Sequence of the last delta it sent, 0 before the first.
+    pub last_seq: u64,
+    /// Every member it heard of since its start.
+    pub heard: Vec<Heard>,
+}
+
+/// A member as the sender of a [`Hello`] knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heard {
+    /// Who.
+    pub member: MemberId,
+    /// Its incarnation, as heard in its newest hello.
+    pub incarnation: u64,
+    /// The first sequence of the sender's deltas that this member needs (PROTOCOL.md 5.1); 0 while there is none yet.
+    pub base: u64,
+}
+
+const ATTRIBUTE_HEARD: u8 = 1;
+const HEARD_BYTES: u8 = 17;
+/// Most members a hello can name: each with the incarnation that proved itself and one that has not.
+const HEARD_MAX: usize = 2 * MemberId::MAX;
+
+impl Hello {
+    /// Appends the body.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.table.to_be_bytes());
+        out.extend_from_slice(&self.last_seq.to_be_bytes());
+        for heard in &self.heard {
+            out.extend_from_slice(&[ATTRIBUTE_HEARD, HEARD_BYTES, heard.member.get()]);
+            out.extend_from_slice(&heard.incarnation.to_be_bytes());
+            out.extend_from_slice(&heard.base.to_be_bytes());
+        }
+    }
+
+    /// Reads a body; attributes not known are skipped, more of them than there can be members is an error.
+    pub fn decode(body: &[u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(body);
+        let (table, last_seq) = (reader.u64()?, reader.u64()?);
+        let mut heard = Vec::new();
+        while !reader.is_empty() {
+            let tag = reader.u8()?;
+            let len = usize::from(reader.u8()?);
+            let mut value = Reader::new(reader.bytes(len)?);
+            if tag != ATTRIBUTE_HEARD {
+                continue;
+            }
+            if heard.len() == HEARD_MAX {
+                return Err(DecodeError::Record);
+            }
+            let member = MemberId::new(value.u8()?).ok_or(DecodeError::Member)?;
+            heard.push(Heard {
+                member,
+                incarnation: value.u64()?,
+                base: value.u64()?,
+            });
+        }
+        Ok(Self {
+            table,
+            last_seq,
+            heard,
+        })
+    }
+}
+
+/// Which of a member's deltas are in the sender's kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ack {
+    /// The telling that the sender of this acknowledgement follows (PROTOCOL.md 5.1).
+    pub base: u64,
+    /// Every delta up to this sequence is in its kernel.
+    pub frontier: u64,
+    /// Microseconds between the arrival of the delta that made this due and now.
+    pub delay_micros: u32,
+    /// Changes its kernel refused since its start; the deltas that had them are acknowledged all the same.
+    pub refused: u64,
+    /// Deltas past the frontier that are in its kernel too; what lies between is missing.
+    pub beyond: RangeSet,
+}
+
+/// Most ranges that one acknowledgement carries; the lowest are told, as those are repaired first.
+pub const ACK_RANGES_MAX: usize = 32;
+
+impl Ack {
+    /// Appends the body: base, frontier, delay and refused, then for each range the gap before it and its
+    /// length less one.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        put_varint(out, self.base);
+        put_varint(out, self.frontier);
+        put_varint(out, u64::from(self.delay_micros));
+        put_varint(out, self.refused);
+        let mut next = self.frontier.saturating_add(1);
+        for range in self.beyond.iter().take(ACK_RANGES_MAX) {
+            put_varint(out, range.start().saturating_sub(next));
+            put_varint(out, range.end() - range.start());
+            next = range.end().saturating_add(1);
+        }
+    }
+
+    /// Reads a body.
+    pub fn decode(body: &[u8]) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(body);
+        let (base, frontier) = (reader.varint()?, reader.varint()?);
+        let delay_micros = u32::try_from(reader.varint()?).map_err(|_| DecodeError::Number)?;
+        let refused = reader.varint()?;
+        let mut beyond = RangeSet::new(ACK_RANGES_MAX);
+        let mut next = frontier.checked_add(1).ok_or(DecodeError::Number)?;
+        while !reader.is_empty() {
+            let start = next
+                .checked_add(reader.varint()?)
+                .ok_or(DecodeError::Number)?;
+            let end = start
+                .checked_add(reader.varint()?)
+                .ok_or(DecodeError::Number)?;
+            next = end.checked_add(1).ok_or(DecodeError::Number)?;
+            if !beyond.insert_range(start, end) {
+                return Err(DecodeError::Record);
+            }
+        }
+        Ok(Self {
+            base,
+            frontier,
+            delay_micros,
+            refused,
+            beyond,
+        })
+    }
+}

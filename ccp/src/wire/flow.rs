@@ -1,0 +1,406 @@
+//! Records of a delta: changes of flows, each led by its length (PROTOCOL.md 4).
+//!
+//! ```text
+//! | length u8 | op:2 v6:1 proto:5 | (proto u8) | src | dst | (l4 2 x u16) | upsert: flags:4 state:4 | timeout varint |
+//! | tcp: wscale u8, flags u8 | attributes: tag u8, length u8, value ... |
+//! ```
+
+use super::DecodeError;
+use super::cursor::{Reader, put_varint};
+use crate::record::{
+    Address, Claim, Endpoint, Extra, Family, FlowKey, FlowState, Helper, MemberId, Nat, Record,
+    SeqAdj, Status, SynProxy, TcpOptions, Term, ZoneDirection,
+};
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+/// The longest a record can be, length byte included: what one length byte can say.
+pub const RECORD_BYTES_MAX: usize = 1 + 254;
+
+const OP_UPSERT: u8 = 0;
+const OP_DELETE: u8 = 1;
+const OP_TOLD: u8 = 2;
+const V6: u8 = 0x20;
+
+const PROTO_OTHER: u8 = 31;
+/// `IPPROTO_TCP`
+pub const TCP: u8 = 6;
+/// Protocols with ports, keys or identifiers, by their code in a record.
+const PROTOS: [u8; 8] = [TCP, 17, 1, 58, 132, 33, 47, 136];
+
+const STATE_SEEN_REPLY: u8 = 0x10;
+const STATE_ASSURED: u8 = 0x20;
+
+mod tag {
+    pub const TERM: u8 = 1;
+    pub const FOUND: u8 = 2;
+    pub const NAT_SRC: u8 = 3;
+    pub const NAT_DST: u8 = 4;
+    pub const MARK: u8 = 5;
+    pub const ZONE: u8 = 6;
+    pub const LABELS: u8 = 7;
+    pub const HELPER: u8 = 8;
+    pub const MASTER: u8 = 9;
+    pub const SEQ_ADJ_ORIGINAL: u8 = 10;
+    pub const SEQ_ADJ_REPLY: u8 = 11;
+    pub const SYNPROXY: u8 = 12;
+    pub const SCTP_VTAG: u8 = 13;
+    pub const DCCP: u8 = 14;
+}
+
+/// Appends an upsert.
+pub fn put_upsert(out: &mut Vec<u8>, key: &FlowKey, state: &FlowState, term: Term, claim: Claim) {
+    framed(out, |out| {
+        put_key(out, OP_UPSERT, key);
+        let seen = if state.status.seen_reply {
+            STATE_SEEN_REPLY
+        } else {
+            0
+        };
+        let assured = if state.status.assured {
+            STATE_ASSURED
+        } else {
+            0
+        };
+        out.push(state.proto_state & 0x0f | seen | assured);
+        put_varint(out, u64::from(state.timeout_secs));
+        if key.proto == TCP {
+            out.push(state.tcp.wscale);
+            out.push(state.tcp.flags);
+        }
+        put_claim(out, key, term, claim);
+        if state.mark != 0 {
+            attribute(out, tag::MARK, |out| {
+                out.extend_from_slice(&state.mark.to_be_bytes())
+            });
+        }
+        if let Some(nat) = &state.nat {
+            put_endpoint(out, tag::NAT_SRC, key.family, nat.src);
+            put_endpoint(out, tag::NAT_DST, key.family, nat.dst);
+        }
+        if let Some(extra) = &state.extra {
+            put_extra(out, extra);
+        }
+    });
+}
+
+/// Appends a delete.
+pub fn put_delete(out: &mut Vec<u8>, key: &FlowKey, term: Term, claim: Claim) {
+    framed(out, |out| {
+        put_key(out, OP_DELETE, key);
+        put_claim(out, key, term, claim);
+    });
+}
+
+/// Appends the mark that ends a telling.
+pub fn put_told(out: &mut Vec<u8>, member: MemberId, base: u64) {
+    framed(out, |out| {
+        out.push(OP_TOLD << 6);
+        out.push(member.get());
+        put_varint(out, base);
+    });
+}
+
+/// Takes the next record off `reader`. `Ok(None)` is a record of a kind this version does not know.
+pub fn take_record(reader: &mut Reader<'_>) -> Result<Option<Record>, DecodeError> {
+    let len = usize::from(reader.u8()?);
+    let mut reader = Reader::new(reader.bytes(len)?);
+    let kind = reader.u8()?;
+    match kind >> 6 {
+        OP_UPSERT => take_upsert(&mut reader, kind).map(Some),
+        OP_DELETE => take_delete(&mut reader, kind).map(Some),
+        OP_TOLD => {
+            let member = MemberId::new(reader.u8()?).ok_or(DecodeError::Member)?;
+            Ok(Some(Record::Told {
+                member,
+                base: reader.varint()?,
+            }))
+        }
+        _ => Ok(None),
+    }
+}
+
+fn take_upsert(reader: &mut Reader<'_>, kind: u8) -> Result<Record, DecodeError> {
+    let mut key = take_key(reader, kind)?;
+    let flags = reader.u8()?;
+    let mut state = FlowState {
+        proto_state: flags & 0x0f,
+        status: Status {
+            seen_reply: flags & STATE_SEEN_REPLY != 0,
+            assured: flags & STATE_ASSURED != 0,
+        },
+        timeout_secs: u32::try_from(reader.varint()?).map_err(|_| DecodeError::Number)?,
+        ..FlowState::default()
+    };
+    if key.proto == TCP {
+        state.tcp = TcpOptions {
+            wscale: reader.u8()?,
+            flags: reader.u8()?,
+        };
+    }
+    let (mut term, mut claim) = (Term::default(), Claim::Carried);
+    let (mut nat, mut extra) = (Nat::default(), Extra::default());
+    while !reader.is_empty() {
+        let tag = reader.u8()?;
+        let len = usize::from(reader.u8()?);
+        let mut value = Reader::new(reader.bytes(len)?);
+        match tag {
+            tag::MARK => state.mark = value.u32()?,
+            tag::NAT_SRC => nat.src = Some(take_endpoint(&mut value, key.family)?),
+            tag::NAT_DST => nat.dst = Some(take_endpoint(&mut value, key.family)?),
+            tag::TERM | tag::FOUND | tag::ZONE => {
+                take_claim(tag, &mut value, &mut key, &mut term, &mut claim)?
+            }
+            _ => take_extra(tag, &mut value, &mut extra)?,
+        }
+    }
+    state.nat = (nat != Nat::default()).then(|| Box::new(nat));
+    state.extra = (extra != Extra::default()).then(|| Box::new(extra));
+    Ok(Record::Upsert {
+        key,
+        state,
+        term,
+        claim,
+    })
+}
+
+fn take_delete(reader: &mut Reader<'_>, kind: u8) -> Result<Record, DecodeError> {
+    let mut key = take_key(reader, kind)?;
+    let (mut term, mut claim) = (Term::default(), Claim::Carried);
+    while !reader.is_empty() {
+        let tag = reader.u8()?;
+        let len = usize::from(reader.u8()?);
+        let mut value = Reader::new(reader.bytes(len)?);
+        take_claim(tag, &mut value, &mut key, &mut term, &mut claim)?;
+    }
+    Ok(Record::Delete { key, term, claim })
+}
+
+fn framed(out: &mut Vec<u8>, put: impl FnOnce(&mut Vec<u8>)) {
+    let at = out.len();
+    out.push(0);
+    put(out);
+    let len = out.len() - at - 1;
+    if let Some(place) = out.get_mut(at) {
+        *place = u8::try_from(len)
+            .expect("no record is longer than RECORD_BYTES_MAX: its parts are bounded");
+    }
+}
+
+fn attribute(out: &mut Vec<u8>, tag: u8, put: impl FnOnce(&mut Vec<u8>)) {
+    out.push(tag);
+    framed(out, put);
+}
+
+fn put_key(out: &mut Vec<u8>, op: u8, key: &FlowKey) {
+    let v6 = if key.family == Family::V6 { V6 } else { 0 };
+    let code = PROTOS.iter().position(|proto| *proto == key.proto);
+    match code {
+        Some(code) => out.push(op << 6 | v6 | code as u8),
+        None => out.extend_from_slice(&[op << 6 | v6 | PROTO_OTHER, key.proto]),
+    }
+    put_address(out, key.family, &key.src);
+    put_address(out, key.family, &key.dst);
+    if code.is_some() {
+        key.l4
+            .iter()
+            .for_each(|l4| out.extend_from_slice(&l4.to_be_bytes()));
+    }
+}
+
+/// The key without its zone, which is an attribute.
+fn take_key(reader: &mut Reader<'_>, kind: u8) -> Result<FlowKey, DecodeError> {
+    let family = if kind & V6 == 0 {
+        Family::V4
+    } else {
+        Family::V6
+    };
+    let (proto, has_l4) = match kind & 0x1f {
+        PROTO_OTHER => (reader.u8()?, false),
+        code => (
+            *PROTOS.get(usize::from(code)).ok_or(DecodeError::Record)?,
+            true,
+        ),
+    };
+    let src = take_address(reader, family)?;
+    let dst = take_address(reader, family)?;
+    let l4 = if has_l4 {
+        [reader.u16()?, reader.u16()?]
+    } else {
+        [0; 2]
+    };
+    Ok(FlowKey {
+        src,
+        dst,
+        l4,
+        zone: 0,
+        proto,
+        family,
+        zone_direction: ZoneDirection::Both,
+    })
+}
+
+fn put_address(out: &mut Vec<u8>, family: Family, address: &Address) {
+    match family {
+        Family::V4 => out.extend_from_slice(
+            address
+                .first_chunk::<4>()
+                .expect("an address has sixteen bytes"),
+        ),
+        Family::V6 => out.extend_from_slice(address),
+    }
+}
+
+fn take_address(reader: &mut Reader<'_>, family: Family) -> Result<Address, DecodeError> {
+    match family {
+        Family::V4 => {
+            let [a, b, c, d] = reader.array::<4>()?;
+            Ok([a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])
+        }
+        Family::V6 => reader.array::<16>(),
+    }
+}
+
+fn put_claim(out: &mut Vec<u8>, key: &FlowKey, term: Term, claim: Claim) {
+    if term != Term::default() {
+        attribute(out, tag::TERM, |out| {
+            out.extend_from_slice(&term.0.to_be_bytes())
+        });
+    }
+    if claim == Claim::Found {
+        attribute(out, tag::FOUND, |_| {});
+    }
+    if key.zone != 0 {
+        attribute(out, tag::ZONE, |out| {
+            out.extend_from_slice(&key.zone.to_be_bytes());
+            out.push(key.zone_direction as u8);
+        });
+    }
+}
+
+fn take_claim(
+    tag: u8,
+    value: &mut Reader<'_>,
+    key: &mut FlowKey,
+    term: &mut Term,
+    claim: &mut Claim,
+) -> Result<(), DecodeError> {
+    match tag {
+        tag::TERM => *term = Term(value.u16()?),
+        tag::FOUND => *claim = Claim::Found,
+        tag::ZONE => {
+            key.zone = value.u16()?;
+            key.zone_direction = match value.u8()? {
+                0 => ZoneDirection::Both,
+                1 => ZoneDirection::Original,
+                2 => ZoneDirection::Reply,
+                _ => return Err(DecodeError::Number),
+            };
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+fn put_endpoint(out: &mut Vec<u8>, tag: u8, family: Family, endpoint: Option<Endpoint>) {
+    if let Some(endpoint) = endpoint {
+        attribute(out, tag, |out| {
+            put_address(out, family, &endpoint.address);
+            out.extend_from_slice(&endpoint.port.to_be_bytes());
+        });
+    }
+}
+
+fn take_endpoint(value: &mut Reader<'_>, family: Family) -> Result<Endpoint, DecodeError> {
+    Ok(Endpoint {
+        address: take_address(value, family)?,
+        port: value.u16()?,
+    })
+}
+
+fn put_extra(out: &mut Vec<u8>, extra: &Extra) {
+    if let Some(labels) = &extra.labels {
+        attribute(out, tag::LABELS, |out| out.extend_from_slice(labels));
+    }
+    if let Some(helper) = &extra.helper {
+        attribute(out, tag::HELPER, |out| {
+            out.extend_from_slice(helper.as_bytes())
+        });
+    }
+    if let Some(master) = &extra.master {
+        attribute(out, tag::MASTER, |out| put_key(out, 0, master));
+    }
+    for (tag, seq_adj) in [tag::SEQ_ADJ_ORIGINAL, tag::SEQ_ADJ_REPLY]
+        .into_iter()
+        .zip(&extra.seq_adj)
+    {
+        if let Some(SeqAdj {
+            correction_pos,
+            offset_before,
+            offset_after,
+        }) = *seq_adj
+        {
+            put_u32s(out, tag, &[correction_pos, offset_before, offset_after]);
+        }
+    }
+    if let Some(SynProxy { isn, its, tsoff }) = extra.synproxy {
+        put_u32s(out, tag::SYNPROXY, &[isn, its, tsoff]);
+    }
+    if let Some(vtag) = &extra.sctp_vtag {
+        put_u32s(out, tag::SCTP_VTAG, vtag);
+    }
+    if let Some((role, handshake_seq)) = extra.dccp {
+        attribute(out, tag::DCCP, |out| {
+            out.push(role);
+            out.extend_from_slice(&handshake_seq.to_be_bytes());
+        });
+    }
+}
+
+fn put_u32s(out: &mut Vec<u8>, tag: u8, numbers: &[u32]) {
+    attribute(out, tag, |out| {
+        numbers
+            .iter()
+            .for_each(|number| out.extend_from_slice(&number.to_be_bytes()))
+    });
+}
+
+fn take_extra(tag: u8, value: &mut Reader<'_>, extra: &mut Extra) -> Result<(), DecodeError> {
+    match tag {
+        tag::LABELS => extra.labels = Some(value.array()?),
+        tag::HELPER => extra.helper = Some(take_helper(value)?),
+        tag::MASTER => {
+            let kind = value.u8()?;
+            extra.master = Some(take_key(value, kind)?);
+        }
+        tag::SEQ_ADJ_ORIGINAL => extra.seq_adj[0] = Some(take_seq_adj(value)?),
+        tag::SEQ_ADJ_REPLY => extra.seq_adj[1] = Some(take_seq_adj(value)?),
+        tag::SYNPROXY => {
+            extra.synproxy = Some(SynProxy {
+                isn: value.u32()?,
+                its: value.u32()?,
+                tsoff: value.u32()?,
+            });
+        }
+        tag::SCTP_VTAG => extra.sctp_vtag = Some([value.u32()?, value.u32()?]),
+        tag::DCCP => extra.dccp = Some((value.u8()?, value.u64()?)),
+        _ => {}
+    }
+    Ok(())
+}
+
+fn take_seq_adj(value: &mut Reader<'_>) -> Result<SeqAdj, DecodeError> {
+    Ok(SeqAdj {
+        correction_pos: value.u32()?,
+        offset_before: value.u32()?,
+        offset_after: value.u32()?,
+    })
+}
+
+fn take_helper(value: &mut Reader<'_>) -> Result<Helper, DecodeError> {
+    let mut name = Vec::with_capacity(15);
+    while !value.is_empty() {
+        name.push(value.u8()?);
+    }
+    Helper::new(&name).ok_or(DecodeError::Record)
+}

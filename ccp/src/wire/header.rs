@@ -1,0 +1,166 @@
+//! The header that every CCP datagram begins with (PROTOCOL.md 2.1).
+
+use super::DecodeError;
+use super::cursor::Reader;
+use crate::record::MemberId;
+
+/// First two bytes of every datagram of ours.
+pub const MAGIC: u16 = 0xc75c;
+/// First two bytes of Check Point's CCP, which may share the wire: counted and left alone.
+pub const MAGIC_CHECK_POINT: u16 = 0x1a90;
+/// The version this code speaks.
+pub const VERSION: u8 = 1;
+/// Bytes of the header.
+pub const HEADER_BYTES: usize = 28;
+/// Bytes that sealing adds after the body: the tag of the AEAD.
+pub const TAG_BYTES: usize = 16;
+
+/// What a datagram is about. Numbers not listed are kept for interface probes (0x10), holds (0x20), audit (0x30).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Opcode {
+    /// `MY_STATE`: I am here, this is whom I hear.
+    Hello = 1,
+    /// Changes of flows.
+    Delta = 2,
+    /// What of a member's changes is in my kernel.
+    Ack = 3,
+}
+
+impl Opcode {
+    fn decode(code: u8) -> Result<Self, DecodeError> {
+        match code {
+            1 => Ok(Self::Hello),
+            2 => Ok(Self::Delta),
+            3 => Ok(Self::Ack),
+            _ => Err(DecodeError::Opcode),
+        }
+    }
+}
+
+/// To whom a datagram is addressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// One member.
+    Member(MemberId),
+    /// Every member of the cluster (0xff on the wire).
+    All,
+}
+
+/// When the receiver of a [`Opcode::Delta`] acknowledges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Urgency {
+    /// Together with others, within its acknowledgement delay.
+    Normal,
+    /// As soon as its kernel has the changes: somebody waits.
+    Urgent,
+}
+
+/// The header, in clear but authenticated: it is the associated data of the sealed body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// Number of the cluster.
+    pub cluster: u16,
+    /// What the body is.
+    pub opcode: Opcode,
+    /// The sender.
+    pub source: MemberId,
+    /// The receiver.
+    pub destination: Destination,
+    /// Number of the sender's interface among its configured networks, from 0.
+    pub interface: u8,
+    /// Flag bit 0.
+    pub urgency: Urgency,
+    /// Digest of the sender's service policy; 0 while there is none.
+    pub policy: u16,
+    /// Chosen by the sender at its start; tells its runs apart (the "random id" of CCP).
+    pub incarnation: u64,
+    /// Counts the sender's datagrams of this incarnation, from 1; the nonce of the seal, never used twice.
+    pub packet_number: u64,
+}
+
+const FLAG_URGENT: u8 = 1;
+const ALL: u8 = 0xff;
+
+impl Header {
+    /// The header's bytes.
+    pub fn encode(&self) -> [u8; HEADER_BYTES] {
+        let mut bytes = [0; HEADER_BYTES];
+        let destination = match self.destination {
+            Destination::Member(member) => member.get(),
+            Destination::All => ALL,
+        };
+        let flags = match self.urgency {
+            Urgency::Normal => 0,
+            Urgency::Urgent => FLAG_URGENT,
+        };
+        let [magic0, magic1] = MAGIC.to_be_bytes();
+        let [cluster0, cluster1] = self.cluster.to_be_bytes();
+        let [policy0, policy1] = self.policy.to_be_bytes();
+        let front = [
+            magic0,
+            magic1,
+            VERSION,
+            self.opcode as u8,
+            cluster0,
+            cluster1,
+            self.source.get(),
+            destination,
+            self.interface,
+            flags,
+            policy0,
+            policy1,
+        ];
+        let numbers = [
+            self.incarnation.to_be_bytes(),
+            self.packet_number.to_be_bytes(),
+        ];
+        let all = front.into_iter().chain(numbers.into_iter().flatten());
+        bytes.iter_mut().zip(all).for_each(|(to, from)| *to = from);
+        bytes
+    }
+
+    /// Takes the header off the front of a datagram; what follows is its sealed body. Flags not known are ignored.
+    pub fn decode(datagram: &[u8]) -> Result<(Self, &[u8]), DecodeError> {
+        let mut reader = Reader::new(datagram);
+        match reader.u16()? {
+            MAGIC => {}
+            MAGIC_CHECK_POINT => return Err(DecodeError::CheckPoint),
+            _ => return Err(DecodeError::Magic),
+        }
+        if reader.u8()? != VERSION {
+            return Err(DecodeError::Version);
+        }
+        let opcode = reader.u8()?;
+        let cluster = reader.u16()?;
+        let source = MemberId::new(reader.u8()?).ok_or(DecodeError::Member)?;
+        let destination = match reader.u8()? {
+            ALL => Destination::All,
+            id => Destination::Member(MemberId::new(id).ok_or(DecodeError::Member)?),
+        };
+        let interface = reader.u8()?;
+        let flags = reader.u8()?;
+        let policy = reader.u16()?;
+        let incarnation = reader.u64()?;
+        let packet_number = reader.u64()?;
+        let opcode = Opcode::decode(opcode)?;
+        let urgency = if flags & FLAG_URGENT == 0 {
+            Urgency::Normal
+        } else {
+            Urgency::Urgent
+        };
+        let header = Self {
+            cluster,
+            opcode,
+            source,
+            destination,
+            interface,
+            urgency,
+            policy,
+            incarnation,
+            packet_number,
+        };
+        let body = datagram.get(HEADER_BYTES..).ok_or(DecodeError::Truncated)?;
+        Ok((header, body))
+    }
+}
