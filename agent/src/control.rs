@@ -46,9 +46,15 @@ pub fn asks() -> (mpsc::Sender<Ask>, mpsc::Receiver<Ask>) {
 }
 
 /// What a client can say.
+#[derive(Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Request {
+    verb: Verb,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(tag = "verb", rename_all = "lowercase", deny_unknown_fields)]
-enum Request {
+#[serde(rename_all = "lowercase")]
+enum Verb {
     Status,
     Flows,
 }

@@ -4,7 +4,10 @@
 //! Every field that the kernel may leave out of a message is an `Option`: `None` means *not said*, which in an
 //! update is *unchanged* ([`crate::event::EventKind::Update`] is a patch).
 
+use std::fmt;
 use std::net::IpAddr;
+
+use crate::consts::{IPPROTO_ICMP, IPPROTO_ICMPV6};
 
 /// One direction of a flow, as `CTA_TUPLE_ORIG` or `CTA_TUPLE_REPLY` carries it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -19,6 +22,42 @@ pub struct Tuple {
     pub l4: L4,
     /// Zone of this direction alone (`CTA_TUPLE_ZONE`); 0 when the zone is the flow's or the default one.
     pub zone: u16,
+}
+
+impl Tuple {
+    /// The tuple of the answers to a packet of this one, without NAT: what the kernel calls the inverse.
+    ///
+    /// ICMP and ICMPv6 queries become their replies and back (`nf_conntrack_invert_icmp_tuple`); other types stay.
+    /// A zone of one direction is not the other's, so the mirror has none.
+    pub fn mirror(&self) -> Self {
+        let l4 = match self.l4 {
+            L4::Ports { src, dst } => L4::Ports { src: dst, dst: src },
+            L4::Icmp { kind, code, id } => L4::Icmp {
+                kind: mirror_icmp(self.proto, kind),
+                code,
+                id,
+            },
+            L4::None => L4::None,
+        };
+        Self {
+            src: self.dst,
+            dst: self.src,
+            proto: self.proto,
+            l4,
+            zone: 0,
+        }
+    }
+}
+
+/// The ICMP type that answers `kind`, or that `kind` answers.
+fn mirror_icmp(proto: u8, kind: u8) -> u8 {
+    match (proto, kind) {
+        (IPPROTO_ICMP, 0) => 8,
+        (IPPROTO_ICMP, 8) => 0,
+        (IPPROTO_ICMP, 13 | 15 | 17) | (IPPROTO_ICMPV6, 128 | 139) => kind + 1,
+        (IPPROTO_ICMP, 14 | 16 | 18) | (IPPROTO_ICMPV6, 129 | 140) => kind - 1,
+        _ => kind,
+    }
 }
 
 /// The transport part of a [`Tuple`].
@@ -75,6 +114,27 @@ pub struct Flow {
     pub synproxy: Option<SynProxy>,
 }
 
+impl Flow {
+    /// A flow without NAT of which only the tuples are said.
+    pub fn new(orig: Tuple) -> Self {
+        Self {
+            orig,
+            reply: orig.mirror(),
+            zone: 0,
+            id: None,
+            status: None,
+            timeout: None,
+            mark: None,
+            protoinfo: None,
+            labels: None,
+            helper: None,
+            master: None,
+            seq_adj: [None; 2],
+            synproxy: None,
+        }
+    }
+}
+
 /// `CTA_PROTOINFO`: what the kernel's tracker of the protocol knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProtoInfo {
@@ -102,7 +162,7 @@ pub struct TcpInfo {
 pub struct SctpInfo {
     /// `SCTP_CONNTRACK_*`
     pub state: u8,
-    /// Verification tags of the original and the reply direction.
+    /// Verification tags of the original and the reply direction; 0 where the message has none (DESTROY).
     pub vtag: [u32; 2],
 }
 
@@ -124,7 +184,45 @@ pub type Labels = [u8; 16];
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct HelperName {
     len: u8,
-    bytes: [u8; 15],
+    /// The name, then NUL.
+    bytes: [u8; 16],
+}
+
+impl HelperName {
+    /// The longest name the kernel takes, in bytes.
+    pub const LEN_MAX: usize = 15;
+
+    /// `None` when the name is empty, too long, or has a NUL in it.
+    pub fn new(name: &str) -> Option<Self> {
+        let source = name.as_bytes();
+        if source.is_empty() || source.contains(&0) {
+            return None;
+        }
+        let mut bytes = [0; Self::LEN_MAX + 1];
+        bytes[..Self::LEN_MAX]
+            .get_mut(..source.len())?
+            .copy_from_slice(source);
+        Some(Self {
+            len: u8::try_from(source.len()).ok()?,
+            bytes,
+        })
+    }
+
+    /// The name, as in `nfct-helper` modules and in rules: `ftp`, `sip`, `RAS`.
+    pub fn as_str(&self) -> &str {
+        str::from_utf8(&self.bytes[..usize::from(self.len)]).expect("it was made of a str")
+    }
+
+    /// The name with the NUL after it, as the kernel wants it.
+    pub(crate) fn with_nul(&self) -> &[u8] {
+        &self.bytes[..=usize::from(self.len)]
+    }
+}
+
+impl fmt::Debug for HelperName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.as_str(), f)
+    }
 }
 
 /// `CTA_SEQ_ADJ_*` of one direction.
@@ -148,3 +246,6 @@ pub struct SynProxy {
     /// Timestamp offset.
     pub tsoff: u32,
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use crate::cluster::{Cluster, Transport};
 use crate::lab::{Family, Lab, Path};
-use crate::netns::{holds_within, wait_until};
-use crate::table::{Table, differences, table};
+use crate::netns::holds_within;
+use crate::table::{Table, table, wait_equal};
 use crate::traffic::{Connection, Kind, Progress};
 
 /// How long a connection that goes on is watched, after it has come back.
@@ -99,14 +99,7 @@ impl Failover {
             .collect();
         holds_within(flow_for, || false);
         if self.cluster.is_some() {
-            wait_until(
-                "the second gateway has every entry of the first",
-                REPLICATION_DEADLINE,
-                || {
-                    let [a, b] = self.tables();
-                    differences(&a, &b).is_empty()
-                },
-            );
+            wait_equal(&self.lab.gateways, REPLICATION_DEADLINE);
         }
     }
 

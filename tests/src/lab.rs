@@ -42,6 +42,7 @@ table inet filter {
     chain input {
         type filter hook input priority filter; policy drop;
         iifname { lo, sync0 } accept
+        ct state established,related accept
         meta l4proto { icmp, ipv6-icmp } accept
     }
 }

@@ -1,5 +1,6 @@
 //! Whole-system tests of ctsync: gateways in network namespaces, traffic through them, the simulation, the benchmark.
 
+pub mod arrivals;
 pub mod bench;
 pub mod cluster;
 pub mod crowd;

@@ -5,7 +5,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::netns::Namespace;
+use std::time::Duration;
+
+use crate::netns::{Namespace, holds_within};
 
 /// The entries of a gateway, a line each.
 pub type Table = BTreeSet<String>;
@@ -20,6 +22,26 @@ pub fn table(gateway: &Namespace) -> Table {
         .filter(|it| !it.contains("src=192.0.2."))
         .map(entry)
         .collect()
+}
+
+/// Waits until all gateways have the same table, and returns it. Panics with a part of the differences when `deadline`
+/// has passed.
+#[track_caller]
+pub fn wait_equal(gateways: &[Namespace], deadline: Duration) -> Table {
+    let mut tables = Vec::new();
+    let equal = holds_within(deadline, || {
+        tables = gateways.iter().map(table).collect();
+        tables.windows(2).all(|pair| pair[0] == pair[1])
+    });
+    if !equal {
+        let sizes: Vec<_> = tables.iter().map(Table::len).collect();
+        let differ = tables
+            .windows(2)
+            .map(|pair| differences(&pair[0], &pair[1]));
+        let some: Vec<_> = differ.flat_map(|it| it.into_iter().take(10)).collect();
+        panic!("after {deadline:?} the tables of {sizes:?} entries differ: {some:#?}");
+    }
+    tables.swap_remove(0)
 }
 
 /// What one table has and the other has not, signed as in a diff.

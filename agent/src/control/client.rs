@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::answer::{FlowRow, Status};
-use super::{End, Failure, Request};
+use super::{End, Failure, Request, Verb};
 
 /// Longer than the server waits for the driver, so that the server's reason comes first.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -88,7 +88,7 @@ impl Client {
 
     /// How things are.
     pub fn status(&mut self) -> Result<Status, ClientError> {
-        self.send(Request::Status)?;
+        self.send(Verb::Status)?;
         match self.receive()? {
             Line::Wanted(status) => Ok(status),
             Line::Failure(Failure { error }) => Err(ClientError::Refused { reason: error }),
@@ -97,7 +97,7 @@ impl Client {
 
     /// All flows that the daemon knows.
     pub fn flows(&mut self) -> Result<Flows<'_>, ClientError> {
-        self.send(Request::Flows)?;
+        self.send(Verb::Flows)?;
         Ok(Flows {
             client: self,
             rows: 0,
@@ -105,8 +105,8 @@ impl Client {
         })
     }
 
-    fn send(&mut self, request: Request) -> Result<(), ClientError> {
-        let mut line = serde_json::to_vec(&request).expect("a verb has a JSON form");
+    fn send(&mut self, verb: Verb) -> Result<(), ClientError> {
+        let mut line = serde_json::to_vec(&Request { verb }).expect("a verb has a JSON form");
         line.push(b'\n');
         match self.stream.get_mut().write_all(&line) {
             // The server has put us out already; its reason is there to be read.

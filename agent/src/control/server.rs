@@ -21,7 +21,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 
 use super::answer::Cursor;
-use super::{Ask, CLIENTS_MAX, End, Failure, Request, Total, Wake};
+use super::{Ask, CLIENTS_MAX, End, Failure, Request, Total, Verb, Wake};
 
 /// No verb needs more; JSON of twice the length is noise.
 const REQUEST_BYTES_MAX: usize = 1024;
@@ -278,8 +278,8 @@ impl Desk {
                     .await;
             }
             let answered = match serde_json::from_slice(&request) {
-                Ok(Request::Status) => self.status(&mut writer).await,
-                Ok(Request::Flows) => self.flows(&mut writer).await,
+                Ok(Request { verb: Verb::Status }) => self.status(&mut writer).await,
+                Ok(Request { verb: Verb::Flows }) => self.flows(&mut writer).await,
                 Err(error) => {
                     self.refuse(&mut writer, &format!("this request is not known: {error}"))
                         .await

@@ -59,7 +59,7 @@ pub struct Gateways {
 
 impl Gateways {
     /// Builds both.
-    pub fn new() -> Gateways {
+    pub fn build() -> Gateways {
         let table = TableSize::raise();
         let (a, b) = (Namespace::new("bench-a"), Namespace::new("bench-b"));
         for gateway in [&a, &b] {
@@ -87,12 +87,6 @@ impl Gateways {
             generator,
             _table: table,
         }
-    }
-
-    /// Packets that gateway A has passed on since it was built, read at the interfaces they left by.
-    pub fn forwarded(&self) -> u64 {
-        let interfaces = Interfaces::of(&self.a);
-        interfaces.sent_packets(CLIENT_SIDE) + interfaces.sent_packets(SERVER_SIDE)
     }
 
     /// Empties both tables.
@@ -145,12 +139,6 @@ impl Interfaces {
                 .inside(|| fs::read_to_string(path))
                 .unwrap_or_else(|error| panic!("{path}: {error}")),
         )
-    }
-
-    /// Packets that left, also those the interface then found nobody to take.
-    pub fn sent_packets(&self, interface: &str) -> u64 {
-        let counters = self.counters(interface);
-        counters[9] + counters[11]
     }
 
     /// Bytes and packets in both directions, Ethernet headers included.

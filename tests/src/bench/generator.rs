@@ -2,17 +2,16 @@
 //! one of them arrives at the gateway as if from a wire.
 //!
 //! A flow is three packets: the client's SYN, the server's SYN/ACK, the client's ACK. What the gateway forwards leaves by
-//! the other device, where nobody reads it: the device counts it and throws it away ([`Generator::forwarded`]), which
-//! costs the gateway least, so that what a contestant costs shows most.
+//! the other device, where nobody reads it and the device throws it away: that costs the gateway least, so that what a
+//! contestant costs shows most.
 //!
-//! The subtle thing: one thread, held on one core, writes all packets, like a network card with one queue. Were it moved
-//! to another core in the middle of a flow, the SYN/ACK could overtake the SYN, and the gateway would drop it.
+//! The subtle thing: one thread writes all packets, and each write returns when the gateway has dealt with the packet. So
+//! the gateway's work is done in this thread, and what slows the gateway slows the generator: it never sends too much.
 
 use std::net::Ipv4Addr;
 use std::num::NonZeroU64;
 use std::time::Duration;
 
-use rustix::thread::CpuSet;
 use rustix::time::{ClockId, Timespec, clock_gettime};
 use tappers::{Interface, Tun};
 
@@ -34,9 +33,6 @@ const STEP: Duration = Duration::from_micros(200);
 
 /// Flows between two looks at clock and interrupt at full speed.
 const BATCH: u32 = 64;
-
-/// The core that the packets are written on.
-const CORE: usize = 1;
 
 /// Which flow: counted from the first that a generator opened; its addresses and ports follow from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -105,7 +101,6 @@ impl Generator {
 
     /// Opens flows as fast as the gateway takes them.
     pub fn at_full_speed(&mut self, duration: Duration) -> Opened {
-        hold_on_core();
         let (first, start) = (self.next, now());
         let mut elapsed = Duration::ZERO;
         while elapsed < duration {
@@ -132,7 +127,7 @@ impl Generator {
         count: u32,
         mut started: impl FnMut(FlowNumber, Duration),
     ) -> Opened {
-        hold_on_core();
+        sleep_exactly();
         let first = self.next;
         let start = now();
         let due = |sent: u32, step: u32| start + Duration::from_secs(1) * sent / rate + STEP * step;
@@ -223,13 +218,10 @@ fn sleep_until(due: Duration) {
     let _ = rustix::thread::clock_nanosleep_absolute(ClockId::Monotonic, &due);
 }
 
-/// Keeps the calling thread on [`CORE`], and its sleeps exact.
-fn hold_on_core() {
-    let mut cores = CpuSet::new();
-    cores.set(CORE);
-    // With a single core there is nothing to hold on to.
-    let _ = rustix::thread::sched_setaffinity(None, &cores);
-    let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
+/// Makes the sleeps of the calling thread end when they should, not up to 50 us later.
+fn sleep_exactly() {
+    rustix::thread::set_current_timer_slack(NonZeroU64::new(1))
+        .expect("the slack is a thread's own");
 }
 
 const SYN: u8 = 0x02;

@@ -7,9 +7,10 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread;
 use std::time::Duration;
 
-use super::gateways::{Gateways, SYNC, SYNC_A, SYNC_B, TABLE_SIZE, flows};
+use super::gateways::{Gateways, SYNC, SYNC_A, SYNC_B, TABLE_SIZE, assured_flows, flows};
 use super::interrupt;
 use crate::netns::{Namespace, Process, holds_within};
 
@@ -122,39 +123,35 @@ impl Running {
             .map(|daemons| [0, 1].map(|side: usize| daemons[side].process.id()))
     }
 
-    /// Waits until the receiver has as many flows as gateway A, or `patience` has passed; returns how many it has.
-    pub fn settle(&self, gateways: &Gateways, patience: Duration) -> u64 {
+    /// Waits until the receiver has as many flows as gateway A, or `patience` has passed.
+    pub fn settle(&self, gateways: &Gateways, patience: Duration) {
         let wanted = flows(&gateways.a);
-        let asks = patience.as_millis() / ASK_AGAIN.as_millis();
-        for _ in 0..asks {
+        for _ in 0..patience.as_millis() / ASK_AGAIN.as_millis() {
             interrupt::check();
-            if self.flows_at_receiver(gateways) >= wanted {
+            thread::sleep(ASK_AGAIN);
+            let has = match self.external_cache() {
+                Some(daemon) => conntrackd_external_flows(daemon),
+                None => flows(&gateways.b),
+            };
+            if has >= wanted {
                 break;
             }
-            std::thread::sleep(ASK_AGAIN);
         }
-        self.flows_at_receiver(gateways)
     }
 
-    /// Flows that the receiver has, where this contestant keeps them.
-    fn flows_at_receiver(&self, gateways: &Gateways) -> u64 {
-        match (self.contestant, self.copies, &self.daemons) {
-            (Contestant::Conntrackd, Copies::Usual, Some([_, receiver])) => {
-                let statistics = conntrackd_statistics(&receiver.config).unwrap_or_default();
-                let external = statistics
-                    .split_once("cache external:")
-                    .map_or("", |(_, rest)| rest);
-                let count = external
-                    .split_once("current active connections:")
-                    .map_or("", |(_, rest)| rest);
-                count
-                    .split_ascii_whitespace()
-                    .next()
-                    .and_then(|word| word.parse().ok())
-                    .unwrap_or(0)
-            }
-            _ => flows(&gateways.b),
+    /// Flows that the receiver has; of those in its kernel, the ones that are established there.
+    pub fn arrived(&self, gateways: &Gateways) -> u64 {
+        match self.external_cache() {
+            Some(daemon) => conntrackd_external_flows(daemon),
+            None => assured_flows(&gateways.b),
         }
+    }
+
+    /// The receiver, when it keeps the flows to itself.
+    fn external_cache(&self) -> Option<&Daemon> {
+        let [_, receiver] = self.daemons.as_ref()?;
+        let keeps = self.contestant == Contestant::Conntrackd && self.copies == Copies::Usual;
+        keeps.then_some(receiver)
     }
 }
 
