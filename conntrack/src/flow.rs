@@ -110,7 +110,7 @@ pub struct Flow {
     pub master: Option<Tuple>,
     /// `CTA_SEQ_ADJ_ORIG`, `CTA_SEQ_ADJ_REPLY`
     pub seq_adj: [Option<SeqAdj>; 2],
-    /// `CTA_SYNPROXY`
+    /// `CTA_SYNPROXY`; `None` also when it is all zeros, as it is in entries that a request created.
     pub synproxy: Option<SynProxy>,
 }
 

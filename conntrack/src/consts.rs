@@ -1,0 +1,114 @@
+//! Numbers of the kernel's user interface, under the kernel's names.
+//!
+//! From `linux/netlink.h`, `linux/netfilter/nfnetlink.h`, `nfnetlink_conntrack.h`, `nf_conntrack_common.h`,
+//! `nf_conntrack_tcp.h`. Public is what a [`Flow`](crate::flow::Flow) shows; the rest is for the codec alone.
+
+/// Internet control messages (IPv4).
+pub const IPPROTO_ICMP: u8 = 1;
+/// Internet control messages (IPv6).
+pub const IPPROTO_ICMPV6: u8 = 58;
+/// Generic routing encapsulation.
+pub const IPPROTO_GRE: u8 = 47;
+
+/// The flow was expected by a helper.
+pub const IPS_EXPECTED: u32 = 1 << 0;
+/// Packets went both ways. Can be set, not cleared.
+pub const IPS_SEEN_REPLY: u32 = 1 << 1;
+/// Not evicted early when the table is full. Can be set, not cleared.
+pub const IPS_ASSURED: u32 = 1 << 2;
+/// The entry is in the table.
+pub const IPS_CONFIRMED: u32 = 1 << 3;
+/// Source translation.
+pub const IPS_SRC_NAT: u32 = 1 << 4;
+/// Destination translation.
+pub const IPS_DST_NAT: u32 = 1 << 5;
+/// TCP sequence numbers are adjusted.
+pub const IPS_SEQ_ADJUST: u32 = 1 << 6;
+/// Source translation was decided (also when it decided for none).
+pub const IPS_SRC_NAT_DONE: u32 = 1 << 7;
+/// Destination translation was decided (also when it decided for none).
+pub const IPS_DST_NAT_DONE: u32 = 1 << 8;
+/// The entry is on its way out of the table.
+pub const IPS_DYING: u32 = 1 << 9;
+/// Packets don't refresh the timeout, and a request can't change it.
+pub const IPS_FIXED_TIMEOUT: u32 = 1 << 10;
+/// A template of rules, not a flow.
+pub const IPS_TEMPLATE: u32 = 1 << 11;
+/// Obsolete.
+pub const IPS_UNTRACKED: u32 = 1 << 12;
+/// A helper was attached by a rule or a request.
+pub const IPS_HELPER: u32 = 1 << 13;
+/// The flow is in a flowtable.
+pub const IPS_OFFLOAD: u32 = 1 << 14;
+/// The flow is in a network card.
+pub const IPS_HW_OFFLOAD: u32 = 1 << 15;
+
+/// No packet of the flow was seen by the TCP tracker.
+pub const TCP_CONNTRACK_NONE: u8 = 0;
+/// SYN seen.
+pub const TCP_CONNTRACK_SYN_SENT: u8 = 1;
+/// SYN/ACK seen.
+pub const TCP_CONNTRACK_SYN_RECV: u8 = 2;
+/// The handshake is complete.
+pub const TCP_CONNTRACK_ESTABLISHED: u8 = 3;
+/// First FIN seen.
+pub const TCP_CONNTRACK_FIN_WAIT: u8 = 4;
+/// First FIN acknowledged.
+pub const TCP_CONNTRACK_CLOSE_WAIT: u8 = 5;
+/// Second FIN seen.
+pub const TCP_CONNTRACK_LAST_ACK: u8 = 6;
+/// Second FIN acknowledged.
+pub const TCP_CONNTRACK_TIME_WAIT: u8 = 7;
+/// Reset.
+pub const TCP_CONNTRACK_CLOSE: u8 = 8;
+/// Both sides sent a SYN (simultaneous open).
+pub const TCP_CONNTRACK_SYN_SENT2: u8 = 9;
+
+/// The sender of this direction scales its window.
+pub const IP_CT_TCP_FLAG_WINDOW_SCALE: u8 = 0x01;
+/// The sender permits selective acknowledgements.
+pub const IP_CT_TCP_FLAG_SACK_PERM: u8 = 0x02;
+/// The sender closed first.
+pub const IP_CT_TCP_FLAG_CLOSE_INIT: u8 = 0x04;
+/// Packets outside of the window are let through.
+pub const IP_CT_TCP_FLAG_BE_LIBERAL: u8 = 0x08;
+/// Data is not acknowledged yet.
+pub const IP_CT_TCP_FLAG_DATA_UNACKNOWLEDGED: u8 = 0x10;
+/// The kernel knows the highest acknowledgement of the sender.
+pub const IP_CT_TCP_FLAG_MAXACK_SET: u8 = 0x20;
+/// A challenge ACK (RFC 5961) may come.
+pub const IP_CT_EXP_CHALLENGE_ACK: u8 = 0x40;
+/// Simultaneous open began.
+pub const IP_CT_TCP_SIMULTANEOUS_OPEN: u8 = 0x80;
+
+macro_rules! wire {
+    ($type:ty: $($name:ident = $value:expr),+ $(,)?) => { $(pub(crate) const $name: $type = $value;)+ };
+}
+
+wire!(u8: AF_UNSPEC = 0, AF_INET = 2, AF_INET6 = 10);
+wire!(u16: NLMSG_ERROR = 2, NLMSG_DONE = 3);
+wire!(u16: NLM_F_REQUEST = 0x1, NLM_F_ACK = 0x4, NLM_F_DUMP_INTR = 0x10, NLM_F_DUMP = 0x300, NLM_F_EXCL = 0x200,
+    NLM_F_CREATE = 0x400);
+wire!(u16: NLA_F_NESTED = 0x8000, NLA_TYPE_MASK = 0x3fff);
+wire!(u16: NFNL_SUBSYS_CTNETLINK = 1);
+wire!(u16: IPCTNL_MSG_CT_NEW = 0, IPCTNL_MSG_CT_GET = 1, IPCTNL_MSG_CT_DELETE = 2, IPCTNL_MSG_CT_GET_STATS = 5);
+wire!(u32: NFNLGRP_CONNTRACK_NEW = 1, NFNLGRP_CONNTRACK_UPDATE = 2, NFNLGRP_CONNTRACK_DESTROY = 3);
+
+wire!(u16: CTA_TUPLE_ORIG = 1, CTA_TUPLE_REPLY = 2, CTA_STATUS = 3, CTA_PROTOINFO = 4, CTA_HELP = 5, CTA_NAT_SRC = 6,
+    CTA_TIMEOUT = 7, CTA_MARK = 8, CTA_ID = 12, CTA_NAT_DST = 13, CTA_TUPLE_MASTER = 14, CTA_SEQ_ADJ_ORIG = 15,
+    CTA_SEQ_ADJ_REPLY = 16, CTA_ZONE = 18, CTA_MARK_MASK = 21, CTA_LABELS = 22, CTA_SYNPROXY = 24);
+wire!(u16: CTA_TUPLE_IP = 1, CTA_TUPLE_PROTO = 2, CTA_TUPLE_ZONE = 3);
+wire!(u16: CTA_IP_V4_SRC = 1, CTA_IP_V4_DST = 2, CTA_IP_V6_SRC = 3, CTA_IP_V6_DST = 4);
+wire!(u16: CTA_PROTO_NUM = 1, CTA_PROTO_SRC_PORT = 2, CTA_PROTO_DST_PORT = 3, CTA_PROTO_ICMP_ID = 4,
+    CTA_PROTO_ICMP_TYPE = 5, CTA_PROTO_ICMP_CODE = 6, CTA_PROTO_ICMPV6_ID = 7, CTA_PROTO_ICMPV6_TYPE = 8,
+    CTA_PROTO_ICMPV6_CODE = 9);
+wire!(u16: CTA_PROTOINFO_TCP = 1, CTA_PROTOINFO_DCCP = 2, CTA_PROTOINFO_SCTP = 3);
+wire!(u16: CTA_PROTOINFO_TCP_STATE = 1, CTA_PROTOINFO_TCP_WSCALE_ORIGINAL = 2, CTA_PROTOINFO_TCP_WSCALE_REPLY = 3,
+    CTA_PROTOINFO_TCP_FLAGS_ORIGINAL = 4, CTA_PROTOINFO_TCP_FLAGS_REPLY = 5);
+wire!(u16: CTA_PROTOINFO_DCCP_STATE = 1, CTA_PROTOINFO_DCCP_ROLE = 2, CTA_PROTOINFO_DCCP_HANDSHAKE_SEQ = 3);
+wire!(u16: CTA_PROTOINFO_SCTP_STATE = 1, CTA_PROTOINFO_SCTP_VTAG_ORIGINAL = 2, CTA_PROTOINFO_SCTP_VTAG_REPLY = 3);
+wire!(u16: CTA_NAT_V4_MINIP = 1, CTA_NAT_PROTO = 3, CTA_NAT_V6_MINIP = 4);
+wire!(u16: CTA_PROTONAT_PORT_MIN = 1);
+wire!(u16: CTA_SEQADJ_CORRECTION_POS = 1, CTA_SEQADJ_OFFSET_BEFORE = 2, CTA_SEQADJ_OFFSET_AFTER = 3);
+wire!(u16: CTA_SYNPROXY_ISN = 1, CTA_SYNPROXY_ITS = 2, CTA_SYNPROXY_TSOFF = 3);
+wire!(u16: CTA_HELP_NAME = 1);

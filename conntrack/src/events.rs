@@ -1,0 +1,164 @@
+//! The stream of events: every change of the kernel's table, as it happens.
+//!
+//! The kernel sends one datagram an event, so an event costs one `recv`. Waking up for each costs more than that: sleep
+//! on the socket when events are rare, on a timer when they are not ([`Pacer`] says which), then
+//! [`drain`](EventSocket::drain). A reader too slow loses events; it is told so, in their place in the stream, by
+//! [`Item::Overrun`], and must then compare with the table itself ([`Dump`](crate::dump::Dump)).
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use rustix::net::sockopt::set_socket_recv_buffer_size_force;
+
+use crate::consts::*;
+use crate::decode::{self, DecodeError};
+use crate::event::Event;
+use crate::nfnl::Messages;
+use crate::socket::{Received, Socket, SocketError};
+use crate::sys;
+
+pub use pacer::{Pacer, Wait};
+
+mod pacer;
+
+/// Bytes of the largest event we expect; one is 150 to 400, and a security context can be long.
+const EVENT_BYTES_MAX: usize = 8192;
+
+/// How to open an [`EventSocket`].
+#[derive(Clone, Debug)]
+pub struct EventSocketOptions {
+    /// Receive buffer, beyond `net.core.rmem_max` too. A small TCP event is charged 1,280 bytes of twice this value.
+    pub receive_buffer_bytes: usize,
+    /// Port of an [`Injector`](crate::inject::Injector) whose own changes are not to be told.
+    pub ignore_portid: Option<u32>,
+}
+
+/// A subscription to NEW, UPDATE and DESTROY events of the network namespace it was opened in.
+pub struct EventSocket {
+    socket: Socket,
+    buffer: Box<[u8]>,
+}
+
+/// What [`EventSocket::drain`] finds in the stream.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "lives on the stack between decoder and sink; a box would allocate"
+)]
+pub enum Item {
+    /// A change of the table.
+    Event(Event),
+    /// Events were lost here: the receive buffer was full.
+    Overrun,
+    /// A message that is not understood; the stream goes on.
+    Malformed(DecodeError),
+}
+
+/// How far [`EventSocket::drain`] came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drained {
+    /// Items given to the sink.
+    pub count: usize,
+    /// It stopped because it was told to, not because there was nothing more.
+    pub more: bool,
+}
+
+impl EventSocket {
+    /// Subscribes. Events are queued from now on.
+    pub fn open(options: &EventSocketOptions) -> Result<Self, SocketError> {
+        let socket = Socket::new()?;
+        set_socket_recv_buffer_size_force(&socket, options.receive_buffer_bytes)
+            .map_err(|errno| SocketError::new("set the receive buffer of events", errno))?;
+        if let Some(portid) = options.ignore_portid {
+            sys::attach_filter(socket.as_fd(), &drop_events_of(portid))
+                .map_err(|error| SocketError::new("attach the filter of own changes", error))?;
+        }
+        let groups = [
+            NFNLGRP_CONNTRACK_NEW,
+            NFNLGRP_CONNTRACK_UPDATE,
+            NFNLGRP_CONNTRACK_DESTROY,
+        ];
+        socket.bind(groups.iter().fold(0, |mask, group| mask | 1 << (group - 1)))?;
+        // Only now: subscribing loads the module.
+        check_events_on()?;
+        Ok(Self {
+            socket,
+            buffer: vec![0; EVENT_BYTES_MAX].into(),
+        })
+    }
+
+    /// Gives what is queued, but at most about `max` items, to `sink`; doesn't wait.
+    pub fn drain(&mut self, max: usize, sink: &mut impl FnMut(Item)) -> Result<Drained, io::Error> {
+        let mut count = 0;
+        while count < max {
+            match self.socket.recv(&mut self.buffer)? {
+                Received::Datagram(len) => {
+                    for message in Messages::new(&self.buffer[..len]) {
+                        match message.and_then(|message| decode::event(&message)) {
+                            Ok(event) => sink(Item::Event(event)),
+                            Err(error) => sink(Item::Malformed(error)),
+                        }
+                        count += 1;
+                    }
+                }
+                Received::Truncated => {
+                    sink(Item::Malformed(DecodeError::Truncated));
+                    count += 1;
+                }
+                Received::Overrun => {
+                    sink(Item::Overrun);
+                    count += 1;
+                }
+                Received::Nothing => return Ok(Drained { count, more: false }),
+            }
+        }
+        Ok(Drained { count, more: true })
+    }
+}
+
+impl AsFd for EventSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// A classic BPF program that lets every message pass but those whose `nlmsg_pid` is `portid`.
+fn drop_events_of(portid: u32) -> [libc::sock_filter; 4] {
+    const NLMSG_PID_OFFSET: u32 = 12;
+    let op = |code: u32, jt, jf, k| libc::sock_filter {
+        code: u16::try_from(code).expect("opcodes of classic BPF have 16 bits"),
+        jt,
+        jf,
+        k,
+    };
+    // The program loads words in network order; the header is in the machine's.
+    let portid = u32::from_be_bytes(portid.to_ne_bytes());
+    [
+        op(
+            libc::BPF_LD | libc::BPF_W | libc::BPF_ABS,
+            0,
+            0,
+            NLMSG_PID_OFFSET,
+        ),
+        op(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, portid),
+        op(libc::BPF_RET | libc::BPF_K, 0, 0, 0),
+        op(libc::BPF_RET | libc::BPF_K, 0, 0, u32::MAX),
+    ]
+}
+
+/// Sees whether the kernel makes events in this network namespace: subscribing succeeds also when it doesn't.
+fn check_events_on() -> Result<(), SocketError> {
+    match fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_events") {
+        Ok(value) if value.trim() == "0" => Err(SocketError::EventsOff),
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(SocketError::EventsMissing),
+        Err(error) => Err(SocketError::new(
+            "read net.netfilter.nf_conntrack_events",
+            error,
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,170 @@
+//! Network namespaces, flows to put into them, and what tests ask of a table.
+
+use std::net::IpAddr;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use conntrack::consts::*;
+use conntrack::{
+    Dump, DumpItem, Errno, EventSocket, EventSocketOptions, Flow, Injector, Item, L4, ProtoInfo,
+    TcpInfo, Tuple,
+};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::thread::UnshareFlags;
+
+pub const IPPROTO_TCP: u8 = 6;
+pub const IPPROTO_UDP: u8 = 17;
+pub const IPPROTO_DCCP: u8 = 33;
+pub const IPPROTO_ESP: u8 = 50;
+pub const IPPROTO_SCTP: u8 = 132;
+pub const IPPROTO_UDPLITE: u8 = 136;
+
+/// Runs `body` on a thread that is alone in a new network namespace, and in what it starts.
+pub fn in_netns<T: Send>(body: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            unshare_net();
+            run("ip link set lo up");
+            body()
+        });
+        thread
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+#[expect(deprecated, reason = "it is unsafe for other flags than NEWNET")]
+fn unshare_net() {
+    rustix::thread::unshare(UnshareFlags::NEWNET)
+        .expect("a network namespace: run the tests as root");
+}
+
+/// Runs a command, which must succeed, and returns what it prints.
+pub fn run(command: &str) -> String {
+    let mut words = command.split(' ');
+    let program = words.next().expect("a command has a first word");
+    let output = Command::new(program).args(words).output();
+    let output = output.unwrap_or_else(|error| panic!("{command}: {error}"));
+    assert!(
+        output.status.success(),
+        "{command}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Asks nftables for a ruleset.
+pub fn nft(ruleset: &str) {
+    let file =
+        std::env::temp_dir().join(format!("conntrack-{:?}.nft", std::thread::current().id()));
+    std::fs::write(&file, ruleset).expect("the temporary directory is writable");
+    run(&format!("nft -f {}", file.display()));
+    std::fs::remove_file(file).expect("it was written");
+}
+
+pub fn ip(address: &str) -> IpAddr {
+    address.parse().expect("an address")
+}
+
+pub fn ports(proto: u8, src: (&str, u16), dst: (&str, u16)) -> Tuple {
+    let l4 = L4::Ports {
+        src: src.1,
+        dst: dst.1,
+    };
+    Tuple {
+        src: ip(src.0),
+        dst: ip(dst.0),
+        proto,
+        l4,
+        zone: 0,
+    }
+}
+
+/// An established TCP flow, the `number`th.
+pub fn tcp_flow(number: u32) -> Flow {
+    let [a, b, c, d] = number.to_be_bytes();
+    let client = format!("10.{}.{b}.{c}", a.wrapping_add(1));
+    let orig = ports(
+        IPPROTO_TCP,
+        (&client, 1024 + u16::from(d)),
+        ("192.0.2.80", 443),
+    );
+    let tcp = TcpInfo {
+        state: TCP_CONNTRACK_ESTABLISHED,
+        wscale: Some([7, 8]),
+        flags: Some([3, 3]),
+    };
+    Flow {
+        status: Some(IPS_SEEN_REPLY | IPS_ASSURED | IPS_CONFIRMED),
+        timeout: Some(600),
+        protoinfo: Some(ProtoInfo::Tcp(tcp)),
+        ..Flow::new(orig)
+    }
+}
+
+/// Commits what was appended; the outcomes by index.
+pub fn commit(injector: &mut Injector) -> Vec<Result<(), Errno>> {
+    let mut outcomes = Vec::new();
+    let mut take = |index, outcome| {
+        assert_eq!(index, outcomes.len(), "outcomes come in order");
+        outcomes.push(outcome);
+    };
+    injector
+        .commit(&mut take)
+        .expect("the kernel takes requests");
+    outcomes
+}
+
+/// Creates a flow, which must succeed.
+pub fn create(injector: &mut Injector, flow: &Flow) {
+    injector.create(flow);
+    assert_eq!(commit(injector), [Ok(())], "{flow:?}");
+}
+
+/// The flow as the table has it.
+pub fn find(flow: &Flow) -> Option<Flow> {
+    conntrack::lookup(&flow.orig, flow.zone).expect("a lookup is answered")
+}
+
+/// All flows of the table.
+pub fn dump() -> Vec<Flow> {
+    let items = Dump::open().expect("a dump begins");
+    items
+        .map(|item| match item.expect("a dump goes on") {
+            DumpItem::Flow(flow) => flow,
+            other => panic!("{other:?}"),
+        })
+        .collect()
+}
+
+/// An event socket with a buffer large enough for a test.
+pub fn open_events() -> EventSocket {
+    let options = EventSocketOptions {
+        receive_buffer_bytes: 4 << 20,
+        ignore_portid: None,
+    };
+    EventSocket::open(&options).expect("events are to be had")
+}
+
+/// Reads events until `done` says so of what has come, within 10 s.
+pub fn read_until(socket: &mut EventSocket, done: impl Fn(&[Item]) -> bool) -> Vec<Item> {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let mut items = Vec::new();
+    loop {
+        socket
+            .drain(usize::MAX, &mut |item| items.push(item))
+            .expect("the socket is readable");
+        if done(&items) {
+            return items;
+        }
+        assert!(
+            Instant::now() < deadline,
+            "not what was waited for: {items:#?}"
+        );
+        let tick = Timespec {
+            tv_sec: 0,
+            tv_nsec: 100_000_000,
+        };
+        poll(&mut [PollFd::new(socket, PollFlags::IN)], Some(&tick)).expect("poll");
+    }
+}
