@@ -136,8 +136,8 @@ impl Bench {
             opened as f64 / took.as_secs_f64(),
         );
         if contestant != Contestant::NoListener {
-            let arrived = running.settle(&self.gateways, SETTLE) as f64;
-            let share = arrived / flows(&self.gateways.a) as f64;
+            running.settle(&self.gateways, SETTLE);
+            let share = running.arrived(&self.gateways) as f64 / flows(&self.gateways.a) as f64;
             self.report
                 .add(contestant, Row::FullSpeedArrived, 100.0 * share);
         }
@@ -190,7 +190,7 @@ impl Bench {
             all,
             "every flow has shaken hands"
         );
-        let arrived = running.settle(&self.gateways, SETTLE) as f64;
+        let arrived = running.arrived(&self.gateways) as f64;
         self.report
             .add(contestant, Row::Arrived, 100.0 * arrived / all as f64);
     }

@@ -162,6 +162,7 @@ impl Report {
             "cores": self.machine.cores,
             "kernel": self.machine.kernel,
             "conntrackd": self.machine.conntrackd,
+            "load_before": self.machine.load,
             "rounds": self.rounds,
             "figures": contestants.collect::<Map<String, Value>>(),
         })
@@ -170,51 +171,36 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Machine {
-            date,
-            processor,
-            cores,
-            kernel,
-            conntrackd,
-        } = &self.machine;
+        let rounds = self.rounds;
+        writeln!(f, "{}", self.machine)?;
         writeln!(
             f,
-            "{date}, {processor}, {cores} cores, Linux {kernel}, {conntrackd}"
+            "median of {rounds} rounds, (least-most) where these are more than a tenth apart\n"
         )?;
-        writeln!(
-            f,
-            "median of {} rounds, (smallest-largest) where they differ by more than a tenth\n",
-            self.rounds
-        )?;
-        let line = |f: &mut fmt::Formatter<'_>, head: &str, cells: [String; 3]| {
-            writeln!(
-                f,
-                "{head:<44}{:>20}{:>24}{:>24}",
-                cells[0], cells[1], cells[2]
-            )
-        };
-        line(
-            f,
-            "",
-            Contestant::ALL.map(|contestant| contestant.name().to_owned()),
-        )?;
+        write_line(f, "", |contestant| contestant.name().to_owned())?;
         for row in self.rows() {
             let (_, head, digits) = row.texts();
-            line(
-                f,
-                head,
-                Contestant::ALL.map(|contestant| cell(self.figure(row, contestant), digits)),
-            )?;
+            write_line(f, head, |contestant| {
+                cell(self.figure(row, contestant), digits)
+            })?;
             if row == Row::FullSpeed {
-                let share = |contestant| self.share_of_no_listener(contestant);
-                let shares = Contestant::ALL.map(|contestant| {
-                    share(contestant).map_or("-".into(), |share| format!("{share:.0}"))
-                });
-                line(f, "  against no listener, %", shares)?;
+                write_line(f, "  against no listener, %", |contestant| {
+                    let share = self.share_of_no_listener(contestant);
+                    share.map_or("-".to_owned(), |share| format!("{share:.0}"))
+                })?;
             }
         }
         write!(f, "\n{}", notes())
     }
+}
+
+fn write_line(
+    f: &mut fmt::Formatter<'_>,
+    head: &str,
+    cell: impl Fn(Contestant) -> String,
+) -> fmt::Result {
+    let [nobody, conntrackd, ctsync] = Contestant::ALL.map(cell);
+    writeln!(f, "{head:<42}{nobody:>22}{conntrackd:>24}{ctsync:>24}")
 }
 
 fn cell(samples: Option<&Samples>, digits: usize) -> String {
@@ -235,10 +221,12 @@ fn notes() -> String {
     let settle = SETTLE.as_secs();
     format!(
         "\
-A flow is a TCP handshake through gateway A, three packets written to TUN devices by one thread held on one core; it
-counts when the gateway has forwarded all three. Both gateways and both daemons share the machine's cores.
-Full speed: what the peer has is read {settle} s after the last packet. Fixed rate: {COST_FLOWS} flows at {FIXED_RATE}/s, the packets of a
-flow 200 us apart; CPU is user and system time of all threads; memory is the growth of the daemon over these flows.
+A flow is a TCP handshake through gateway A, three packets written to TUN devices by one thread; it counts when the
+conntrack tool shows it established and assured. The gateways' packet paths and both daemons share the machine's cores,
+and nobody is tied to one.
+Full speed: 2.5 s; what the peer has is read when it has all, or {settle} s after the last packet. Fixed rate: {COST_FLOWS} flows
+at {FIXED_RATE}/s, the packets of a flow 200 us apart; CPU is user and system time of all threads of a daemon; memory is its
+growth over these flows.
 Sync link: interface counters of both directions, IP and UDP headers included, Ethernet's not.
 Delay: from the SYN being written to the NEW event in the peer's kernel; {IDLE_FLOWS} flows one at a time, then {LOAD_FLOWS} at {FIXED_RATE}/s.
 conntrackd: Debian's package with its example FTFW configuration (multicast, 2 MiB netlink buffer growing to 8 MiB,
@@ -257,39 +245,55 @@ struct Machine {
     cores: usize,
     kernel: String,
     conntrackd: String,
+    /// Load average of the minute before: what else the machine was at.
+    load: String,
 }
 
 impl Machine {
     fn this() -> Machine {
-        let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-        let model = cpuinfo
-            .lines()
-            .find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+        let read = |path| fs::read_to_string(path).unwrap_or_default();
+        let processor = first(read("/proc/cpuinfo").lines().filter_map(|line| {
+            line.strip_prefix("model name")?
+                .split_once(": ")
+                .map(|(_, model)| model)
+        }));
+        let version = ["-W", "-f", "${Package} ${Version}", "conntrackd"];
         Machine {
-            date: first_line_of(Command::new("date").args(["-u", "+%F"])),
-            processor: model
-                .map_or("unknown processor", |(_, model)| model)
-                .to_owned(),
+            date: first(output_of(Command::new("date").args(["-u", "+%F"])).lines()),
+            processor,
             cores: std::thread::available_parallelism().map_or(1, usize::from),
-            kernel: first_line_of(Command::new("uname").arg("-r")),
-            conntrackd: first_line_of(Command::new("dpkg-query").args([
-                "-W",
-                "-f",
-                "${Package} ${Version}",
-                "conntrackd",
-            ])),
+            kernel: first(read("/proc/sys/kernel/osrelease").lines()),
+            conntrackd: first(output_of(Command::new("dpkg-query").args(version)).lines()),
+            load: first(read("/proc/loadavg").split(' ')),
         }
     }
 }
 
-fn first_line_of(command: &mut Command) -> String {
+impl fmt::Display for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Machine {
+            date,
+            processor,
+            cores,
+            kernel,
+            conntrackd,
+            load,
+        } = self;
+        write!(
+            f,
+            "{date}, {processor}, {cores} cores, load {load} before, Linux {kernel}, {conntrackd}"
+        )
+    }
+}
+
+fn first<'a>(mut texts: impl Iterator<Item = &'a str>) -> String {
+    texts.next().unwrap_or("unknown").to_owned()
+}
+
+fn output_of(command: &mut Command) -> String {
     let output = command
         .output()
         .map(|output| output.stdout)
         .unwrap_or_default();
-    String::from_utf8_lossy(&output)
-        .lines()
-        .next()
-        .unwrap_or_default()
-        .to_owned()
+    String::from_utf8_lossy(&output).into_owned()
 }

@@ -226,6 +226,22 @@ fn conntrackd_statistics(config: &Path) -> Option<String> {
         .then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
+fn conntrackd_external_flows(daemon: &Daemon) -> u64 {
+    let statistics = conntrackd_statistics(&daemon.config).unwrap_or_default();
+    let external = statistics
+        .split_once("cache external:")
+        .map_or("", |(_, rest)| rest);
+    let count = external
+        .split_once("current active connections:")
+        .map_or("", |(_, rest)| rest);
+    // It does not answer while it is far behind: then it has none that we know of.
+    count
+        .split_ascii_whitespace()
+        .next()
+        .and_then(|word| word.parse().ok())
+        .unwrap_or(0)
+}
+
 fn start_ctsync(files: &Files, _: Copies, gateway: &Namespace, side: usize) -> Daemon {
     let directory = files.0.display();
     let member = side + 1;
