@@ -1,0 +1,63 @@
+//! Three gateways that all carry flows: at the end each has all flows of all.
+
+use std::thread;
+use std::time::Duration;
+
+use tests::cluster::{Cluster, Transport};
+use tests::crowd::Crowd;
+use tests::lab::{Family, Lab, Path};
+use tests::table::wait_equal;
+
+#[test]
+fn each_has_all_flows_of_all_by_unicast() {
+    each_has_all_flows_of_all(Transport::Unicast);
+}
+
+#[test]
+fn each_has_all_flows_of_all_by_multicast() {
+    each_has_all_flows_of_all(Transport::Multicast);
+}
+
+#[test]
+fn each_has_all_flows_of_all_by_broadcast() {
+    each_has_all_flows_of_all(Transport::Broadcast);
+}
+
+#[track_caller]
+fn each_has_all_flows_of_all(transport: Transport) {
+    let lab = Lab::new(3);
+    let cluster = Cluster::start(&lab, transport);
+    // All three at the same time, each through its gateway.
+    let crowds: Vec<_> = thread::scope(|scope| {
+        let gateways = 0..lab.gateways.len();
+        let started: Vec<_> = gateways
+            .map(|it| {
+                scope.spawn({
+                    let lab = &lab;
+                    move || crowd(lab, it)
+                })
+            })
+            .collect();
+        started
+            .into_iter()
+            .map(|it| it.join().expect("a crowd opens"))
+            .collect()
+    });
+    let table = wait_equal(&lab.gateways, Duration::from_secs(10));
+    let opened: usize = crowds.iter().map(|(_, opened)| opened).sum();
+    assert_eq!(table.len(), opened);
+    drop(cluster);
+}
+
+/// Opens flows of every kind through one gateway; returns how many with those that hold them.
+fn crowd(lab: &Lab, gateway: usize) -> (Crowd, usize) {
+    let mut crowd = Crowd::default();
+    let path = Path::Through(gateway);
+    for family in [Family::Ipv4, Family::Ipv6] {
+        crowd.tcp(lab, path, family, 300);
+        crowd.udp(lab, path, family, 300);
+        crowd.icmp(lab, path, family, 50);
+        Crowd::tcp_opened_and_closed(lab, path, family, 200);
+    }
+    (crowd, 2 * 850)
+}
