@@ -1,7 +1,9 @@
 //! Notes when a flow appears in gateway B's kernel: a listener to the kernel's NEW events, apart from any contestant.
 //!
-//! It sleeps in `recv`, one event a call, and takes the time as soon as it returns: nothing is collected on the way.
+//! It sleeps in `recv`, one event a call, and takes the time as soon as it returns, where [`conntrack::EventSocket`] would
+//! rest to collect several; and it asks for no other events, so that the kernel makes none for it.
 
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,13 +11,15 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use conntrack::decode::decode_event;
+use conntrack::{L4, Tuple};
 use rustix::net::netlink::{self, SocketAddrNetlink};
 use rustix::net::{AddressFamily, RecvFlags, SocketType, bind, recv, socket, sockopt};
 
 use super::generator::{FlowNumber, now};
 use crate::netns::Namespace;
 
-/// `NF_NETLINK_CONNTRACK_NEW`, as a bit mask of groups.
+/// `NFNLGRP_CONNTRACK_NEW`, as a mask of groups.
 const NEW_EVENTS: u32 = 1;
 
 /// Room for what a slow moment leaves behind.
@@ -45,7 +49,7 @@ impl Watcher {
                     continue; // nothing within LOOK_UP, or an overrun: what it lost counts as not seen
                 };
                 let time = now();
-                if let Some(flow) = client_of(&buffer[..len]) {
+                if let Some(flow) = generated(&buffer[..len]) {
                     let _ = sender.send((flow, time));
                 }
             }
@@ -100,31 +104,13 @@ fn subscribe() -> rustix::io::Result<OwnedFd> {
 }
 
 /// The generator's flow that a message tells of.
-fn client_of(message: &[u8]) -> Option<FlowNumber> {
-    const HEADERS: usize = 16 + 4; // struct nlmsghdr, struct nfgenmsg
-    const CTA_TUPLE_ORIG: u16 = 1;
-    const CTA_TUPLE_IP: u16 = 1;
-    const CTA_TUPLE_PROTO: u16 = 2;
-    const CTA_IP_V4_SRC: u16 = 1;
-    const CTA_PROTO_SRC_PORT: u16 = 2;
-
-    let tuple = attribute(message.get(HEADERS..)?, CTA_TUPLE_ORIG)?;
-    let address = attribute(attribute(tuple, CTA_TUPLE_IP)?, CTA_IP_V4_SRC)?;
-    let port = attribute(attribute(tuple, CTA_TUPLE_PROTO)?, CTA_PROTO_SRC_PORT)?;
-    let address = <[u8; 4]>::try_from(address).ok()?;
-    FlowNumber::of_client(address.into(), u16::from_be_bytes(port.try_into().ok()?))
-}
-
-/// The payload of an attribute among `attributes`.
-fn attribute(mut attributes: &[u8], kind: u16) -> Option<&[u8]> {
-    const HEADER: usize = 4;
-    const NLA_TYPE_MASK: u16 = 0x3fff;
-    loop {
-        let header = attributes.get(..HEADER)?;
-        let len = usize::from(u16::from_ne_bytes([header[0], header[1]]));
-        if u16::from_ne_bytes([header[2], header[3]]) & NLA_TYPE_MASK == kind {
-            return attributes.get(HEADER..len);
-        }
-        attributes = attributes.get(len.max(HEADER).next_multiple_of(HEADER)..)?;
+fn generated(message: &[u8]) -> Option<FlowNumber> {
+    match decode_event(message).ok()?.flow.orig {
+        Tuple {
+            src: IpAddr::V4(address),
+            l4: L4::Ports { src: port, .. },
+            ..
+        } => FlowNumber::of_client(address, port),
+        _ => None,
     }
 }
