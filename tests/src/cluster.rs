@@ -166,6 +166,11 @@ impl Daemon {
             .arg(&self.config))
     }
 
+    /// Its configuration file.
+    pub fn config(&self) -> &Path {
+        &self.config
+    }
+
     /// All it has logged.
     pub fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()

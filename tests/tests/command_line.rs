@@ -1,0 +1,178 @@
+//! The command line: what is wrong ends with a sentence and the right exit status.
+
+use std::fs;
+use std::process::{Command, Output, Stdio};
+
+use tests::cluster::{Cluster, Directory, Transport, program, write_config};
+use tests::crowd::Crowd;
+use tests::lab::{Family, Lab, Path};
+use tests::netns::Namespace;
+
+/// A problem was found.
+const PROBLEM: i32 = 1;
+/// It was called wrongly.
+const USAGE: i32 = 2;
+/// No daemon answers.
+const NO_DAEMON: i32 = 3;
+
+/// Runs it to its end, and returns its exit status and what it said on stderr, which must be few lines and no panic.
+#[track_caller]
+fn refusal(command: &mut Command) -> (Option<i32>, String) {
+    let Output { status, stderr, .. } = command
+        .stdin(Stdio::null())
+        .output()
+        .expect("it can be started");
+    let said = String::from_utf8(stderr).expect("it speaks UTF-8");
+    assert!(
+        !said.trim().is_empty() && !said.contains("panicked"),
+        "{said}"
+    );
+    (status.code(), said)
+}
+
+#[test]
+fn check_names_file_line_and_column_of_an_unknown_key() {
+    let lab = Lab::new(2);
+    let directory = Directory::new();
+    let path = directory.path().join("ctsync.yaml");
+    write_config(&path, &lab, 0, Transport::Unicast);
+    let good = fs::read_to_string(&path).expect("it was written");
+    assert!(
+        Command::new(program())
+            .args(["check", "--config"])
+            .arg(&path)
+            .status()
+            .expect("it runs")
+            .success()
+    );
+    fs::write(&path, good.replace("interface: sync0", "intreface: sync0"))
+        .expect("it can be written");
+    for verb in ["check", "run"] {
+        let (status, said) = refusal(Command::new(program()).args([verb, "--config"]).arg(&path));
+        assert_eq!(status, Some(PROBLEM), "{said}");
+        let line = 1 + good
+            .lines()
+            .position(|it| it.contains("interface: sync0"))
+            .expect("it is in there");
+        assert!(
+            said.contains(&format!("{}:{line}:", path.display())),
+            "{said}"
+        );
+        assert!(said.contains("intreface"), "{said}");
+    }
+}
+
+#[test]
+fn run_without_the_privilege_names_it() {
+    let lab = Lab::new(2);
+    let directory = Directory::new();
+    let path = directory.path().join("ctsync.yaml");
+    write_config(&path, &lab, 0, Transport::Unicast);
+    let mut command = lab.gateways[0].command("setpriv");
+    command
+        .args(["--bounding-set=-net_admin", "--inh-caps=-net_admin"])
+        .arg(program());
+    let (status, said) = refusal(command.args(["run", "--config"]).arg(&path));
+    assert_eq!(status, Some(PROBLEM), "{said}");
+    assert!(said.contains("CAP_NET_ADMIN"), "{said}");
+}
+
+#[test]
+fn run_without_the_sync_interface_names_it() {
+    let lab = Lab::new(2);
+    let elsewhere = Namespace::new("elsewhere");
+    let directory = Directory::new();
+    let path = directory.path().join("ctsync.yaml");
+    write_config(&path, &lab, 0, Transport::Unicast);
+    let (status, said) = refusal(
+        elsewhere
+            .command(program())
+            .args(["run", "--config"])
+            .arg(&path),
+    );
+    assert_eq!(status, Some(PROBLEM), "{said}");
+    assert!(said.contains("sync0"), "{said}");
+}
+
+#[test]
+fn run_refuses_a_secret_that_others_can_read() {
+    let lab = Lab::new(2);
+    let directory = Directory::new();
+    let path = directory.path().join("ctsync.yaml");
+    write_config(&path, &lab, 0, Transport::Unicast);
+    let secret = directory.path().join("cluster.secret");
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    fs::set_permissions(&secret, open).expect("the file is ours");
+    let (status, said) = refusal(
+        lab.gateways[0]
+            .command(program())
+            .args(["run", "--config"])
+            .arg(&path),
+    );
+    assert_eq!(status, Some(PROBLEM), "{said}");
+    assert!(said.contains(&secret.display().to_string()), "{said}");
+}
+
+#[test]
+fn an_unknown_verb_is_a_usage_error() {
+    let (status, said) = refusal(Command::new(program()).arg("fly"));
+    assert_eq!(status, Some(USAGE), "{said}");
+}
+
+#[test]
+fn status_and_flows_say_when_no_daemon_runs() {
+    let directory = Directory::new();
+    let socket = directory.path().join("nobody.sock");
+    for verb in ["status", "flows"] {
+        let (status, said) = refusal(
+            Command::new(program())
+                .args([verb, "--socket"])
+                .arg(&socket),
+        );
+        assert_eq!(status, Some(NO_DAEMON), "{said}");
+        assert!(said.contains(&socket.display().to_string()), "{said}");
+    }
+}
+
+#[test]
+fn status_and_flows_tell_of_every_flow_and_stop_when_nobody_reads_on() {
+    let lab = Lab::new(2);
+    let cluster = Cluster::start(&lab, Transport::Unicast);
+    let mut crowd = Crowd::default();
+    crowd.tcp(&lab, Path::Masqueraded, Family::Ipv4, 500);
+    crowd.udp(&lab, Path::Plain, Family::Ipv6, 500);
+    tests::table::wait_equal(&lab.gateways, std::time::Duration::from_secs(10));
+
+    for (member, origin) in cluster.members.iter().zip(["own", "copies"]) {
+        let status = member.status().expect("the daemon answers");
+        assert_eq!(status["flows"][origin], 1000, "{status:#}");
+        let text = member.ask("status");
+        assert!(
+            ["gw-a", "gw-b"].iter().all(|it| text.contains(it)),
+            "{text}"
+        );
+        assert!(
+            member
+                .ask("flows")
+                .lines()
+                .filter(|it| it.contains("tcp"))
+                .count()
+                == 500
+        );
+    }
+
+    let mut command = Command::new(program());
+    command
+        .arg("flows")
+        .arg("--config")
+        .arg(cluster.members[0].config());
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("it ends");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.is_empty(), "{said}");
+}
