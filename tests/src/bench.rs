@@ -17,6 +17,7 @@ pub mod rivals;
 pub mod watcher;
 
 use gateways::{Gateways, assured_flows, flows};
+use generator::FlowNumber;
 use measure::{Wire, processor_time, quantile, resident_bytes};
 use report::{Report, Row};
 use rivals::{Contestant, Copies, Running};
@@ -67,43 +68,27 @@ pub fn run(options: &Options) -> Report {
         gateways: Gateways::build(),
         report: Report::new(options.rounds),
     };
-    let rivals = || {
-        options
-            .contestants
-            .iter()
-            .copied()
-            .filter(|&one| one != Contestant::NoListener)
-    };
     for part in &options.parts {
         match part {
-            Part::Speed => {
-                for round in 1..=options.rounds {
-                    for &contestant in &options.contestants {
-                        eprintln!("full speed, round {round}: {}", contestant.name());
-                        bench.speed(contestant);
-                    }
-                }
-            }
+            Part::Speed => bench.rounds(options, |bench, contestant| bench.speed(contestant)),
+            // Its rounds are parts of one run.
             Part::Cost => {
-                for contestant in rivals() {
-                    eprintln!(
-                        "{COST_FLOWS} flows at {FIXED_RATE}/s: {}",
-                        contestant.name()
-                    );
+                for contestant in options.rivals() {
                     bench.cost(contestant, options.rounds);
                 }
             }
-            Part::Delay => {
-                for round in 1..=options.rounds {
-                    for contestant in rivals() {
-                        eprintln!("delay, round {round}: {}", contestant.name());
-                        bench.delay(contestant);
-                    }
-                }
-            }
+            Part::Delay => bench.rounds(options, |bench, contestant| bench.delay(contestant)),
         }
     }
     bench.report
+}
+
+impl Options {
+    /// Those who replicate.
+    fn rivals(&self) -> impl Iterator<Item = Contestant> {
+        let contestants = self.contestants.iter().copied();
+        contestants.filter(|&contestant| contestant != Contestant::NoListener)
+    }
 }
 
 struct Bench {
@@ -112,159 +97,150 @@ struct Bench {
 }
 
 impl Bench {
+    fn rounds(&mut self, options: &Options, measure: impl Fn(&mut Bench, Contestant)) {
+        for _ in 0..options.rounds {
+            for &contestant in &options.contestants {
+                measure(self, contestant);
+            }
+        }
+    }
+
     /// Starts a contestant on empty tables and opens the first flows.
-    fn start(&mut self, contestant: Contestant, copies: Copies) -> Running {
-        self.gateways.flush();
-        let running = Running::start(contestant, copies, &self.gateways);
-        self.gateways
+    fn start(&mut self, contestant: Contestant, copies: Copies, purpose: &str) -> Running {
+        eprintln!("{purpose}: {}", contestant.name());
+        let gateways = &mut self.gateways;
+        gateways.flush();
+        let running = Running::start(contestant, copies, gateways);
+        gateways
             .generator
             .at_rate(FIXED_RATE, WARM_UP_FLOWS, |_, _| ());
-        if contestant != Contestant::NoListener {
-            running.settle(&self.gateways, SETTLE);
-        }
+        running.settle(gateways, SETTLE);
         running
     }
 
     fn speed(&mut self, contestant: Contestant) {
-        let running = self.start(contestant, Copies::Usual);
-        let before = flows(&self.gateways.a);
-        let took = self.gateways.generator.at_full_speed(FULL_SPEED).elapsed;
-        let opened = assured_flows(&self.gateways.a) - before;
-        self.report.add(
+        let running = self.start(contestant, Copies::Usual, "full speed");
+        let Bench { gateways, report } = self;
+        let before = flows(&gateways.a);
+        let elapsed = gateways.generator.at_full_speed(FULL_SPEED).elapsed;
+        let opened = assured_flows(&gateways.a) - before;
+        report.add(
             contestant,
             Row::FullSpeed,
-            opened as f64 / took.as_secs_f64(),
+            opened as f64 / elapsed.as_secs_f64(),
         );
-        if contestant != Contestant::NoListener {
-            running.settle(&self.gateways, SETTLE);
-            let share = running.arrived(&self.gateways) as f64 / flows(&self.gateways.a) as f64;
-            self.report
-                .add(contestant, Row::FullSpeedArrived, 100.0 * share);
+        running.settle(gateways, SETTLE);
+        if let Some(arrived) = running.arrived(gateways) {
+            report.add(
+                contestant,
+                Row::FullSpeedArrived,
+                per_cent(arrived, before + opened),
+            );
         }
     }
 
     /// One run of the daemons; its rounds are equal parts of the flows, its memory counts from the first to the last.
     fn cost(&mut self, contestant: Contestant, rounds: u32) {
-        let running = self.start(contestant, Copies::Usual);
-        let pids = running.pids().expect("this contestant has daemons");
+        let running = self.start(contestant, Copies::Usual, "fixed rate");
+        let Bench { gateways, report } = self;
+        let mut add = |row, value| report.add(contestant, row, value);
+        let Some(pids) = running.pids() else { return };
         let memory_before = pids.map(resident_bytes);
-        let flows_before = flows(&self.gateways.a);
+        let flows_before = flows(&gateways.a);
         for _ in 0..rounds {
-            let (times, wire) = (pids.map(processor_time), Wire::of(&self.gateways));
-            let opened =
-                self.gateways
-                    .generator
-                    .at_rate(FIXED_RATE, COST_FLOWS / rounds, |_, _| ());
-            running.settle(&self.gateways, SETTLE);
-            let (times_after, wire_after) = (pids.map(processor_time), Wire::of(&self.gateways));
-            let count = f64::from(opened.flows);
-            for (side, row) in [Row::SenderTime, Row::ReceiverTime].into_iter().enumerate() {
-                let micros = (times_after[side] - times[side]).as_secs_f64() * 1e6;
-                self.report.add(contestant, row, micros / count);
-            }
-            self.report.add(
-                contestant,
+            let (times_before, wire_before) = (pids.map(processor_time), Wire::of(gateways));
+            let opened = gateways
+                .generator
+                .at_rate(FIXED_RATE, COST_FLOWS / rounds, |_, _| ());
+            running.settle(gateways, SETTLE);
+            let (times, wire) = (pids.map(processor_time), Wire::of(gateways));
+            let per_flow = |value: f64| value / f64::from(opened.flows);
+            let micros = |side: usize| (times[side] - times_before[side]).as_secs_f64() * 1e6;
+            add(Row::Rate, opened.rate());
+            add(Row::SenderTime, per_flow(micros(0)));
+            add(Row::ReceiverTime, per_flow(micros(1)));
+            add(
                 Row::Bytes,
-                (wire_after.bytes - wire.bytes) as f64 / count,
+                per_flow((wire.bytes - wire_before.bytes) as f64),
             );
-            self.report.add(
-                contestant,
+            add(
                 Row::Datagrams,
-                (wire_after.packets - wire.packets) as f64 / count,
+                per_flow((wire.packets - wire_before.packets) as f64),
             );
-            self.report.add(contestant, Row::Rate, opened.rate());
         }
-        let count = flows(&self.gateways.a) - flows_before;
-        let memory_after = pids.map(resident_bytes);
-        for (side, row) in [Row::SenderMemory, Row::ReceiverMemory]
-            .into_iter()
-            .enumerate()
-        {
-            let bytes = memory_after[side].saturating_sub(memory_before[side]);
-            self.report
-                .add(contestant, row, bytes as f64 / count as f64);
-        }
-        let all = flows(&self.gateways.a);
+        let memory = pids.map(resident_bytes);
+        let all = flows(&gateways.a);
+        let growth = |side: usize| memory[side].saturating_sub(memory_before[side]) as f64;
+        let per_flow = |value: f64| value / (all - flows_before) as f64;
+        add(Row::SenderMemory, per_flow(growth(0)));
+        add(Row::ReceiverMemory, per_flow(growth(1)));
         assert_eq!(
-            assured_flows(&self.gateways.a),
+            assured_flows(&gateways.a),
             all,
             "every flow has shaken hands"
         );
-        let arrived = running.arrived(&self.gateways) as f64;
-        self.report
-            .add(contestant, Row::Arrived, 100.0 * arrived / all as f64);
+        if let Some(arrived) = running.arrived(gateways) {
+            add(Row::Arrived, per_cent(arrived, all));
+        }
     }
 
     fn delay(&mut self, contestant: Contestant) {
-        let running = self.start(contestant, Copies::InKernel);
+        if contestant == Contestant::NoListener {
+            return;
+        }
+        let running = self.start(contestant, Copies::InKernel, "delay");
         let watcher = Watcher::start(&self.gateways.b);
-        let mut seen: Vec<Duration> = (0..IDLE_FLOWS)
+        let idle = (0..IDLE_FLOWS)
             .filter_map(|turn| self.one_flow(&watcher, turn))
             .collect();
-        self.add_delays(
-            contestant,
-            [Row::IdleMedian, Row::IdleTail, Row::IdleSeen],
-            &mut seen,
-            IDLE_FLOWS,
-        );
+        self.add_delays(contestant, IDLE_ROWS, idle, IDLE_FLOWS);
 
-        let first = self.gateways.generator.next_flow();
-        let mut started = Vec::with_capacity(LOAD_FLOWS as usize);
-        self.gateways
-            .generator
-            .at_rate(FIXED_RATE, LOAD_FLOWS, |_, time| started.push(time));
+        let generator = &mut self.gateways.generator;
+        let first = generator.next_flow();
+        let mut starts = Vec::with_capacity(LOAD_FLOWS as usize);
+        generator.at_rate(FIXED_RATE, LOAD_FLOWS, |_, time| starts.push(time));
         running.settle(&self.gateways, SETTLE);
-        let mut seen: Vec<Duration> = watcher
-            .drain()
-            .into_iter()
-            .filter_map(|(flow, time)| {
-                let start = *started.get(flow.0.checked_sub(first.0)? as usize)?;
-                time.checked_sub(start)
-            })
-            .collect();
-        self.add_delays(
-            contestant,
-            [Row::LoadMedian, Row::LoadTail, Row::LoadSeen],
-            &mut seen,
-            LOAD_FLOWS,
-        );
+        let delay = |(flow, time): (FlowNumber, Duration)| {
+            let start = starts.get(flow.0.checked_sub(first.0)? as usize)?;
+            Some(time.saturating_sub(*start))
+        };
+        let load = watcher.drain().into_iter().filter_map(delay).collect();
+        self.add_delays(contestant, LOAD_ROWS, load, LOAD_FLOWS);
     }
 
     /// Opens a flow, waits until it is in the peer's kernel, and a little longer.
     fn one_flow(&mut self, watcher: &Watcher, turn: u32) -> Option<Duration> {
-        let flow = self.gateways.generator.next_flow();
+        let generator = &mut self.gateways.generator;
+        let flow = generator.next_flow();
         let mut start = Duration::ZERO;
-        self.gateways
-            .generator
-            .at_rate(FIXED_RATE, 1, |_, time| start = time);
-        let delay = watcher
-            .wait_for(flow, NEVER)
-            .map(|seen| seen.saturating_sub(start));
+        generator.at_rate(FIXED_RATE, 1, |_, time| start = time);
+        let seen = watcher.wait_for(flow, NEVER);
         // Not always the same, or it might fall into step with a contestant's timer.
         std::thread::sleep(Duration::from_micros(
             3_000 + u64::from(turn * 7_919 % 4_000),
         ));
-        delay
+        Some(seen?.saturating_sub(start))
     }
 
     fn add_delays(
         &mut self,
         contestant: Contestant,
-        rows: [Row; 3],
-        seen: &mut [Duration],
+        [median, tail, share]: [Row; 3],
+        mut delays: Vec<Duration>,
         opened: u32,
     ) {
-        let [median, tail, share] = rows;
-        self.report.add(
-            contestant,
-            share,
-            100.0 * seen.len() as f64 / f64::from(opened),
-        );
-        if !seen.is_empty() {
-            self.report
-                .add(contestant, median, quantile(seen, 0.50).as_secs_f64() * 1e3);
-            self.report
-                .add(contestant, tail, quantile(seen, 0.99).as_secs_f64() * 1e3);
+        let mut add = |row, value| self.report.add(contestant, row, value);
+        add(share, per_cent(delays.len() as u64, u64::from(opened)));
+        if !delays.is_empty() {
+            add(median, quantile(&mut delays, 0.50).as_secs_f64() * 1e3);
+            add(tail, quantile(&mut delays, 0.99).as_secs_f64() * 1e3);
         }
     }
+}
+
+const IDLE_ROWS: [Row; 3] = [Row::IdleMedian, Row::IdleTail, Row::IdleSeen];
+const LOAD_ROWS: [Row; 3] = [Row::LoadMedian, Row::LoadTail, Row::LoadSeen];
+
+fn per_cent(part: u64, whole: u64) -> f64 {
+    100.0 * part as f64 / whole as f64
 }

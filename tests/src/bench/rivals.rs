@@ -123,8 +123,11 @@ impl Running {
             .map(|daemons| [0, 1].map(|side: usize| daemons[side].process.id()))
     }
 
-    /// Waits until the receiver has as many flows as gateway A, or `patience` has passed.
+    /// Waits until the receiver, if there is one, has as many flows as gateway A, or `patience` has passed.
     pub fn settle(&self, gateways: &Gateways, patience: Duration) {
+        if self.daemons.is_none() {
+            return;
+        }
         let wanted = flows(&gateways.a);
         for _ in 0..patience.as_millis() / ASK_AGAIN.as_millis() {
             interrupt::check();
@@ -139,12 +142,13 @@ impl Running {
         }
     }
 
-    /// Flows that the receiver has; of those in its kernel, the ones that are established there.
-    pub fn arrived(&self, gateways: &Gateways) -> u64 {
-        match self.external_cache() {
+    /// Flows that the receiver, if there is one, has; of those in its kernel, the ones that are established there.
+    pub fn arrived(&self, gateways: &Gateways) -> Option<u64> {
+        self.daemons.as_ref()?;
+        Some(match self.external_cache() {
             Some(daemon) => conntrackd_external_flows(daemon),
             None => assured_flows(&gateways.b),
-        }
+        })
     }
 
     /// The receiver, when it keeps the flows to itself.
