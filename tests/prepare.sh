@@ -2,7 +2,7 @@
 # sentence when it cannot be done; leaves the shell in the top folder, with cargo in $PATH.
 # shellcheck shell=bash
 
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 
 if [ "$(id -u)" -ne 0 ]; then
     echo "$0 makes network namespaces: run it as root, with sudo" >&2

@@ -126,6 +126,11 @@ fn experiment(paint: &Paint, protection: Protection) -> Vec<Outcome> {
     outcomes
         .iter()
         .for_each(|it| println!("{}", row(paint, it)));
+    if protection == Protection::Ctsync {
+        println!(
+            "    (TCP sends again after 200 ms at the earliest; how long no packet passed, UDP shows.)"
+        );
+    }
     println!();
     outcomes
 }
