@@ -3,16 +3,16 @@
 //! It speaks to a daemon as an operator does, through the command line. The subtle thing is [`Cluster::start`]: it
 //! returns when every member has every other in step, so that what a test opens then is replicated from its first packet.
 
-use std::fs::{self, DirBuilder, File};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::fs::{self, File};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::lab::{Lab, sync_address};
+use crate::leftovers::Directory;
 use crate::netns::{Namespace, Process, run, wait_until};
 
 /// How long members may take to find each other and get in step.
@@ -50,15 +50,11 @@ pub struct Daemon {
     process: Process,
 }
 
-/// A directory that goes with its owner.
-#[derive(Debug)]
-pub struct Directory(PathBuf);
-
 impl Cluster {
     /// Starts a daemon on every gateway, and waits until they are in step.
     #[track_caller]
     pub fn start(lab: &Lab, transport: Transport) -> Cluster {
-        let directory = Directory::new();
+        let directory = Directory::new("cluster");
         let members = (0..lab.gateways.len())
             .map(|index| Daemon::start(lab, index, transport, directory.path()))
             .collect();
@@ -185,38 +181,6 @@ impl Drop for Daemon {
             eprintln!("--- the end of the log of {}:", self.gateway);
             tail.iter().rev().for_each(|line| eprintln!("{line}"));
         }
-    }
-}
-
-impl Directory {
-    /// Makes one below the system's directory for temporary files, which only its owner can read.
-    #[track_caller]
-    pub fn new() -> Directory {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("ctsync-{}-{count}", std::process::id()));
-        DirBuilder::new()
-            .mode(0o700)
-            .create(&path)
-            .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        Directory(path)
-    }
-
-    /// Where it is.
-    pub fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Default for Directory {
-    fn default() -> Directory {
-        Directory::new()
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
     }
 }
 

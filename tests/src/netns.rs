@@ -3,25 +3,19 @@
 //! It knows nothing of gateways and clusters; [`crate::lab`] builds those from it. What fails here fails the test: every
 //! function panics with the command and what it printed, at the line of the caller.
 //!
-//! The subtle thing: a test that is killed cannot drop anything. Names carry the process id of their maker, and the first
-//! namespace that a process makes sweeps away those whose maker is dead.
+//! A process is the program itself, not `ip netns exec`: its id is the one to signal.
 
 use std::fs;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::Once;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
 
-/// What every name of ours begins with; the maker's process id follows.
-const NAME_PREFIX: &str = "ctsync-";
+use crate::leftovers::unique_name;
 
 /// How long [`wait_until`] rests between two looks.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
@@ -37,11 +31,7 @@ impl Namespace {
     /// Makes a namespace with its loopback up. `label` is its name in texts, and part of its name to `ip netns`.
     #[track_caller]
     pub fn new(label: &str) -> Namespace {
-        static SWEEP: Once = Once::new();
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        SWEEP.call_once(sweep);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("{NAME_PREFIX}{}-{count}-{label}", std::process::id());
+        let name = unique_name(label);
         run(Command::new("ip").args(["netns", "add", &name]));
         let namespace = Namespace {
             name,
@@ -308,7 +298,7 @@ fn enter(name: &str) {
 }
 
 /// Kills what runs in a namespace and removes it. Called from `drop`, so it never panics.
-fn remove(name: &str) {
+pub(crate) fn remove(name: &str) {
     let inside = Command::new("ip").args(["netns", "pids", name]).output();
     let inside = inside.map(|output| output.stdout).unwrap_or_default();
     for pid in String::from_utf8_lossy(&inside).split_ascii_whitespace() {
@@ -317,37 +307,4 @@ fn remove(name: &str) {
         }
     }
     let _ = Command::new("ip").args(["netns", "del", name]).output();
-}
-
-/// From here on, Ctrl-C and SIGTERM remove what this process has made before they end it.
-pub fn remove_on_interrupt() {
-    let mut signals = Signals::new([SIGINT, SIGTERM]).expect("these two signals can be caught");
-    thread::spawn(move || {
-        if let Some(signal) = signals.forever().next() {
-            let own = format!("{NAME_PREFIX}{}-", std::process::id());
-            made()
-                .filter(|name| name.starts_with(&own))
-                .for_each(|name| remove(&name));
-            std::process::exit(128 + signal);
-        }
-    });
-}
-
-/// Removes what makers have left behind that were killed.
-fn sweep() {
-    for name in made() {
-        let maker = name
-            .strip_prefix(NAME_PREFIX)
-            .and_then(|rest| rest.split('-').next());
-        let maker = maker.filter(|pid| pid.parse::<u32>().is_ok());
-        if maker.is_some_and(|pid| !PathBuf::from("/proc").join(pid).exists()) {
-            remove(&name);
-        }
-    }
-}
-
-/// The names of all namespaces, ours and others'.
-fn made() -> impl Iterator<Item = String> {
-    let entries = fs::read_dir("/run/netns").into_iter().flatten().flatten();
-    entries.filter_map(|entry| entry.file_name().into_string().ok())
 }

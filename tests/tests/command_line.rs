@@ -3,9 +3,10 @@
 use std::fs;
 use std::process::{Command, Output, Stdio};
 
-use tests::cluster::{Cluster, Directory, Transport, program, write_config};
+use tests::cluster::{Cluster, Transport, program, write_config};
 use tests::crowd::Crowd;
 use tests::lab::{Family, Lab, Path};
+use tests::leftovers::Directory;
 use tests::netns::Namespace;
 
 /// A problem was found.
@@ -33,7 +34,7 @@ fn refusal(command: &mut Command) -> (Option<i32>, String) {
 #[test]
 fn check_names_file_line_and_column_of_an_unknown_key() {
     let lab = Lab::new(2);
-    let directory = Directory::new();
+    let directory = Directory::new("command-line");
     let path = directory.path().join("ctsync.yaml");
     write_config(&path, &lab, 0, Transport::Unicast);
     let good = fs::read_to_string(&path).expect("it was written");
@@ -65,7 +66,7 @@ fn check_names_file_line_and_column_of_an_unknown_key() {
 #[test]
 fn run_without_the_privilege_names_it() {
     let lab = Lab::new(2);
-    let directory = Directory::new();
+    let directory = Directory::new("command-line");
     let path = directory.path().join("ctsync.yaml");
     write_config(&path, &lab, 0, Transport::Unicast);
     let mut command = lab.gateways[0].command("setpriv");
@@ -81,7 +82,7 @@ fn run_without_the_privilege_names_it() {
 fn run_without_the_sync_interface_names_it() {
     let lab = Lab::new(2);
     let elsewhere = Namespace::new("elsewhere");
-    let directory = Directory::new();
+    let directory = Directory::new("command-line");
     let path = directory.path().join("ctsync.yaml");
     write_config(&path, &lab, 0, Transport::Unicast);
     let (status, said) = refusal(
@@ -97,7 +98,7 @@ fn run_without_the_sync_interface_names_it() {
 #[test]
 fn run_refuses_a_secret_that_others_can_read() {
     let lab = Lab::new(2);
-    let directory = Directory::new();
+    let directory = Directory::new("command-line");
     let path = directory.path().join("ctsync.yaml");
     write_config(&path, &lab, 0, Transport::Unicast);
     let secret = directory.path().join("cluster.secret");
@@ -121,7 +122,7 @@ fn an_unknown_verb_is_a_usage_error() {
 
 #[test]
 fn status_and_flows_say_when_no_daemon_runs() {
-    let directory = Directory::new();
+    let directory = Directory::new("command-line");
     let socket = directory.path().join("nobody.sock");
     for verb in ["status", "flows"] {
         let (status, said) = refusal(

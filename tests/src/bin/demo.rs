@@ -10,7 +10,7 @@ use rustix::process::geteuid;
 
 use tests::failover::{Failover, Outcome, Protection, every_connection};
 use tests::lab::{Family, Path, SERVICE_IPV4, SHARED_IPV4};
-use tests::netns::remove_on_interrupt;
+use tests::leftovers::remove_on_interrupt;
 use tests::traffic::{Kind, Progress};
 
 /// How long the connections flow before their gateway dies.
