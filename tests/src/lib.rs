@@ -6,6 +6,8 @@ pub mod cluster;
 pub mod crowd;
 pub mod failover;
 pub mod lab;
+pub mod leftovers;
 pub mod netns;
 pub mod table;
 pub mod traffic;
+pub mod wire;
