@@ -312,7 +312,10 @@ impl Desk {
                 Err(reason) => return self.refuse(writer, reason).await,
             };
             count += page.rows.len() as u64;
-            let lines: Vec<u8> = page.rows.iter().flat_map(line).collect();
+            let mut lines = Vec::new();
+            for row in &page.rows {
+                put_line(&mut lines, row);
+            }
             self.write(writer, &lines).await?;
             match page.next {
                 Some(next) => from = next,
@@ -366,9 +369,14 @@ impl Desk {
 }
 
 fn line(value: &impl Serialize) -> Vec<u8> {
-    let mut line = serde_json::to_vec(value).expect("names, numbers and text have a JSON form");
-    line.push(b'\n');
+    let mut line = Vec::new();
+    put_line(&mut line, value);
     line
+}
+
+fn put_line(lines: &mut Vec<u8>, value: &impl Serialize) {
+    serde_json::to_writer(&mut *lines, value).expect("names, numbers and text have a JSON form");
+    lines.push(b'\n');
 }
 
 impl std::fmt::Display for StartError {

@@ -1,7 +1,7 @@
 //! Server and client against each other, with a driver made up for the test.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -316,13 +316,6 @@ fn client_that_does_not_read_loses_its_place() {
     eventually("a place is free", || {
         Client::connect(&daemon.path).unwrap().status().is_ok()
     });
-    let mut client = stuck.pop().unwrap();
-    let mut got = Vec::new();
-    client.read_to_end(&mut got).unwrap();
-    assert!(
-        !String::from_utf8(got).unwrap().contains("\"end\""),
-        "the answer was cut off"
-    );
 }
 
 #[test]
