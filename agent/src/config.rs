@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use ccp::record::MemberId;
 pub use error::{ConfigError, Place};
 pub use secret::{Secret, SecretError};
 
@@ -66,11 +67,6 @@ pub struct Member {
     /// A link-local IPv6 address has no scope here: it is the one of [`Network::interface`].
     pub address: SocketAddr,
 }
-
-/// Number of a member: 1 to 16.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "u8", into = "u8")]
-pub struct MemberId(u8);
 
 /// The network that members talk over.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -192,56 +188,6 @@ impl Config {
             .expect("names, numbers and text have a JSON form")
     }
 }
-
-impl MemberId {
-    /// The highest number a member can have, and so the most members a cluster can have.
-    pub const MAX: Self = Self(16);
-
-    /// The number.
-    pub const fn get(self) -> u8 {
-        self.0
-    }
-}
-
-impl TryFrom<u8> for MemberId {
-    type Error = MemberIdOutOfRange;
-
-    fn try_from(number: u8) -> Result<Self, Self::Error> {
-        match number {
-            1..=16 => Ok(Self(number)),
-            _ => Err(MemberIdOutOfRange(number)),
-        }
-    }
-}
-
-impl From<MemberId> for u8 {
-    fn from(id: MemberId) -> Self {
-        id.0
-    }
-}
-
-impl fmt::Display for MemberId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-/// A number that is not a [`MemberId`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MemberIdOutOfRange(pub u8);
-
-impl fmt::Display for MemberIdOutOfRange {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} is no member id: ids are 1 to {}",
-            self.0,
-            MemberId::MAX
-        )
-    }
-}
-
-impl std::error::Error for MemberIdOutOfRange {}
 
 impl InterfaceName {
     /// `name`, if an interface can be called so (`dev_valid_name` in the kernel).

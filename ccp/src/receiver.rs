@@ -85,9 +85,16 @@ impl Incoming {
         self.frontier
     }
 
-    /// True if deltas before the newest are missing.
-    pub fn has_gap(&self) -> bool {
-        !self.received.is_empty()
+    /// Deltas that are missing before the newest that came.
+    pub fn missing(&self) -> u64 {
+        let received: u64 = self
+            .received
+            .iter()
+            .map(|range| range.end() - range.start() + 1)
+            .sum();
+        self.received
+            .last()
+            .map_or(0, |last| last - self.frontier - received)
     }
 
     /// The peer tells us anew from `base` on; what was missing before it is not waited for any longer.

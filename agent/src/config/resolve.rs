@@ -287,8 +287,8 @@ fn nonzero(number: u16) -> NonZeroU16 {
 }
 
 fn member_id(written: &Spanned<u64>, key: &'static str) -> Result<MemberId, Fault> {
-    let id = number(written, key, 1, MemberId::MAX.get())?;
-    Ok(MemberId::try_from(id).expect("it was judged to be in range"))
+    let id = number(written, key, 1, MemberId::MAX as u8)?;
+    Ok(MemberId::new(id).expect("it was judged to be in range"))
 }
 
 fn duration(

@@ -66,7 +66,7 @@ fn refusal(text: &str) -> String {
 }
 
 fn id(number: u8) -> MemberId {
-    MemberId::try_from(number).unwrap()
+    MemberId::new(number).unwrap()
 }
 
 #[test]

@@ -59,7 +59,7 @@ pub struct PeerStatus {
     pub name: String,
     /// Whether it lives.
     pub state: PeerState,
-    /// Whether its kernel has every flow that this member has to tell; changes on their way aside.
+    /// Whether it was told every flow that this member has, and told every one of its own; changes on their way aside.
     pub synced: bool,
     /// Smoothed time from sending it a datagram to its acknowledgement, in microseconds; `None` before the first.
     pub rtt_us: Option<u64>,
@@ -67,12 +67,10 @@ pub struct PeerStatus {
     pub last_heard_ms: Option<u64>,
     /// Datagrams that it was sent and has not acknowledged.
     pub unacknowledged: u64,
-    /// Datagrams sent to it, repeated ones included.
-    pub datagrams_sent: u64,
-    /// Good datagrams received from it.
-    pub datagrams_received: u64,
-    /// Datagrams sent to it again.
-    pub datagrams_resent: u64,
+    /// Deltas of it that are missing, though a later one has come; they are on their way again.
+    pub missing: u64,
+    /// Changes that its kernel refused since it started.
+    pub refused: u64,
 }
 
 /// Whether a peer lives.

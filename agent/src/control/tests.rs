@@ -99,9 +99,8 @@ fn status() -> Status {
             rtt_us: None,
             last_heard_ms: None,
             unacknowledged: 0,
-            datagrams_sent: 12,
-            datagrams_received: 0,
-            datagrams_resent: 0,
+            missing: 12,
+            refused: 0,
         }],
         counters: Counters(vec![("zebras".into(), 1), ("apes".into(), u64::MAX)]),
     }
@@ -157,8 +156,8 @@ fn status_is_one_line_of_the_agreed_names() {
     let expected = concat!(
         r#"{"version":"0.1.0","cluster":7,"member":{"id":1,"name":"gw-a"},"uptime_seconds":60,"#,
         r#""flows":{"own":3,"copies":2,"found":1},"peers":[{"id":2,"name":"gw-b","state":"never-seen","#,
-        r#""synced":false,"rtt_us":null,"last_heard_ms":null,"unacknowledged":0,"datagrams_sent":12,"#,
-        r#""datagrams_received":0,"datagrams_resent":0}],"counters":{"zebras":1,"apes":18446744073709551615}}"#,
+        r#""synced":false,"rtt_us":null,"last_heard_ms":null,"unacknowledged":0,"missing":12,"#,
+        r#""refused":0}],"counters":{"zebras":1,"apes":18446744073709551615}}"#,
     );
     assert_eq!(line(&mut client).trim_end(), expected);
 }

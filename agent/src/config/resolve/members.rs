@@ -15,7 +15,7 @@ pub fn members(file: &File, network: &str, port: NonZeroU16) -> Result<Vec<Membe
     if count < 2 {
         return Err(fault(list, Problem::TooFewMembers { count }));
     }
-    if count > usize::from(MemberId::MAX.get()) {
+    if count > MemberId::MAX {
         return Err(fault(list, Problem::TooManyMembers { count }));
     }
     let mut members: Vec<Member> = Vec::with_capacity(count);

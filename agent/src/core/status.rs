@@ -1,0 +1,162 @@
+//! What the operator asks of a running daemon, answered from what it knows.
+
+use super::Core;
+use crate::control::answer::{
+    Counters, Cursor, Endpoints, Family, FlowCounts, FlowPage, FlowRow, MemberStatus, Origin, PeerState, PeerStatus,
+    Status, Translation,
+};
+use crate::convert::ip;
+use crate::names;
+use ccp::membership::{Peer, PeerState as Liveness};
+use ccp::record::{self, Endpoint, FlowKey, MemberId};
+use ccp::table::{self, Entry, Life};
+use ccp::time::Instant;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+/// Names of the members.
+pub type Names = BTreeMap<MemberId, String>;
+
+/// Entries looked at for one page, so that a page of a nearly empty table costs bounded time.
+const LOOKS_MAX: u32 = 16_384;
+
+impl Core {
+    /// The answer to `status`.
+    pub fn status(&self, now: Instant) -> Status {
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            cluster: self.cluster,
+            member: MemberStatus { id: self.me.get(), name: self.name(self.me) },
+            uptime_seconds: now.since(self.started).as_secs(),
+            flows: self.flow_counts(),
+            peers: self.node.membership().peers().map(|peer| self.peer_status(peer, now)).collect(),
+            counters: Counters(self.counters()),
+        }
+    }
+
+    /// One page of the answer to `flows`.
+    pub fn flows(&self, from: Cursor, limit: usize) -> FlowPage {
+        let table = self.node.table();
+        let mut rows = Vec::new();
+        let end = from.0.saturating_add(LOOKS_MAX);
+        for (slot, entry) in table.slots_from(from.0) {
+            if slot.index() >= end || rows.len() == limit {
+                return FlowPage { rows, next: Some(Cursor(slot.index())) };
+            }
+            if entry.life == Life::Live {
+                rows.push(self.flow_row(entry));
+            }
+        }
+        FlowPage { rows, next: None }
+    }
+
+    fn name(&self, member: MemberId) -> String {
+        self.names.get(&member).cloned().unwrap_or_default()
+    }
+
+    fn flow_counts(&self) -> FlowCounts {
+        let mut counts = FlowCounts::default();
+        let live = self.node.table().slots_from(0).filter(|(_, entry)| entry.life == Life::Live);
+        for (_, entry) in live {
+            *match entry.origin {
+                table::Origin::Own => &mut counts.own,
+                table::Origin::Found => &mut counts.found,
+                table::Origin::Copy { .. } => &mut counts.copies,
+            } += 1;
+        }
+        counts
+    }
+
+    fn peer_status(&self, peer: &Peer, now: Instant) -> PeerStatus {
+        let send = self.node.peer_send(peer.member);
+        let micros = |duration: std::time::Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        let told_all = send.is_some_and(|send| !send.is_telling());
+        PeerStatus {
+            id: peer.member.get(),
+            name: self.name(peer.member),
+            state: match peer.state {
+                Liveness::NeverSeen => PeerState::NeverSeen,
+                Liveness::Live => PeerState::Live,
+                Liveness::Dead => PeerState::Dead,
+            },
+            synced: told_all && self.node.incoming(peer.member).synced,
+            rtt_us: send.and_then(|send| send.rtt()).map(micros),
+            last_heard_ms: peer.heard().map(|heard| micros(now.since(heard)) / 1000),
+            unacknowledged: send.map_or(0, |send| self.node.last_seq().saturating_sub(send.frontier())),
+            missing: self.node.incoming(peer.member).missing(),
+            refused: send.map_or(0, |send| send.refused),
+        }
+    }
+
+    fn counters(&self) -> Vec<(Cow<'static, str>, u64)> {
+        let super::DatagramCounters {
+            sent,
+            received,
+            sent_bytes,
+            received_bytes,
+            malformed,
+            other_version,
+            check_point,
+            unknown_opcode,
+            other_cluster,
+            unknown_member,
+            misdirected,
+            forged,
+        } = self.datagrams;
+        let super::EventCounters { received: events, out_of_scope, malformed: events_malformed, overruns } = self.events;
+        let own = [
+            ("datagrams_sent", sent),
+            ("datagrams_received", received),
+            ("sent_bytes", sent_bytes),
+            ("received_bytes", received_bytes),
+            ("datagrams_malformed", malformed),
+            ("datagrams_other_version", other_version),
+            ("datagrams_check_point", check_point),
+            ("datagrams_unknown_opcode", unknown_opcode),
+            ("datagrams_other_cluster", other_cluster),
+            ("datagrams_unknown_member", unknown_member),
+            ("datagrams_misdirected", misdirected),
+            ("datagrams_forged", forged),
+            ("events_received", events),
+            ("events_out_of_scope", out_of_scope),
+            ("events_malformed", events_malformed),
+            ("event_overruns", overruns),
+        ];
+        own.into_iter().chain(self.node.counters().iter()).map(|(name, value)| (name.into(), value)).collect()
+    }
+
+    fn flow_row(&self, entry: &Entry) -> FlowRow {
+        let key = &entry.key;
+        let nat = entry.state.nat();
+        let (origin, member) = match entry.origin {
+            table::Origin::Own => (Origin::Own, self.me),
+            table::Origin::Found => (Origin::Found, self.me),
+            table::Origin::Copy { member, .. } => (Origin::Copy, member),
+        };
+        FlowRow {
+            family: match key.family {
+                record::Family::V4 => Family::Ipv4,
+                record::Family::V6 => Family::Ipv6,
+            },
+            proto: names::proto(key.proto),
+            orig: Endpoints {
+                src: ip(key.family, &key.src),
+                dst: ip(key.family, &key.dst),
+                sport: names::has_l4(key.proto).then_some(key.l4[0]),
+                dport: names::has_l4(key.proto).then_some(key.l4[1]),
+            },
+            nat_src: nat.src.map(|endpoint| translation(key, endpoint)),
+            nat_dst: nat.dst.map(|endpoint| translation(key, endpoint)),
+            state: names::state(key.proto, entry.state.proto_state),
+            timeout: Some(entry.state.timeout_secs),
+            mark: entry.state.mark,
+            zone: key.zone,
+            origin,
+            member: member.get(),
+        }
+    }
+}
+
+fn translation(key: &FlowKey, endpoint: Endpoint) -> Translation {
+    Translation { addr: ip(key.family, &endpoint.address), port: names::has_l4(key.proto).then_some(endpoint.port) }
+}

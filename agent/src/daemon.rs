@@ -1,0 +1,162 @@
+//! Start and stop of the daemon, in order: what can fail fails before anything is changed.
+
+use crate::addresses::{self, LocalAddresses};
+use crate::config::{Config, Secret, SecretError};
+use crate::control::{self, Server, StartError};
+use crate::convert::Shared;
+use crate::core::{Core, Setup};
+use crate::driver::Driver;
+use crate::kernel::Kernel;
+use crate::notify::Notify;
+use crate::udp::Udp;
+use ccp::time::Instant;
+use conntrack::SocketError;
+use ring::rand::{SecureRandom, SystemRandom};
+use rustix::event::{EventfdFlags, eventfd};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::{fmt, io};
+use tracing::info;
+
+/// Flows that are known at most; the kernel's own limit is far below on any machine that has the memory for this.
+const FLOWS_MAX: usize = 1 << 24;
+
+/// Why the daemon did not start, or ended. `Display` says what to do.
+#[derive(Debug)]
+pub enum RunError {
+    /// The secret of the cluster could not be read.
+    Secret(SecretError),
+    /// The kernel's connection tracking is not to be had.
+    Conntrack(SocketError),
+    /// The control socket could not be opened.
+    Control(StartError),
+    /// The interface of the sync network is not there.
+    Interface {
+        /// Its name.
+        name: String,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// Something that was to be done failed.
+    Io {
+        /// What.
+        what: &'static str,
+        /// How.
+        source: io::Error,
+    },
+}
+
+impl fmt::Display for RunError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Secret(error) => error.fmt(f),
+            Self::Conntrack(error) => error.fmt(f),
+            Self::Control(error) => error.fmt(f),
+            Self::Interface { name, source } => {
+                write!(f, "the interface {name} of the sync network: {source}; see `ip link` for what there is")
+            }
+            Self::Io { what, source } => write!(f, "{what}: {source}"),
+        }
+    }
+}
+
+impl std::error::Error for RunError {}
+
+fn failed(what: &'static str) -> impl Fn(io::Error) -> RunError {
+    move |source| RunError::Io { what, source }
+}
+
+/// Runs the daemon until SIGTERM or SIGINT.
+pub fn run(config: &Config) -> Result<(), RunError> {
+    let stop = stop_signal().map_err(failed("watch for signals"))?;
+    let secret = Secret::load(&config.secret_file).map_err(RunError::Secret)?;
+    let name = config.network.interface.as_str();
+    let interface = addresses::interface(name)
+        .map_err(|source| RunError::Interface { name: name.to_owned(), source })?;
+    // Events are subscribed to before the table is read, so that nothing falls between.
+    let kernel = Kernel::open(config.kernel.event_buffer_bytes as usize, config.kernel.mark_mask)
+        .map_err(RunError::Conntrack)?;
+    let addresses = LocalAddresses::open().map_err(failed("read the machine's addresses"))?;
+    let udp = Udp::open(config, &interface).map_err(failed("open the socket of the sync network"))?;
+    let setup = setup(config, &secret, addresses.set().clone(), Udp::datagram_bytes_max(config, &interface))
+        .map_err(failed("draw random numbers, or read which kernel table this is"))?;
+    let (sender, asks) = control::asks();
+    let asked = Arc::new(eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).map_err(|e| failed("make an eventfd")(e.into()))?);
+    let asked_by_driver = asked.try_clone().map_err(failed("make an eventfd"))?;
+    let wake = Box::new(move || {
+        // It fails only when it is full of wakes that the driver has not seen yet.
+        let _ = rustix::io::write(&*asked, &1u64.to_ne_bytes());
+    });
+    let server = Server::start(&config.control.socket, wake, sender).map_err(RunError::Control)?;
+    let origin = std::time::Instant::now();
+    let mut notify = Notify::new();
+    info!(cluster = config.cluster, member = config.this.id.get(), name = config.this.name, "ctsync is up");
+    notify.ready();
+    let driver = Driver {
+        core: Core::new(setup, Instant::default()),
+        kernel,
+        udp,
+        addresses,
+        asks,
+        asked: asked_by_driver,
+        stop,
+        origin,
+        alive: Box::new(move || notify.alive()),
+    };
+    let result = driver.run().map_err(failed("work on kernel and network"));
+    crate::notify::stopping();
+    drop(server);
+    info!("ctsync ends; the flows stay in the kernel");
+    result
+}
+
+fn setup(
+    config: &Config,
+    secret: &Secret,
+    addresses: addresses::AddressSet,
+    datagram_bytes_max: usize,
+) -> io::Result<Setup> {
+    let [incarnation, seed0, seed1] = random()?;
+    let node = ccp::node::Config {
+        cluster: config.cluster.get(),
+        member: config.this.id,
+        peers: config.peers.iter().map(|peer| peer.id).collect(),
+        incarnation,
+        table: conntrack::table_id()?,
+        hash_seed: [seed0, seed1],
+        datagram_bytes_max,
+        flows_max: FLOWS_MAX,
+        flush: config.delta.flush,
+        hello: config.liveness.hello,
+        dead_after: config.liveness.dead_after,
+    };
+    Ok(Setup {
+        node,
+        secret: *secret.bytes(),
+        shared: Shared { mark_mask: config.kernel.mark_mask, labels: config.kernel.labels },
+        port: config.network.port.get(),
+        addresses,
+        names: config.members().into_iter().map(|member| (member.id, member.name.clone())).collect(),
+    })
+}
+
+fn random<const N: usize>() -> io::Result<[u64; N]> {
+    let mut numbers = [0; N];
+    for number in &mut numbers {
+        let mut bytes = [0; 8];
+        SystemRandom::new().fill(&mut bytes).map_err(|_| io::Error::other("the kernel gives no random numbers"))?;
+        *number = u64::from_ne_bytes(bytes);
+    }
+    Ok(numbers)
+}
+
+/// Readable after SIGTERM or SIGINT.
+fn stop_signal() -> io::Result<OwnedFd> {
+    let (read, write) = UnixStream::pair()?;
+    for signal in [SIGTERM, SIGINT] {
+        signal_hook::low_level::pipe::register(signal, write.try_clone()?)?;
+    }
+    Ok(read.into())
+}

@@ -1,0 +1,197 @@
+//! The loop that owns the core: one thread that reads the kernel's events, the peers' datagrams and the operator's
+//! questions, and writes the kernel and the peers.
+//!
+//! One thread rather than two: an event read here is on the wire without waking anyone, and a wake costs more than
+//! everything else that is done for it (kernel-facts 2). Under load it sleeps on a timer, not on the event socket.
+
+use crate::addresses::LocalAddresses;
+use crate::control::Ask;
+use crate::core::Core;
+use crate::kernel::Kernel;
+use crate::log::Interval;
+use crate::udp::Udp;
+use ccp::node::Event;
+use ccp::time::Instant;
+use conntrack::{DumpError, Pacer, Wait};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tracing::{info, warn};
+
+/// Datagrams taken at a time, before events and timers get their turn.
+const DATAGRAMS_AT_A_TIME: usize = 32;
+/// Rows of a page of flows that a client may ask for, so that one question costs the loop well under a millisecond.
+const PAGE_ROWS_MAX: usize = 1024;
+
+/// Everything that the loop works with.
+pub struct Driver {
+    /// The daemon without its I/O.
+    pub core: Core,
+    /// The kernel's connection tracking.
+    pub kernel: Kernel,
+    /// The sync network.
+    pub udp: Udp,
+    /// This machine's addresses.
+    pub addresses: LocalAddresses,
+    /// Questions of operators.
+    pub asks: mpsc::Receiver<Ask>,
+    /// Readable when there is a question.
+    pub asked: OwnedFd,
+    /// Readable when the daemon is to end.
+    pub stop: OwnedFd,
+    /// Where the clock of the core begins.
+    pub origin: std::time::Instant,
+    /// Called about once a second as long as the loop turns.
+    pub alive: Box<dyn FnMut()>,
+}
+
+/// Which descriptors were ready.
+#[derive(Clone, Copy, Debug, Default)]
+struct Ready {
+    events: bool,
+    datagrams: bool,
+    addresses: bool,
+    asked: bool,
+    stop: bool,
+}
+
+/// Interval of the sign of life, and of a log line about something that goes on.
+const ALIVE_INTERVAL: Duration = Duration::from_secs(1);
+
+impl Driver {
+    /// Turns until it is told to stop. An error is one that no retry can mend.
+    pub fn run(mut self) -> io::Result<()> {
+        let mut pacer = Pacer::new();
+        let mut events = Wait::Socket;
+        let mut drained = self.now();
+        let mut alive = Instant::default();
+        let mut read_failed = Interval::new(Duration::from_secs(10));
+        loop {
+            let ready = self.wait(events, drained)?;
+            if ready.stop {
+                return Ok(());
+            }
+            let now = self.now();
+            let events_due = match events {
+                Wait::Socket => ready.events,
+                Wait::For(pause) => drained + pause <= now,
+            };
+            if events_due {
+                let count = self.kernel.drain_events(&mut self.core)?;
+                drained = now;
+                events = pacer.handle_drain(Duration::from_micros(now.as_micros()), count);
+            }
+            if ready.datagrams {
+                self.receive()?;
+            }
+            if ready.addresses && self.addresses.read()? {
+                self.core.set_addresses(self.addresses.set().clone());
+            }
+            if let Err(error) = self.kernel.read_rows(&mut self.core) {
+                self.note_read_error(&mut read_failed, &error);
+            }
+            let now = self.now();
+            self.core.handle_timeout(now);
+            self.kernel.apply(&mut self.core, now)?;
+            self.transmit(now);
+            if ready.asked {
+                self.answer();
+            }
+            self.report();
+            if alive <= now {
+                (self.alive)();
+                alive = now + ALIVE_INTERVAL;
+            }
+        }
+    }
+
+    fn now(&self) -> Instant {
+        Instant::from_micros(u64::try_from(self.origin.elapsed().as_micros()).unwrap_or(u64::MAX))
+    }
+
+    fn wait(&self, events: Wait, drained: Instant) -> io::Result<Ready> {
+        let mut until = self.core.poll_timeout().min(self.now() + ALIVE_INTERVAL);
+        let event_flags = match events {
+            Wait::Socket => PollFlags::IN,
+            Wait::For(pause) => {
+                until = until.min(drained + pause);
+                PollFlags::empty()
+            }
+        };
+        let busy = self.kernel.is_reading() || self.core.wants_pass();
+        let pause = if busy { Duration::ZERO } else { until.since(self.now()) };
+        let mut fds = [
+            PollFd::from_borrowed_fd(self.kernel.events_fd(), event_flags),
+            PollFd::from_borrowed_fd(self.udp.fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(self.addresses.as_fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(self.asked.as_fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(self.stop.as_fd(), PollFlags::IN),
+        ];
+        let timeout = Timespec::try_from(pause).map_err(io::Error::other)?;
+        match poll(&mut fds, Some(&timeout)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        let [events, datagrams, addresses, asked, stop] = fds.map(|fd| !fd.revents().is_empty());
+        Ok(Ready { events, datagrams, addresses, asked, stop })
+    }
+
+    fn receive(&mut self) -> io::Result<()> {
+        for _ in 0..DATAGRAMS_AT_A_TIME {
+            let now = Instant::from_micros(u64::try_from(self.origin.elapsed().as_micros()).unwrap_or(u64::MAX));
+            let Some(datagram) = self.udp.receive()? else { break };
+            self.core.handle_datagram(datagram, now);
+            self.kernel.apply(&mut self.core, now)?;
+        }
+        Ok(())
+    }
+
+    fn transmit(&mut self, now: Instant) {
+        let live = self.core.live_peers();
+        while let Some((to, datagram)) = self.core.poll_transmit(now) {
+            self.udp.send(to, live, datagram);
+        }
+    }
+
+    fn answer(&mut self) {
+        drain_eventfd(self.asked.as_fd());
+        let now = self.now();
+        while let Ok(ask) = self.asks.try_recv() {
+            // An asker that went away meanwhile needs no answer.
+            match ask {
+                Ask::Status(answer) => drop(answer.send(self.core.status(now))),
+                Ask::Flows { from, limit, answer } => drop(answer.send(self.core.flows(from, limit.min(PAGE_ROWS_MAX)))),
+            }
+        }
+    }
+
+    fn report(&mut self) {
+        while let Some(event) = self.core.poll_event() {
+            let name = |member| self.core.names().get(&member).map_or("", String::as_str);
+            match event {
+                Event::PeerLive(member) => info!(member = member.get(), name = name(member), "peer is live"),
+                Event::PeerDead(member) => warn!(
+                    member = member.get(),
+                    name = name(member),
+                    "peer is dead: it is silent, or does not hear us; its flows stay"
+                ),
+                Event::Synced(member) => {
+                    info!(member = member.get(), name = name(member), "all flows of the peer are in this kernel");
+                }
+            }
+        }
+    }
+
+    fn note_read_error(&self, interval: &mut Interval, error: &DumpError) {
+        if let Some(suppressed) = interval.tick() {
+            warn!(%error, suppressed, "the kernel's table could not be read, it is tried again");
+        }
+    }
+}
+
+fn drain_eventfd(fd: BorrowedFd<'_>) {
+    // It only says that something is there; an error leaves it readable, and the next turn tries again.
+    let _ = rustix::io::read(fd, &mut [0; 8]);
+}

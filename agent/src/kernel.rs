@@ -1,0 +1,226 @@
+//! The kernel's connection tracking as the driver works it: events and table in, changes out.
+
+use crate::core::{Apply, Core};
+use ccp::node::{Action, Outcome};
+use ccp::time::Instant;
+use conntrack::{Dump, DumpError, DumpItem, Errno, EventSocket, EventSocketOptions, Injector, InjectorOptions, Item};
+use conntrack::{Flow, SocketError};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+
+/// Events handed to the core at a time, before datagrams and timers get their turn.
+const EVENTS_AT_A_TIME: usize = 4096;
+/// Rows of the kernel's table handed to the core at a time.
+const ROWS_AT_A_TIME: usize = 1024;
+
+/// Sockets to the kernel's connection tracking.
+pub struct Kernel {
+    events: EventSocket,
+    injector: Injector,
+    dump: Option<Dump>,
+    batch: Vec<Try>,
+}
+
+/// A change on its way into the kernel.
+struct Try {
+    apply: Apply,
+    step: Step,
+    outcome: Option<Outcome>,
+}
+
+/// What is asked of the kernel next, for one change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Create,
+    /// An entry with this tuple is there already: change it in place rather than kill a live flow.
+    UpdateExisting,
+    Update,
+    Delete,
+    /// Delete, then create.
+    Replace,
+}
+
+impl Kernel {
+    /// Opens the sockets. `event_buffer_bytes` is the receive buffer of events.
+    pub fn open(event_buffer_bytes: usize, mark_mask: u32) -> Result<Self, SocketError> {
+        let injector = Injector::open_with(InjectorOptions { mark_mask })?;
+        let options =
+            EventSocketOptions { receive_buffer_bytes: event_buffer_bytes, ignore_portid: Some(injector.port_id()) };
+        Ok(Self { events: EventSocket::open(&options)?, injector, dump: None, batch: Vec::new() })
+    }
+
+    /// Readable when there are events.
+    pub fn events_fd(&self) -> BorrowedFd<'_> {
+        self.events.as_fd()
+    }
+
+    /// Hands what is queued to the core; returns how many events there were.
+    pub fn drain_events(&mut self, core: &mut Core) -> io::Result<usize> {
+        let drained = self.events.drain(EVENTS_AT_A_TIME, &mut |item| match item {
+            Item::Event(event) => core.handle_event(&event),
+            Item::Overrun => core.handle_overrun(),
+            Item::Malformed(_) => core.handle_malformed_event(),
+        })?;
+        Ok(drained.count)
+    }
+
+    /// True while the table is being read: [`Self::read_rows`] has more to do.
+    pub fn is_reading(&self) -> bool {
+        self.dump.is_some()
+    }
+
+    /// Begins to read the table if the core wants it, or reads on.
+    pub fn read_rows(&mut self, core: &mut Core) -> Result<(), DumpError> {
+        if core.wants_pass() && self.dump.is_none() {
+            self.dump = Some(Dump::open()?);
+            core.begin_pass();
+        }
+        let Some(dump) = &mut self.dump else { return Ok(()) };
+        for _ in 0..ROWS_AT_A_TIME {
+            match dump.next() {
+                Some(Ok(DumpItem::Flow(flow))) => core.handle_row(&flow),
+                Some(Ok(DumpItem::Restarted)) => core.begin_pass(),
+                Some(Err(DumpError::Malformed(_))) => core.handle_malformed_event(),
+                // Too much changes for a whole view: what is missing from this one proves nothing.
+                Some(Ok(DumpItem::Interrupted)) => {
+                    self.dump = None;
+                    core.fail_pass();
+                    return Ok(());
+                }
+                Some(Err(error)) => {
+                    self.dump = None;
+                    core.fail_pass();
+                    return Err(error);
+                }
+                None => {
+                    self.dump = None;
+                    core.end_pass();
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the kernel do what the core asks for, and tells it the outcomes.
+    pub fn apply(&mut self, core: &mut Core, now: Instant) -> io::Result<()> {
+        let mut batch = std::mem::take(&mut self.batch);
+        while let Some(apply) = core.poll_apply() {
+            let step = match apply.action {
+                Action::Create => Step::Create,
+                Action::Update => Step::Update,
+                Action::Replace => Step::Replace,
+                Action::Delete => Step::Delete,
+            };
+            batch.push(Try { apply, step, outcome: None });
+        }
+        let result = self.work_off(&mut batch);
+        for tried in batch.drain(..) {
+            core.handle_applied(tried.apply.ticket, tried.outcome.unwrap_or(Outcome::Refused), now);
+        }
+        self.batch = batch;
+        result
+    }
+
+    /// Every round asks for what is undecided yet; no change goes through more steps than there are rounds.
+    fn work_off(&mut self, batch: &mut [Try]) -> io::Result<()> {
+        const ROUNDS: usize = 5;
+        for _ in 0..ROUNDS {
+            let mut asked = Vec::with_capacity(batch.len());
+            for (index, tried) in batch.iter().enumerate().filter(|(_, tried)| tried.outcome.is_none()) {
+                asked.push(index);
+                match tried.step {
+                    Step::Create => self.injector.create(&tried.apply.flow),
+                    Step::Update | Step::UpdateExisting => self.injector.update(&tried.apply.flow),
+                    Step::Delete | Step::Replace => self.injector.delete(&tried.apply.flow),
+                };
+            }
+            if asked.is_empty() {
+                return Ok(());
+            }
+            self.injector.commit(&mut |index, answer| {
+                if let Some(tried) = asked.get(index).and_then(|index| batch.get_mut(*index)) {
+                    tried.handle_answer(answer);
+                }
+            })?;
+        }
+        Ok(())
+    }
+}
+
+impl Try {
+    fn handle_answer(&mut self, answer: Result<(), Errno>) {
+        match next(self.step, answer, &mut self.apply.flow) {
+            Next::Decided(outcome) => self.outcome = Some(outcome),
+            Next::Step(step) => self.step = step,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    Decided(Outcome),
+    Step(Step),
+}
+
+/// What follows from the kernel's answer. Where it refuses a part of the flow (a helper it has not, a master it has not,
+/// labels that no rule uses), the flow goes in without: better a flow without its helper than none.
+fn next(step: Step, answer: Result<(), Errno>, flow: &mut Flow) -> Next {
+    match (step, answer) {
+        (Step::Replace, Ok(()) | Err(Errno::NOENT)) => Next::Step(Step::Create),
+        (Step::Delete, Ok(()) | Err(Errno::NOENT)) => Next::Decided(Outcome::Done),
+        (Step::Create | Step::Update | Step::UpdateExisting, Ok(())) => Next::Decided(Outcome::Done),
+        (Step::Create, Err(Errno::EXIST)) => Next::Step(Step::UpdateExisting),
+        (Step::Create, Err(Errno::NOENT)) if flow.master.take().is_some() => Next::Step(step),
+        (Step::Create, Err(Errno::OPNOTSUPP)) if flow.helper.take().is_some() => Next::Step(step),
+        (Step::Update, Err(Errno::NOENT)) => Next::Step(Step::Create),
+        // The entry has status bits that the flow has not; they can't be taken away (kernel-facts 11).
+        (Step::Update | Step::UpdateExisting, Err(Errno::BUSY)) if flow.status.take().is_some() => Next::Step(step),
+        (Step::Update | Step::UpdateExisting, Err(Errno::NOSPC)) if flow.labels.take().is_some() => Next::Step(step),
+        (Step::Create | Step::Update | Step::UpdateExisting | Step::Delete | Step::Replace, Err(_)) => {
+            Next::Decided(Outcome::Refused)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Next, Outcome, Step, next};
+    use conntrack::{Errno, Flow, HelperName, L4, Tuple};
+
+    fn flow() -> Flow {
+        let tuple = Tuple {
+            src: [10, 0, 0, 1].into(),
+            dst: [10, 0, 0, 2].into(),
+            proto: 6,
+            l4: L4::Ports { src: 1, dst: 2 },
+            zone: 0,
+        };
+        Flow { helper: HelperName::new("ftp"), master: Some(tuple), status: Some(2), ..Flow::new(tuple) }
+    }
+
+    #[test]
+    fn what_the_kernel_refuses_is_left_out_once_and_then_given_up() {
+        for (step, errno) in [
+            (Step::Create, Errno::NOENT),
+            (Step::Create, Errno::OPNOTSUPP),
+            (Step::Update, Errno::BUSY),
+            (Step::UpdateExisting, Errno::BUSY),
+        ] {
+            let mut flow = flow();
+            assert_eq!(next(step, Err(errno), &mut flow), Next::Step(step), "{step:?} {errno}");
+            assert_eq!(next(step, Err(errno), &mut flow), Next::Decided(Outcome::Refused), "{step:?} {errno}");
+        }
+    }
+
+    #[test]
+    fn an_entry_that_is_there_is_changed_in_place_and_one_that_is_not_is_made() {
+        assert_eq!(next(Step::Create, Err(Errno::EXIST), &mut flow()), Next::Step(Step::UpdateExisting));
+        assert_eq!(next(Step::Update, Err(Errno::NOENT), &mut flow()), Next::Step(Step::Create));
+        assert_eq!(next(Step::Delete, Err(Errno::NOENT), &mut flow()), Next::Decided(Outcome::Done));
+        assert_eq!(next(Step::Replace, Ok(()), &mut flow()), Next::Step(Step::Create));
+        // The reply tuple belongs to another flow: neither can be done.
+        let conflict = next(Step::UpdateExisting, Err(Errno::NOENT), &mut flow());
+        assert_eq!(conflict, Next::Decided(Outcome::Refused));
+    }
+}

@@ -1,0 +1,143 @@
+//! The UDP socket of a sync network: who is written to by which transport.
+
+use crate::addresses::Interface;
+use crate::config::{Config, Transport};
+use ccp::node::Audience;
+use ccp::record::{MemberId, MemberSet};
+use rustix::net::sockopt::set_socket_recv_buffer_size_force;
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::os::fd::{AsFd, BorrowedFd};
+
+/// Datagrams that the kernel keeps for us while we are busy: some 10,000 full ones.
+const RECEIVE_BUFFER_BYTES: usize = 16 << 20;
+/// The longest datagram that UDP can carry.
+const DATAGRAM_BYTES_MAX: usize = 65_535;
+const UDP_HEADER_BYTES: usize = 8;
+
+/// The socket, and where the members are.
+pub struct Udp {
+    socket: UdpSocket,
+    peers: Vec<(MemberId, SocketAddr)>,
+    /// Where one datagram reaches every peer, if the transport has that.
+    all: Option<SocketAddr>,
+    buffer: Box<[u8]>,
+    /// Datagrams that the kernel would not send.
+    pub unsent: u64,
+}
+
+impl Udp {
+    /// Opens the socket on `interface`, the one of the configured network.
+    pub fn open(config: &Config, interface: &Interface) -> io::Result<Self> {
+        let own = config.this.address;
+        let socket = Socket::new(Domain::for_address(own), Type::DGRAM, Some(Protocol::UDP))?;
+        socket.set_nonblocking(true)?;
+        set_socket_recv_buffer_size_force(&socket, RECEIVE_BUFFER_BYTES)?;
+        socket.bind_device(Some(config.network.interface.as_str().as_bytes()))?;
+        let own = scoped(own, interface);
+        let all = match config.network.transport {
+            Transport::Unicast => None,
+            Transport::Multicast { group } => {
+                join(&socket, group, own, interface)?;
+                Some(scoped(SocketAddr::new(group, own.port()), interface))
+            }
+            Transport::Broadcast => {
+                socket.set_broadcast(true)?;
+                let broadcast = interface.broadcast.unwrap_or(Ipv4Addr::BROADCAST);
+                Some(SocketAddr::new(broadcast.into(), own.port()))
+            }
+        };
+        // A socket bound to its own address gets nothing that was sent to a group.
+        let bound = match (all, own) {
+            (None, own) => own,
+            (Some(_), SocketAddr::V4(_)) => SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), own.port()),
+            (Some(_), SocketAddr::V6(_)) => SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), own.port()),
+        };
+        socket.bind(&SockAddr::from(bound))?;
+        let peers = (config.peers.iter()).map(|peer| (peer.id, scoped(peer.address, interface))).collect();
+        let buffer = vec![0; DATAGRAM_BYTES_MAX].into();
+        Ok(Self { socket: socket.into(), peers, all, buffer, unsent: 0 })
+    }
+
+    /// Greatest payload of a datagram that the interface takes in one piece.
+    pub fn datagram_bytes_max(config: &Config, interface: &Interface) -> usize {
+        let ip_header_bytes = if config.this.address.is_ipv4() { 20 } else { 40 };
+        usize::try_from(interface.mtu_bytes)
+            .unwrap_or(DATAGRAM_BYTES_MAX)
+            .min(DATAGRAM_BYTES_MAX)
+            .saturating_sub(ip_header_bytes + UDP_HEADER_BYTES)
+    }
+
+    /// Readable when there are datagrams.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// The next datagram; `None` when there is none.
+    pub fn receive(&mut self) -> io::Result<Option<&mut [u8]>> {
+        match self.socket.recv(&mut self.buffer) {
+            Ok(len) => Ok(self.buffer.get_mut(..len)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            // An answer of the network to what we sent: the peer's daemon is down. Its silence says so too.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Sends a datagram to those it is for. What can't be sent is counted, and made good as any loss is.
+    pub fn send(&mut self, to: Audience, live: MemberSet, datagram: &[u8]) {
+        let group = match to {
+            Audience::Member(_) => None,
+            Audience::Everyone | Audience::Live => self.all,
+        };
+        if let Some(group) = group {
+            self.send_to(group, datagram);
+            return;
+        }
+        for at in 0..self.peers.len() {
+            let Some((member, address)) = self.peers.get(at).copied() else { break };
+            let is_for = match to {
+                Audience::Member(only) => only == member,
+                Audience::Everyone => true,
+                Audience::Live => live.contains(member),
+            };
+            if is_for {
+                self.send_to(address, datagram);
+            }
+        }
+    }
+
+    fn send_to(&mut self, address: SocketAddr, datagram: &[u8]) {
+        if self.socket.send_to(datagram, address).is_err() {
+            self.unsent += 1;
+        }
+    }
+}
+
+fn join(socket: &Socket, group: IpAddr, own: SocketAddr, interface: &Interface) -> io::Result<()> {
+    match (group, own.ip()) {
+        (IpAddr::V4(group), IpAddr::V4(own)) => {
+            socket.join_multicast_v4(&group, &own)?;
+            socket.set_multicast_if_v4(&own)?;
+            socket.set_multicast_loop_v4(false)
+        }
+        (IpAddr::V6(group), _) => {
+            socket.join_multicast_v6(&group, interface.index)?;
+            socket.set_multicast_if_v6(interface.index)?;
+            socket.set_multicast_loop_v6(false)
+        }
+        (IpAddr::V4(_), IpAddr::V6(_)) => Err(io::Error::other("group and members are of different families")),
+    }
+}
+
+/// A link-local address means nothing without its interface.
+fn scoped(address: SocketAddr, interface: &Interface) -> SocketAddr {
+    match address {
+        SocketAddr::V6(mut v6) if v6.ip().is_unicast_link_local() || v6.ip().is_multicast() => {
+            v6.set_scope_id(interface.index);
+            SocketAddr::V6(v6)
+        }
+        SocketAddr::V4(_) | SocketAddr::V6(_) => address,
+    }
+}
