@@ -119,7 +119,7 @@ impl Generator {
         }
     }
 
-    /// Opens `count` flows at `rate` flows a second, the packets of each [`STEP`] apart, those of others in between.
+    /// Opens `count` flows at `rate` flows a second, the packets of each 200 us apart, those of others in between.
     /// `started` is told when each flow's SYN was about to be written.
     pub fn at_rate(
         &mut self,

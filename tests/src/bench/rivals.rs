@@ -5,14 +5,19 @@
 //! there at once ([`Copies::InKernel`]), as ctsync always does.
 
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use super::gateways::{Gateways, SYNC, SYNC_A, SYNC_B, TABLE_SIZE, assured_flows, flows};
+use super::gateways::{Gateways, assured_flows, flows};
 use super::interrupt;
-use crate::netns::{Namespace, Process, holds_within};
+use crate::netns::{Process, holds_within};
+
+mod conntrackd;
+pub mod ctsync;
 
 /// Who replicates gateway A's flows to gateway B.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
@@ -65,7 +70,7 @@ pub struct Running {
     copies: Copies,
     /// Gateway A's daemon and gateway B's; `None` when nobody replicates.
     daemons: Option<[Daemon; 2]>,
-    _files: Files,
+    files: Files,
 }
 
 struct Daemon {
@@ -77,43 +82,37 @@ impl Running {
     /// Starts a contestant on both gateways and waits until they know each other.
     pub fn start(contestant: Contestant, copies: Copies, gateways: &Gateways) -> Running {
         let files = Files::new();
-        let start: fn(&Files, Copies, &Namespace, usize) -> Daemon = match contestant {
-            Contestant::NoListener => {
-                return Running {
-                    contestant,
-                    copies,
-                    daemons: None,
-                    _files: files,
-                };
-            }
-            Contestant::Conntrackd => start_conntrackd,
-            Contestant::Ctsync => start_ctsync,
+        let start = |gateway, side| match contestant {
+            Contestant::NoListener => None,
+            Contestant::Conntrackd => Some(conntrackd::start(&files, copies, gateway, side)),
+            Contestant::Ctsync => Some(ctsync::start(&files, gateway, side)),
         };
-        let mut daemons = [
-            start(&files, copies, &gateways.a, 0),
-            start(&files, copies, &gateways.b, 1),
-        ];
-        let ready = holds_within(READY, || {
-            interrupt::check();
-            daemons.iter_mut().all(|daemon| match contestant {
-                Contestant::Ctsync => ctsync_is_synced(&daemon.config),
-                Contestant::Conntrackd | Contestant::NoListener => {
-                    conntrackd_statistics(&daemon.config).is_some()
-                }
-            })
-        });
-        assert!(
-            ready,
-            "{} is not ready after {READY:?}:\n{}",
-            contestant.name(),
-            files.logs()
-        );
-        Running {
+        let daemons = start(&gateways.a, 0).zip(start(&gateways.b, 1));
+        let running = Running {
             contestant,
             copies,
-            daemons: Some(daemons),
-            _files: files,
-        }
+            daemons: daemons.map(Into::into),
+            files,
+        };
+        assert!(
+            holds_within(READY, || running.is_ready()),
+            "{} is not ready after {READY:?}:\n{}",
+            contestant.name(),
+            running.files.logs()
+        );
+        running
+    }
+
+    fn is_ready(&self) -> bool {
+        interrupt::check();
+        self.daemons
+            .iter()
+            .flatten()
+            .all(|daemon| match self.contestant {
+                Contestant::NoListener => true,
+                Contestant::Conntrackd => conntrackd::is_ready(daemon),
+                Contestant::Ctsync => ctsync::is_ready(daemon),
+            })
     }
 
     /// The process ids of the sender and the receiver.
@@ -133,7 +132,7 @@ impl Running {
             interrupt::check();
             thread::sleep(ASK_AGAIN);
             let has = match self.external_cache() {
-                Some(daemon) => conntrackd_external_flows(daemon),
+                Some(daemon) => conntrackd::external_flows(daemon),
                 None => flows(&gateways.b),
             };
             if has >= wanted {
@@ -146,7 +145,7 @@ impl Running {
     pub fn arrived(&self, gateways: &Gateways) -> Option<u64> {
         self.daemons.as_ref()?;
         Some(match self.external_cache() {
-            Some(daemon) => conntrackd_external_flows(daemon),
+            Some(daemon) => conntrackd::external_flows(daemon),
             None => assured_flows(&gateways.b),
         })
     }
@@ -157,149 +156,6 @@ impl Running {
         let keeps = self.contestant == Contestant::Conntrackd && self.copies == Copies::Usual;
         keeps.then_some(receiver)
     }
-}
-
-fn start_conntrackd(files: &Files, copies: Copies, gateway: &Namespace, side: usize) -> Daemon {
-    let directory = files.0.display();
-    let address = [SYNC_A, SYNC_B][side];
-    let external_cache_off = match copies {
-        Copies::Usual => "Off",
-        Copies::InKernel => "On",
-    };
-    // The package's example for FTFW (doc/sync/ftfw/conntrackd.conf), with its buffer sizes. HashLimit is twice the size
-    // of the kernel's table, as the manual asks; HashSize keeps the example's four entries a bucket.
-    let (hash_size, hash_limit) = (TABLE_SIZE / 2, TABLE_SIZE * 2);
-    let config = files.write(
-        &format!("conntrackd{side}.conf"),
-        &format!(
-            "Sync {{
-    Mode FTFW {{
-        DisableExternalCache {external_cache_off}
-    }}
-    Multicast {{
-        IPv4_address 225.0.0.50
-        Group 3780
-        IPv4_interface {address}
-        Interface {SYNC}
-        SndSocketBuffer 1249280
-        RcvSocketBuffer 1249280
-        Checksum on
-    }}
-}}
-General {{
-    HashSize {hash_size}
-    HashLimit {hash_limit}
-    LogFile {directory}/conntrackd{side}.log
-    LockFile {directory}/conntrackd{side}.lock
-    UNIX {{
-        Path {directory}/conntrackd{side}.sock
-    }}
-    NetlinkBufferSize 2097152
-    NetlinkBufferSizeMaxGrowth 8388608
-    Filter From Userspace {{
-        Protocol Accept {{
-            TCP
-            SCTP
-            DCCP
-        }}
-        Address Ignore {{
-            IPv4_address 127.0.0.1
-            IPv4_address {SYNC_A}
-            IPv4_address {SYNC_B}
-        }}
-    }}
-}}
-"
-        ),
-    );
-    let mut command = gateway.command("conntrackd");
-    command.arg("-C").arg(&config);
-    files.start(&format!("conntrackd{side}"), &mut command, config)
-}
-
-fn conntrackd_statistics(config: &Path) -> Option<String> {
-    let output = Command::new("conntrackd")
-        .arg("-C")
-        .arg(config)
-        .arg("-s")
-        .output()
-        .ok()?;
-    output
-        .status
-        .success()
-        .then(|| String::from_utf8_lossy(&output.stdout).into_owned())
-}
-
-fn conntrackd_external_flows(daemon: &Daemon) -> u64 {
-    let statistics = conntrackd_statistics(&daemon.config).unwrap_or_default();
-    let external = statistics
-        .split_once("cache external:")
-        .map_or("", |(_, rest)| rest);
-    let count = external
-        .split_once("current active connections:")
-        .map_or("", |(_, rest)| rest);
-    // It does not answer while it is far behind: then it has none that we know of.
-    count
-        .split_ascii_whitespace()
-        .next()
-        .and_then(|word| word.parse().ok())
-        .unwrap_or(0)
-}
-
-fn start_ctsync(files: &Files, _: Copies, gateway: &Namespace, side: usize) -> Daemon {
-    let directory = files.0.display();
-    let member = side + 1;
-    let secret = files.write_secret();
-    let config = files.write(
-        &format!("ctsync{side}.yaml"),
-        &format!(
-            "cluster: 7
-member: {member}
-members:
-  - id: 1
-    name: gw-a
-    addresses: {{ sync: {SYNC_A} }}
-  - id: 2
-    name: gw-b
-    addresses: {{ sync: {SYNC_B} }}
-networks:
-  - name: sync
-    interface: {SYNC}
-secret_file: {secret}
-control:
-  socket: {directory}/ctsync{side}.sock
-",
-            secret = secret.display()
-        ),
-    );
-    let mut command = gateway.command(ctsync());
-    command.args(["run", "--config"]).arg(&config);
-    files.start(&format!("ctsync{side}"), &mut command, config)
-}
-
-/// The program beside this one: both come from one build.
-pub fn ctsync() -> PathBuf {
-    let this = std::env::current_exe().expect("a process knows its program");
-    this.with_file_name("ctsync")
-}
-
-/// Whether every peer of a daemon is live and has told all it knows.
-fn ctsync_is_synced(config: &Path) -> bool {
-    let output = Command::new(ctsync())
-        .args(["status", "--json", "--config"])
-        .arg(config)
-        .output();
-    let Some(status) = output
-        .ok()
-        .and_then(|output| serde_json::from_slice::<serde_json::Value>(&output.stdout).ok())
-    else {
-        return false;
-    };
-    let peers = status["peers"].as_array().map_or(&[][..], Vec::as_slice);
-    !peers.is_empty()
-        && peers
-            .iter()
-            .all(|peer| peer["state"] == "live" && peer["synced"] == true)
 }
 
 /// A directory for what the daemons read and write.
@@ -313,18 +169,14 @@ impl Files {
         Files(directory)
     }
 
+    /// Writes a file that only we read: one is a secret.
     fn write(&self, name: &str, text: &str) -> PathBuf {
         let path = self.0.join(name);
-        fs::write(&path, text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        path
-    }
-
-    fn write_secret(&self) -> PathBuf {
-        use std::os::unix::fs::PermissionsExt as _;
-        let path = self.write("cluster.secret", &format!("{}\n", "5a".repeat(32)));
-        let owner_only = fs::Permissions::from_mode(0o600);
-        fs::set_permissions(&path, owner_only)
-            .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let write = |mut file: File| file.write_all(text.as_bytes());
+        let mut options = File::options();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        let written = options.open(&path).and_then(write);
+        written.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         path
     }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use tests::bench::rivals::{Contestant, ctsync};
+use tests::bench::rivals::{Contestant, ctsync::program};
 use tests::bench::{Options, Part, interrupt, run};
 
 /// Opens flows with real packets and compares ctsync with conntrackd and with nobody listening.
@@ -31,10 +31,10 @@ fn main() -> ExitCode {
         rounds,
         json,
     } = Arguments::parse();
-    if contestants.contains(&Contestant::Ctsync) && !ctsync().exists() {
+    if contestants.contains(&Contestant::Ctsync) && !program().exists() {
         eprintln!(
             "{} is missing: start this as tests/bench, which builds it",
-            ctsync().display()
+            program().display()
         );
         return ExitCode::FAILURE;
     }

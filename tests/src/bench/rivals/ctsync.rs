@@ -1,0 +1,67 @@
+//! ctsync: the configuration that a newcomer writes, all else as it comes.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use serde_json::Value;
+
+use super::{Daemon, Files};
+use crate::bench::gateways::{SYNC, SYNC_A, SYNC_B};
+use crate::netns::Namespace;
+
+/// The program beside this one: both come from one build.
+pub fn program() -> PathBuf {
+    let this = std::env::current_exe().expect("a process knows its program");
+    this.with_file_name("ctsync")
+}
+
+/// Starts one of the two.
+pub(super) fn start(files: &Files, gateway: &Namespace, side: usize) -> Daemon {
+    let directory = files.0.display();
+    let member = side + 1;
+    let secret = files.write("cluster.secret", &"5a".repeat(32));
+    let config = files.write(
+        &format!("ctsync{side}.yaml"),
+        &format!(
+            "cluster: 7
+member: {member}
+members:
+  - id: 1
+    name: gw-a
+    addresses: {{ sync: {SYNC_A} }}
+  - id: 2
+    name: gw-b
+    addresses: {{ sync: {SYNC_B} }}
+networks:
+  - name: sync
+    interface: {SYNC}
+secret_file: {secret}
+control:
+  socket: {directory}/ctsync{side}.sock
+",
+            secret = secret.display()
+        ),
+    );
+    let mut command = gateway.command(program());
+    command.args(["run", "--config"]).arg(&config);
+    files.start(&format!("ctsync{side}"), &mut command, config)
+}
+
+/// Whether every peer of a daemon is live and has told all it knows.
+pub(super) fn is_ready(daemon: &Daemon) -> bool {
+    let output = Command::new(program())
+        .args(["status", "--json", "--config"])
+        .arg(&daemon.config)
+        .output();
+    let Some(status) = output
+        .ok()
+        .and_then(|output| serde_json::from_slice::<Value>(&output.stdout).ok())
+    else {
+        return false;
+    };
+    let peers = status["peers"].as_array().map_or(&[][..], Vec::as_slice);
+    !peers.is_empty()
+        && peers
+            .iter()
+            .all(|peer| peer["state"] == "live" && peer["synced"] == true)
+}
