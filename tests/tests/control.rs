@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use tests::failover::{Failover, Protection};
+use tests::failover::{Failover, Protection, every_connection};
 
 #[test]
 fn no_connection_survives_its_gateway_without_ctsync() {
@@ -12,10 +12,8 @@ fn no_connection_survives_its_gateway_without_ctsync() {
     control.open(Duration::ZERO);
     control.cut_links();
     control.move_routes();
-    let survivors: Vec<_> = control
-        .observe()
-        .into_iter()
-        .filter(|it| it.goes_on())
-        .collect();
+    let outcomes = control.observe();
+    assert_eq!(outcomes.len(), every_connection().count());
+    let survivors: Vec<_> = outcomes.iter().filter(|it| it.goes_on()).collect();
     assert!(survivors.is_empty(), "{survivors:#?}");
 }
