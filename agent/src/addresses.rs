@@ -1,0 +1,178 @@
+//! The addresses of this machine, read from the kernel and followed: a flow from or to one of them is the machine's own.
+//!
+//! [`LocalAddresses`] does not apply notifications one by one. They only say that something changed; then everything
+//! is read anew. So a lost notification (ENOBUFS) is no case of its own, and neither is one that comes while reading.
+//!
+//! Not known here: addresses that are local by a route alone (`ip route add local ...`).
+
+use std::collections::HashSet;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::io::Errno;
+use rustix::net::netlink::SocketAddrNetlink;
+use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, bind, recv, socket_with};
+
+use rtnl::{AddressRow, Rtnl};
+
+mod rtnl;
+
+/// `RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR` of `linux/rtnetlink.h`.
+const ADDRESS_GROUPS: u32 = 0x10 | 0x100;
+
+/// The addresses of this network namespace, kept current.
+#[derive(Debug)]
+pub struct LocalAddresses {
+    notifications: OwnedFd,
+    rtnl: Rtnl,
+    set: AddressSet,
+}
+
+/// The addresses that a machine had at some time.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AddressSet {
+    local: HashSet<IpAddr>,
+    broadcast: HashSet<Ipv4Addr>,
+}
+
+/// A network interface as it is now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Interface {
+    /// Its number in this network namespace.
+    pub index: u32,
+    /// The largest packet that it sends in one piece, IP header included.
+    pub mtu_bytes: u32,
+    /// The broadcast address of its first IPv4 network that has one.
+    pub broadcast: Option<Ipv4Addr>,
+}
+
+/// The interface called `name`; an error of kind `NotFound` if there is none.
+pub fn interface(name: &str) -> io::Result<Interface> {
+    let mut rtnl = Rtnl::open()?;
+    let links = rtnl.links()?;
+    let link = links.iter().find(|link| link.name == name);
+    let link =
+        link.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "there is no such interface"))?;
+    let rows = rtnl.addresses()?;
+    let broadcast = rows
+        .iter()
+        .filter(|row| row.interface_index == link.index)
+        .find_map(broadcast_of);
+    Ok(Interface {
+        index: link.index,
+        mtu_bytes: link.mtu_bytes,
+        broadcast,
+    })
+}
+
+impl LocalAddresses {
+    /// Reads the addresses of the calling thread's network namespace, and follows them from here on.
+    pub fn open() -> io::Result<Self> {
+        // Subscribed before reading: what changes in between is read twice, not missed.
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        // `None` is protocol 0, NETLINK_ROUTE.
+        let notifications = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, None)?;
+        bind(&notifications, &SocketAddrNetlink::new(0, ADDRESS_GROUPS))?;
+        let mut rtnl = Rtnl::open()?;
+        let set = read(&mut rtnl)?;
+        Ok(Self {
+            notifications,
+            rtnl,
+            set,
+        })
+    }
+
+    /// Call when the descriptor is readable: true if the set is another now.
+    ///
+    /// After an error the set is as it was, and nothing will call for it to be read again but the next change.
+    pub fn read(&mut self) -> io::Result<bool> {
+        if !self.take_notifications()? {
+            return Ok(false);
+        }
+        let set = read(&mut self.rtnl)?;
+        let changed = set != self.set;
+        self.set = set;
+        Ok(changed)
+    }
+
+    /// The addresses when last read.
+    pub fn set(&self) -> &AddressSet {
+        &self.set
+    }
+
+    /// Empties the socket; true if there was anything in it.
+    fn take_notifications(&self) -> io::Result<bool> {
+        let mut any = false;
+        loop {
+            // One byte: what does not fit is dropped by the kernel, and nobody reads it here.
+            match recv(&self.notifications, &mut [0; 1], RecvFlags::empty()) {
+                Ok(_) | Err(Errno::NOBUFS) => any = true,
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return Ok(any),
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+}
+
+/// Readable when addresses may have changed; then call [`LocalAddresses::read`].
+impl AsFd for LocalAddresses {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.notifications.as_fd()
+    }
+}
+
+impl AddressSet {
+    /// These addresses of the machine, and these broadcast addresses of its networks.
+    pub fn new(
+        local: impl IntoIterator<Item = IpAddr>,
+        broadcast: impl IntoIterator<Item = Ipv4Addr>,
+    ) -> Self {
+        Self {
+            local: local.into_iter().collect(),
+            broadcast: broadcast.into_iter().collect(),
+        }
+    }
+
+    /// True for an address of this machine, loopback included.
+    pub fn is_local(&self, address: IpAddr) -> bool {
+        address.is_loopback() || self.local.contains(&address)
+    }
+
+    /// True for a broadcast address of a network that this machine is on, and for 255.255.255.255.
+    pub fn is_broadcast(&self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(address) => address.is_broadcast() || self.broadcast.contains(&address),
+            IpAddr::V6(_) => false,
+        }
+    }
+}
+
+fn read(rtnl: &mut Rtnl) -> io::Result<AddressSet> {
+    let rows = rtnl.addresses()?;
+    let broadcast = rows
+        .iter()
+        .flat_map(|row| [row.broadcast, last_of_prefix(row)])
+        .flatten();
+    Ok(AddressSet::new(rows.iter().map(|row| row.local), broadcast))
+}
+
+/// The broadcast address to send to, on the network of this address.
+fn broadcast_of(row: &AddressRow) -> Option<Ipv4Addr> {
+    row.broadcast.or_else(|| last_of_prefix(row))
+}
+
+/// The last address of an IPv4 network is a broadcast address, assigned or not, unless the prefix leaves no room for
+/// one (`fib_add_ifaddr` in the kernel).
+fn last_of_prefix(row: &AddressRow) -> Option<Ipv4Addr> {
+    match row.local {
+        IpAddr::V4(local) if row.prefix_len < 31 => Some(Ipv4Addr::from_bits(
+            local.to_bits() | (u32::MAX >> row.prefix_len),
+        )),
+        IpAddr::V4(_) | IpAddr::V6(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

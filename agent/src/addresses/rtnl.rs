@@ -1,0 +1,216 @@
+//! Questions to rtnetlink: which links and which addresses there are.
+
+use std::fmt::Debug;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use neli::attr::Attribute;
+use neli::consts::nl::{NlmF, Nlmsg};
+use neli::consts::rtnl::{Ifa, Ifla, RtAddrFamily, RtScope, Rtm};
+use neli::consts::socket::NlFamily;
+use neli::err::SocketError;
+use neli::nl::{NlPayload, Nlmsghdr, NlmsghdrBuilder};
+use neli::rtnl::{Ifaddrmsg, IfaddrmsgBuilder, Ifinfomsg, IfinfomsgBuilder, Rtattr};
+use neli::socket::synchronous::NlSocketHandle;
+use neli::types::Buffer;
+use neli::utils::Groups;
+use neli::{FromBytesWithInput, Size, ToBytes};
+
+/// A dump that is interrupted by changes this often is not worth waiting for.
+const TRIES_MAX: u32 = 16;
+
+/// A socket for questions. The kernel answers within the call that asks, so it blocks nobody.
+pub(super) struct Rtnl {
+    socket: NlSocketHandle,
+    seq: u32,
+}
+
+/// One address of an interface.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct AddressRow {
+    pub interface_index: u32,
+    pub local: IpAddr,
+    pub prefix_len: u8,
+    pub broadcast: Option<Ipv4Addr>,
+}
+
+/// One interface.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct LinkRow {
+    pub index: u32,
+    pub name: String,
+    pub mtu_bytes: u32,
+}
+
+/// What became of a dump.
+enum Dumped<T> {
+    Whole(Vec<T>),
+    /// The table changed meanwhile: rows may be missing (`NLM_F_DUMP_INTR`).
+    Interrupted,
+}
+
+impl Rtnl {
+    pub fn open() -> io::Result<Self> {
+        let socket =
+            NlSocketHandle::connect(NlFamily::Route, None, Groups::empty()).map_err(io_error)?;
+        Ok(Self { socket, seq: 0 })
+    }
+
+    /// All addresses of all interfaces.
+    pub fn addresses(&mut self) -> io::Result<Vec<AddressRow>> {
+        let request = || {
+            IfaddrmsgBuilder::default()
+                .ifa_family(RtAddrFamily::Unspecified)
+                .ifa_prefixlen(0)
+                .ifa_scope(RtScope::Universe)
+                .ifa_index(0)
+                .build()
+                .map_err(io::Error::other)
+        };
+        self.dump(Rtm::Getaddr, request, address_row)
+    }
+
+    /// All interfaces.
+    pub fn links(&mut self) -> io::Result<Vec<LinkRow>> {
+        let request = || {
+            IfinfomsgBuilder::default()
+                .ifi_family(RtAddrFamily::Unspecified)
+                .build()
+                .map_err(io::Error::other)
+        };
+        self.dump(Rtm::Getlink, request, link_row)
+    }
+
+    fn dump<P, T>(
+        &mut self,
+        kind: Rtm,
+        request: impl Fn() -> io::Result<P>,
+        row: impl Fn(&P) -> Option<T>,
+    ) -> io::Result<Vec<T>>
+    where
+        P: Size + ToBytes + FromBytesWithInput<Input = usize> + Debug,
+    {
+        for _ in 0..TRIES_MAX {
+            if let Dumped::Whole(rows) = self.dump_once(kind, request()?, &row)? {
+                return Ok(rows);
+            }
+        }
+        Err(io::Error::other(
+            "interfaces or addresses change faster than they can be read",
+        ))
+    }
+
+    fn dump_once<P, T>(
+        &mut self,
+        kind: Rtm,
+        request: P,
+        row: impl Fn(&P) -> Option<T>,
+    ) -> io::Result<Dumped<T>>
+    where
+        P: Size + ToBytes + FromBytesWithInput<Input = usize> + Debug,
+    {
+        self.seq = self.seq.wrapping_add(1);
+        let header = NlmsghdrBuilder::default()
+            .nl_type(kind)
+            .nl_flags(NlmF::REQUEST | NlmF::DUMP)
+            .nl_seq(self.seq)
+            .nl_payload(NlPayload::Payload(request))
+            .build()
+            .map_err(io::Error::other)?;
+        self.socket.send(&header).map_err(io_error)?;
+        let mut rows = Vec::new();
+        let mut interrupted = false;
+        loop {
+            let (messages, _) = self.socket.recv::<u16, P>().map_err(io_error)?;
+            for message in messages {
+                let message: Nlmsghdr<u16, P> = message.map_err(io::Error::other)?;
+                // The rest of an answer that an error cut short.
+                if *message.nl_seq() != self.seq {
+                    continue;
+                }
+                interrupted |= message.nl_flags().contains(NlmF::DUMP_INTR);
+                match message.nl_payload() {
+                    NlPayload::Err(error) => {
+                        return Err(io::Error::from_raw_os_error(-*error.error()));
+                    }
+                    _ if *message.nl_type() == u16::from(Nlmsg::Done) => {
+                        return Ok(if interrupted {
+                            Dumped::Interrupted
+                        } else {
+                            Dumped::Whole(rows)
+                        });
+                    }
+                    NlPayload::Payload(payload) => rows.extend(row(payload)),
+                    NlPayload::Ack(_) | NlPayload::DumpExtAck(_) | NlPayload::Empty => {}
+                }
+            }
+        }
+    }
+}
+
+impl Debug for Rtnl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Rtnl")
+            .field("seq", &self.seq)
+            .finish_non_exhaustive()
+    }
+}
+
+/// `None` for a family that is neither IPv4 nor IPv6.
+fn address_row(message: &Ifaddrmsg) -> Option<AddressRow> {
+    let attributes = message.rtattrs();
+    let find = |kind| {
+        attributes
+            .iter()
+            .find(|attribute| *attribute.rta_type() == kind)
+            .and_then(ip)
+    };
+    // On a point-to-point link IFA_ADDRESS is the other end; IPv6 has no IFA_LOCAL otherwise.
+    let local = find(Ifa::Local).or_else(|| find(Ifa::Address))?;
+    let broadcast = match find(Ifa::Broadcast) {
+        Some(IpAddr::V4(address)) => Some(address),
+        Some(IpAddr::V6(_)) | None => None,
+    };
+    Some(AddressRow {
+        interface_index: *message.ifa_index(),
+        local,
+        prefix_len: *message.ifa_prefixlen(),
+        broadcast,
+    })
+}
+
+fn ip(attribute: &Rtattr<Ifa, Buffer>) -> Option<IpAddr> {
+    let bytes = attribute.payload().as_ref();
+    let v4 = || {
+        <[u8; 4]>::try_from(bytes)
+            .ok()
+            .map(|bytes| Ipv4Addr::from(bytes).into())
+    };
+    let v6 = || {
+        <[u8; 16]>::try_from(bytes)
+            .ok()
+            .map(|bytes| Ipv6Addr::from(bytes).into())
+    };
+    v4().or_else(v6)
+}
+
+fn link_row(message: &Ifinfomsg) -> Option<LinkRow> {
+    let attributes = message.rtattrs();
+    let find = |kind| {
+        attributes
+            .iter()
+            .find(|attribute| *attribute.rta_type() == kind)
+    };
+    Some(LinkRow {
+        index: u32::try_from(*message.ifi_index()).ok()?,
+        name: find(Ifla::Ifname)?.get_payload_as_with_len().ok()?,
+        mtu_bytes: find(Ifla::Mtu)?.get_payload_as().ok()?,
+    })
+}
+
+fn io_error(error: SocketError) -> io::Error {
+    match error {
+        SocketError::Io(error) => io::Error::new(error.kind(), error),
+        other => io::Error::other(other),
+    }
+}

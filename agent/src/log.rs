@@ -1,0 +1,89 @@
+//! Where the log goes, and how often the same thing is said in it.
+//!
+//! To the journal, with its fields, when systemd has connected our stderr to it; to stderr as lines of text otherwise.
+
+use std::io::IsTerminal;
+use std::os::unix::fs::MetadataExt;
+use std::time::{Duration, Instant};
+
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+
+use crate::config::Level;
+
+/// Begins to log. An error says that it was begun before.
+pub fn start(level: Level) -> Result<(), TryInitError> {
+    let registry = tracing_subscriber::registry().with(filter(level));
+    if is_journal(std::env::var("JOURNAL_STREAM").ok().as_deref())
+        && let Ok(journal) = tracing_journald::layer()
+    {
+        return registry.with(journal.with_field_prefix(None)).try_init();
+    }
+    let text = tracing_subscriber::fmt::layer()
+        .compact()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false);
+    registry.with(text).try_init()
+}
+
+fn filter(level: Level) -> LevelFilter {
+    match level {
+        Level::Error => LevelFilter::ERROR,
+        Level::Warn => LevelFilter::WARN,
+        Level::Info => LevelFilter::INFO,
+        Level::Debug => LevelFilter::DEBUG,
+        Level::Trace => LevelFilter::TRACE,
+    }
+}
+
+/// True if our stderr is the stream that `JOURNAL_STREAM` names, by device and inode (systemd.exec(5)): who redirects
+/// stderr elsewhere wants it there.
+fn is_journal(stream: Option<&str>) -> bool {
+    let Some((device, inode)) = stream.and_then(|stream| stream.split_once(':')) else {
+        return false;
+    };
+    let Ok(stderr) = std::fs::metadata("/proc/self/fd/2") else {
+        return false;
+    };
+    device.parse() == Ok(stderr.dev()) && inode.parse() == Ok(stderr.ino())
+}
+
+/// Lets one of many equal lines pass an interval, and counts the others.
+///
+/// For what others can provoke: they shall not fill the disk.
+#[derive(Clone, Debug)]
+pub struct Interval {
+    length: Duration,
+    next: Option<Instant>,
+    suppressed: u64,
+}
+
+impl Interval {
+    /// At most one line every `length`; the first passes at once.
+    pub fn new(length: Duration) -> Self {
+        Self {
+            length,
+            next: None,
+            suppressed: 0,
+        }
+    }
+
+    /// Something happened: `Some` if a line may be written, with how many were not written since the last one.
+    pub fn tick(&mut self) -> Option<u64> {
+        self.tick_at(Instant::now())
+    }
+
+    fn tick_at(&mut self, now: Instant) -> Option<u64> {
+        if self.next.is_some_and(|next| now < next) {
+            self.suppressed += 1;
+            return None;
+        }
+        self.next = Some(now + self.length);
+        Some(std::mem::take(&mut self.suppressed))
+    }
+}
+
+#[cfg(test)]
+mod tests;
