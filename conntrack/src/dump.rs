@@ -201,10 +201,6 @@ struct Progress {
 }
 
 /// What a message of a dump means for it.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "lives on the stack; a box would allocate"
-)]
 enum Step {
     Skip,
     Yield(Result<DumpItem, DumpError>),

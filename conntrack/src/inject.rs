@@ -4,7 +4,8 @@
 //! acknowledgement. The kernel answers a failed request by its sequence number whether asked or not, and goes on after
 //! it; so when the last is answered, those that were not are done. As the kernel has worked off all of it within
 //! `send`, an answer that is not in the queue then is lost (the queue was full, or the kernel had no memory for it):
-//! each request of the chunk whose fate is unknown is then sent again, alone.
+//! each request of the chunk whose fate is unknown is then sent again, alone and in order. Those are all that were done
+//! and those whose error was lost, so the table ends as it should; only an outcome can be that of the second time.
 
 use std::io;
 
@@ -123,8 +124,9 @@ impl Injector {
 
     /// Sends what was appended; `outcome` is called once for each request, in order of their indices.
     ///
-    /// EEXIST of a create, ENOENT of a delete may be of a request that was done but whose answer was lost. An error is
-    /// returned when a socket call failed; requests not done by then have its number as their outcome.
+    /// When the kernel's answers are lost, which takes a kernel without memory, requests are done twice: a create may have
+    /// EEXIST, a delete ENOENT as its outcome though it was done. An error is returned when a socket call failed;
+    /// requests not done by then have its number as their outcome.
     pub fn commit(&mut self, outcome: &mut impl FnMut(usize, Outcome)) -> io::Result<()> {
         let mut requests = std::mem::take(&mut self.requests);
         let ends = std::mem::take(&mut self.ends);

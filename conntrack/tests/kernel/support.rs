@@ -1,16 +1,17 @@
 //! Network namespaces, flows to put into them, and what tests ask of a table.
 
+use std::io::Write as _;
 use std::net::IpAddr;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use conntrack::consts::*;
 use conntrack::{
-    Dump, DumpItem, Errno, EventSocket, EventSocketOptions, Flow, Injector, Item, L4, ProtoInfo,
-    TcpInfo, Tuple,
+    Dump, DumpItem, Errno, EventSocket, EventSocketOptions, Flow, HelperName, Injector, Item, L4,
+    ProtoInfo, SeqAdj, TcpInfo, Tuple,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::thread::UnshareFlags;
+use rustix::thread::{CapabilitySet, UnshareFlags, capabilities, set_capabilities};
 
 pub const IPPROTO_TCP: u8 = 6;
 pub const IPPROTO_UDP: u8 = 17;
@@ -39,6 +40,13 @@ fn unshare_net() {
         .expect("a network namespace: run the tests as root");
 }
 
+/// Takes CAP_NET_ADMIN from this thread.
+pub fn drop_net_admin() {
+    let mut sets = capabilities(None).expect("the capabilities of this thread");
+    sets.effective.remove(CapabilitySet::NET_ADMIN);
+    set_capabilities(None, sets).expect("fewer are always allowed");
+}
+
 /// Runs a command, which must succeed, and returns what it prints.
 pub fn run(command: &str) -> String {
     let mut words = command.split(' ');
@@ -53,13 +61,22 @@ pub fn run(command: &str) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// Asks nftables for a ruleset.
+/// Gives nftables a ruleset.
 pub fn nft(ruleset: &str) {
-    let file =
-        std::env::temp_dir().join(format!("conntrack-{:?}.nft", std::thread::current().id()));
-    std::fs::write(&file, ruleset).expect("the temporary directory is writable");
-    run(&format!("nft -f {}", file.display()));
-    std::fs::remove_file(file).expect("it was written");
+    let mut nft = Command::new("nft")
+        .args(["-f", "-"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("nft is installed");
+    nft.stdin
+        .take()
+        .expect("it is piped")
+        .write_all(ruleset.as_bytes())
+        .expect("nft reads");
+    assert!(
+        nft.wait().expect("it runs").success(),
+        "nft refused {ruleset}"
+    );
 }
 
 pub fn ip(address: &str) -> IpAddr {
@@ -98,6 +115,36 @@ pub fn tcp_flow(number: u32) -> Flow {
         status: Some(IPS_SEEN_REPLY | IPS_ASSURED | IPS_CONFIRMED),
         timeout: Some(600),
         protoinfo: Some(ProtoInfo::Tcp(tcp)),
+        ..Flow::new(orig)
+    }
+}
+
+/// A flow of FTP: source NAT, helper, and what the helper's rewriting of packets does to the sequence numbers.
+pub fn ftp_flow() -> Flow {
+    let adj = |correction_pos| SeqAdj {
+        correction_pos,
+        offset_before: 2,
+        offset_after: 5,
+    };
+    Flow {
+        reply: ports(IPPROTO_TCP, ("192.0.2.80", 21), ("198.51.100.7", 40_000)),
+        status: Some(IPS_SEEN_REPLY | IPS_ASSURED | IPS_CONFIRMED | IPS_SRC_NAT | IPS_SEQ_ADJUST),
+        timeout: Some(600),
+        protoinfo: tcp_flow(0).protoinfo,
+        helper: HelperName::new("ftp"),
+        seq_adj: [Some(adj(1000)), Some(adj(2000))],
+        ..Flow::new(ports(IPPROTO_TCP, ("10.1.0.1", 40_000), ("192.0.2.80", 21)))
+    }
+}
+
+/// The data connection of [`ftp_flow`].
+pub fn ftp_data_flow(master: &Flow) -> Flow {
+    let orig = ports(IPPROTO_TCP, ("10.1.0.1", 40_001), ("192.0.2.80", 20));
+    Flow {
+        master: Some(master.orig),
+        status: Some(IPS_EXPECTED | IPS_SEEN_REPLY | IPS_ASSURED | IPS_CONFIRMED),
+        timeout: Some(500),
+        protoinfo: tcp_flow(0).protoinfo,
         ..Flow::new(orig)
     }
 }
