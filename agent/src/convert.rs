@@ -4,8 +4,8 @@
 //! what becomes of it.
 
 use ccp::record::{
-    Address, Endpoint, Extra, Family, FlowKey, FlowState, Helper, Nat, Patch, SeqAdj, Status, SynProxy, TcpOptions,
-    ZoneDirection,
+    Address, Endpoint, Extra, Family, FlowKey, FlowState, Helper, Nat, Patch, SeqAdj, Status,
+    SynProxy, TcpOptions, ZoneDirection,
 };
 use conntrack::consts::{IPPROTO_ICMP, IPPROTO_ICMPV6, IPS_ASSURED, IPS_SEEN_REPLY};
 use conntrack::{DccpInfo, Flow, HelperName, L4, ProtoInfo, SctpInfo, TcpInfo, Tuple};
@@ -37,42 +37,92 @@ pub fn key(flow: &Flow) -> FlowKey {
 }
 
 fn tuple_key(tuple: &Tuple, zone: u16, zone_direction: ZoneDirection) -> FlowKey {
-    let Tuple { src, dst, proto, l4, zone: _ } = *tuple;
-    let family = if src.is_ipv4() { Family::V4 } else { Family::V6 };
+    let Tuple {
+        src,
+        dst,
+        proto,
+        l4,
+        zone: _,
+    } = *tuple;
+    let family = if src.is_ipv4() {
+        Family::V4
+    } else {
+        Family::V6
+    };
     let l4 = match l4 {
         L4::Ports { src, dst } => [src, dst],
         L4::Icmp { kind, code, id } => [id, u16::from_be_bytes([kind, code])],
         L4::None => [0, 0],
     };
-    FlowKey { src: address(src), dst: address(dst), l4, zone, proto, family, zone_direction }
+    FlowKey {
+        src: address(src),
+        dst: address(dst),
+        l4,
+        zone,
+        proto,
+        family,
+        zone_direction,
+    }
 }
 
 /// What a message of the kernel says of a flow, as far as it is replicated.
 pub fn patch(flow: &Flow, shared: Shared) -> Patch {
     // The identifier is of this kernel's table alone.
-    let Flow { orig, reply, zone: _, id: _, status, timeout, mark, protoinfo, labels, helper, master, seq_adj, synproxy } =
-        flow;
+    let Flow {
+        orig,
+        reply,
+        zone: _,
+        id: _,
+        status,
+        timeout,
+        mark,
+        protoinfo,
+        labels,
+        helper,
+        master,
+        seq_adj,
+        synproxy,
+    } = flow;
     let mut extra = Extra {
         labels: labels.filter(|_| shared.labels),
-        helper: helper.as_ref().and_then(|name| Helper::new(name.as_str().as_bytes())),
-        master: master.as_ref().map(|master| tuple_key(master, 0, ZoneDirection::Both)),
+        helper: helper
+            .as_ref()
+            .and_then(|name| Helper::new(name.as_str().as_bytes())),
+        master: master
+            .as_ref()
+            .map(|master| tuple_key(master, 0, ZoneDirection::Both)),
         seq_adj: seq_adj.map(|seq_adj| seq_adj.map(seq_adj_of)),
-        synproxy: synproxy.map(|conntrack::SynProxy { isn, its, tsoff }| SynProxy { isn, its, tsoff }),
+        synproxy: synproxy.map(|conntrack::SynProxy { isn, its, tsoff }| SynProxy {
+            isn,
+            its,
+            tsoff,
+        }),
         sctp_vtag: None,
         dccp: None,
     };
     let (mut proto_state, mut tcp) = (None, None);
     match protoinfo {
-        Some(ProtoInfo::Tcp(TcpInfo { state, wscale, flags })) => {
+        Some(ProtoInfo::Tcp(TcpInfo {
+            state,
+            wscale,
+            flags,
+        })) => {
             proto_state = Some(*state);
-            let options = TcpOptions { wscale: nibbles(wscale.unwrap_or_default()), flags: nibbles(flags.unwrap_or_default()) };
+            let options = TcpOptions {
+                wscale: nibbles(wscale.unwrap_or_default()),
+                flags: nibbles(flags.unwrap_or_default()),
+            };
             tcp = Some(options);
         }
         Some(ProtoInfo::Sctp(SctpInfo { state, vtag })) => {
             proto_state = Some(*state);
             extra.sctp_vtag = Some(*vtag);
         }
-        Some(ProtoInfo::Dccp(DccpInfo { state, role, handshake_seq })) => {
+        Some(ProtoInfo::Dccp(DccpInfo {
+            state,
+            role,
+            handshake_seq,
+        })) => {
             proto_state = Some(*state);
             extra.dccp = Some((*role, *handshake_seq));
         }
@@ -93,8 +143,16 @@ pub fn patch(flow: &Flow, shared: Shared) -> Patch {
 }
 
 fn seq_adj_of(seq_adj: conntrack::SeqAdj) -> SeqAdj {
-    let conntrack::SeqAdj { correction_pos, offset_before, offset_after } = seq_adj;
-    SeqAdj { correction_pos, offset_before, offset_after }
+    let conntrack::SeqAdj {
+        correction_pos,
+        offset_before,
+        offset_after,
+    } = seq_adj;
+    SeqAdj {
+        correction_pos,
+        offset_before,
+        offset_after,
+    }
 }
 
 /// The original direction's byte in the high nibble, the reply's in the low one. Of the flags the low four are told:
@@ -111,9 +169,15 @@ fn from_nibbles(both: u8) -> [u8; 2] {
 fn nat(orig: &Tuple, reply: &Tuple) -> Nat {
     let plain = orig.mirror();
     let moved = |seen: (IpAddr, u16), plain: (IpAddr, u16)| {
-        (seen != plain).then(|| Endpoint { address: address(seen.0), port: seen.1 })
+        (seen != plain).then(|| Endpoint {
+            address: address(seen.0),
+            port: seen.1,
+        })
     };
-    Nat { src: moved(destination(reply), destination(&plain)), dst: moved(source(reply), source(&plain)) }
+    Nat {
+        src: moved(destination(reply), destination(&plain)),
+        dst: moved(source(reply), source(&plain)),
+    }
 }
 
 fn source(tuple: &Tuple) -> (IpAddr, u16) {
@@ -135,8 +199,24 @@ fn destination(tuple: &Tuple) -> (IpAddr, u16) {
 
 /// The flow as the kernel is asked to have it.
 pub fn flow(key: &FlowKey, state: &FlowState) -> Flow {
-    let FlowKey { src: _, dst: _, l4: _, zone, proto, family, zone_direction } = *key;
-    let FlowState { timeout_secs, mark, status, proto_state, tcp, nat, extra } = state;
+    let FlowKey {
+        src: _,
+        dst: _,
+        l4: _,
+        zone,
+        proto,
+        family,
+        zone_direction,
+    } = *key;
+    let FlowState {
+        timeout_secs,
+        mark,
+        status,
+        proto_state,
+        tcp,
+        nat,
+        extra,
+    } = state;
     let mut orig = tuple(key);
     let mut reply = orig.mirror();
     let mut flow = Flow::new(orig);
@@ -154,30 +234,53 @@ pub fn flow(key: &FlowKey, state: &FlowState) -> Flow {
     flow.mark = Some(*mark);
     let seen_reply = if status.seen_reply { IPS_SEEN_REPLY } else { 0 };
     flow.status = Some(seen_reply | if status.assured { IPS_ASSURED } else { 0 });
-    let Extra { labels, helper, master, seq_adj, synproxy, sctp_vtag, dccp } = extra.as_deref().copied().unwrap_or_default();
+    let Extra {
+        labels,
+        helper,
+        master,
+        seq_adj,
+        synproxy,
+        sctp_vtag,
+        dccp,
+    } = extra.as_deref().copied().unwrap_or_default();
     flow.protoinfo = match proto {
         TCP => Some(ProtoInfo::Tcp(TcpInfo {
             state: *proto_state,
             wscale: Some(from_nibbles(tcp.wscale)),
             flags: Some(from_nibbles(tcp.flags)),
         })),
-        SCTP => Some(ProtoInfo::Sctp(SctpInfo { state: *proto_state, vtag: sctp_vtag.unwrap_or_default() })),
+        SCTP => Some(ProtoInfo::Sctp(SctpInfo {
+            state: *proto_state,
+            vtag: sctp_vtag.unwrap_or_default(),
+        })),
         DCCP => dccp.map(|(role, handshake_seq)| {
-            ProtoInfo::Dccp(DccpInfo { state: *proto_state, role, handshake_seq })
+            ProtoInfo::Dccp(DccpInfo {
+                state: *proto_state,
+                role,
+                handshake_seq,
+            })
         }),
         _ => None,
     };
     flow.labels = labels;
-    flow.helper = helper.and_then(|name| HelperName::new(std::str::from_utf8(name.as_bytes()).ok()?));
+    flow.helper =
+        helper.and_then(|name| HelperName::new(std::str::from_utf8(name.as_bytes()).ok()?));
     flow.master = master.as_ref().map(tuple);
     flow.seq_adj = seq_adj.map(|seq_adj| {
-        seq_adj.map(|SeqAdj { correction_pos, offset_before, offset_after }| conntrack::SeqAdj {
-            correction_pos,
-            offset_before,
-            offset_after,
-        })
+        seq_adj.map(
+            |SeqAdj {
+                 correction_pos,
+                 offset_before,
+                 offset_after,
+             }| conntrack::SeqAdj {
+                correction_pos,
+                offset_before,
+                offset_after,
+            },
+        )
     });
-    flow.synproxy = synproxy.map(|SynProxy { isn, its, tsoff }| conntrack::SynProxy { isn, its, tsoff });
+    flow.synproxy =
+        synproxy.map(|SynProxy { isn, its, tsoff }| conntrack::SynProxy { isn, its, tsoff });
     flow
 }
 
@@ -187,12 +290,25 @@ fn tuple(key: &FlowKey) -> Tuple {
     let l4 = match key.proto {
         IPPROTO_ICMP | IPPROTO_ICMPV6 => {
             let [kind, code] = second.to_be_bytes();
-            L4::Icmp { kind, code, id: first }
+            L4::Icmp {
+                kind,
+                code,
+                id: first,
+            }
         }
-        proto if has_ports(proto) => L4::Ports { src: first, dst: second },
+        proto if has_ports(proto) => L4::Ports {
+            src: first,
+            dst: second,
+        },
         _ => L4::None,
     };
-    Tuple { src: ip(key.family, &key.src), dst: ip(key.family, &key.dst), proto: key.proto, l4, zone: 0 }
+    Tuple {
+        src: ip(key.family, &key.src),
+        dst: ip(key.family, &key.dst),
+        proto: key.proto,
+        l4,
+        zone: 0,
+    }
 }
 
 /// TCP, UDP, DCCP, GRE (keys), SCTP, UDPLite.

@@ -141,7 +141,14 @@ pub struct Core {
 impl Core {
     /// A daemon that has not looked at anything yet.
     pub fn new(setup: Setup, now: Instant) -> Self {
-        let Setup { node, secret, shared, port, addresses, names } = setup;
+        let Setup {
+            node,
+            secret,
+            shared,
+            port,
+            addresses,
+            names,
+        } = setup;
         let (cluster, me) = (node.cluster, node.member);
         Self {
             scope: Scope::new(addresses, port),
@@ -215,8 +222,18 @@ impl Core {
         let key = convert::key(flow);
         let state = convert::patch(flow, self.shared);
         if self.scope.is_forwarded(&key, &state.nat) {
-            let unknown = if self.first_pass { Origin::Found } else { Origin::Own };
-            self.node.handle_row(Row { key: &key, state: &state }, unknown);
+            let unknown = if self.first_pass {
+                Origin::Found
+            } else {
+                Origin::Own
+            };
+            self.node.handle_row(
+                Row {
+                    key: &key,
+                    state: &state,
+                },
+                unknown,
+            );
         }
     }
 
@@ -261,7 +278,9 @@ impl Core {
             Destination::Member(_) | Destination::All => {}
         }
         let body = self.seal.open(&header, datagram).ok_or(Refusal::Forged)?;
-        self.node.handle_datagram(&header, body, now).map_err(Refusal::Malformed)
+        self.node
+            .handle_datagram(&header, body, now)
+            .map_err(Refusal::Malformed)
     }
 
     fn count(&mut self, refusal: Refusal) {
@@ -270,9 +289,14 @@ impl Core {
             Refusal::Malformed(DecodeError::Version) => &mut counters.other_version,
             Refusal::Malformed(DecodeError::CheckPoint) => &mut counters.check_point,
             Refusal::Malformed(DecodeError::Opcode) => &mut counters.unknown_opcode,
-            Refusal::Malformed(DecodeError::Member) | Refusal::Sender => &mut counters.unknown_member,
+            Refusal::Malformed(DecodeError::Member) | Refusal::Sender => {
+                &mut counters.unknown_member
+            }
             Refusal::Malformed(
-                DecodeError::Truncated | DecodeError::Magic | DecodeError::Number | DecodeError::Record,
+                DecodeError::Truncated
+                | DecodeError::Magic
+                | DecodeError::Number
+                | DecodeError::Record,
             ) => &mut counters.malformed,
             Refusal::Cluster => &mut counters.other_cluster,
             Refusal::Destination => &mut counters.misdirected,
@@ -293,7 +317,11 @@ impl Core {
     /// The next change that the kernel is asked for.
     pub fn poll_apply(&mut self) -> Option<Apply> {
         let apply = self.node.poll_apply()?;
-        Some(Apply { ticket: apply.ticket, action: apply.action, flow: convert::flow(apply.key, apply.state) })
+        Some(Apply {
+            ticket: apply.ticket,
+            action: apply.action,
+            flow: convert::flow(apply.key, apply.state),
+        })
     }
 
     /// The next datagram, sealed, and for whom it is.
@@ -301,7 +329,8 @@ impl Core {
         self.buffer.clear();
         let transmit = self.node.poll_transmit(now, &mut self.buffer)?;
         debug_assert!(self.buffer.len() >= HEADER_BYTES);
-        self.seal.seal(transmit.header.packet_number, &mut self.buffer);
+        self.seal
+            .seal(transmit.header.packet_number, &mut self.buffer);
         self.datagrams.sent += 1;
         self.datagrams.sent_bytes += self.buffer.len() as u64;
         Some((transmit.to, &self.buffer))

@@ -55,7 +55,10 @@ impl fmt::Display for RunError {
             Self::Conntrack(error) => error.fmt(f),
             Self::Control(error) => error.fmt(f),
             Self::Interface { name, source } => {
-                write!(f, "the interface {name} of the sync network: {source}; see `ip link` for what there is")
+                write!(
+                    f,
+                    "the interface {name} of the sync network: {source}; see `ip link` for what there is"
+                )
             }
             Self::Io { what, source } => write!(f, "{what}: {source}"),
         }
@@ -73,17 +76,33 @@ pub fn run(config: &Config) -> Result<(), RunError> {
     let stop = stop_signal().map_err(failed("watch for signals"))?;
     let secret = Secret::load(&config.secret_file).map_err(RunError::Secret)?;
     let name = config.network.interface.as_str();
-    let interface = addresses::interface(name)
-        .map_err(|source| RunError::Interface { name: name.to_owned(), source })?;
+    let interface = addresses::interface(name).map_err(|source| RunError::Interface {
+        name: name.to_owned(),
+        source,
+    })?;
     // Events are subscribed to before the table is read, so that nothing falls between.
-    let kernel = Kernel::open(config.kernel.event_buffer_bytes as usize, config.kernel.mark_mask)
-        .map_err(RunError::Conntrack)?;
+    let kernel = Kernel::open(
+        config.kernel.event_buffer_bytes as usize,
+        config.kernel.mark_mask,
+    )
+    .map_err(RunError::Conntrack)?;
     let addresses = LocalAddresses::open().map_err(failed("read the machine's addresses"))?;
-    let udp = Udp::open(config, &interface).map_err(failed("open the socket of the sync network"))?;
-    let setup = setup(config, &secret, addresses.set().clone(), Udp::datagram_bytes_max(config, &interface))
-        .map_err(failed("draw random numbers, or read which kernel table this is"))?;
+    let udp =
+        Udp::open(config, &interface).map_err(failed("open the socket of the sync network"))?;
+    let setup = setup(
+        config,
+        &secret,
+        addresses.set().clone(),
+        Udp::datagram_bytes_max(config, &interface),
+    )
+    .map_err(failed(
+        "draw random numbers, or read which kernel table this is",
+    ))?;
     let (sender, asks) = control::asks();
-    let asked = Arc::new(eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).map_err(|e| failed("make an eventfd")(e.into()))?);
+    let asked = Arc::new(
+        eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)
+            .map_err(|e| failed("make an eventfd")(e.into()))?,
+    );
     let asked_by_driver = asked.try_clone().map_err(failed("make an eventfd"))?;
     let wake = Box::new(move || {
         // It fails only when it is full of wakes that the driver has not seen yet.
@@ -92,7 +111,12 @@ pub fn run(config: &Config) -> Result<(), RunError> {
     let server = Server::start(&config.control.socket, wake, sender).map_err(RunError::Control)?;
     let origin = std::time::Instant::now();
     let mut notify = Notify::new();
-    info!(cluster = config.cluster, member = config.this.id.get(), name = config.this.name, "ctsync is up");
+    info!(
+        cluster = config.cluster,
+        member = config.this.id.get(),
+        name = config.this.name,
+        "ctsync is up"
+    );
     notify.ready();
     let driver = Driver {
         core: Core::new(setup, Instant::default()),
@@ -135,10 +159,17 @@ fn setup(
     Ok(Setup {
         node,
         secret: *secret.bytes(),
-        shared: Shared { mark_mask: config.kernel.mark_mask, labels: config.kernel.labels },
+        shared: Shared {
+            mark_mask: config.kernel.mark_mask,
+            labels: config.kernel.labels,
+        },
         port: config.network.port.get(),
         addresses,
-        names: config.members().into_iter().map(|member| (member.id, member.name.clone())).collect(),
+        names: config
+            .members()
+            .into_iter()
+            .map(|member| (member.id, member.name.clone()))
+            .collect(),
     })
 }
 
@@ -146,7 +177,9 @@ fn random<const N: usize>() -> io::Result<[u64; N]> {
     let mut numbers = [0; N];
     for number in &mut numbers {
         let mut bytes = [0; 8];
-        SystemRandom::new().fill(&mut bytes).map_err(|_| io::Error::other("the kernel gives no random numbers"))?;
+        SystemRandom::new()
+            .fill(&mut bytes)
+            .map_err(|_| io::Error::other("the kernel gives no random numbers"))?;
         *number = u64::from_ne_bytes(bytes);
     }
     Ok(numbers)

@@ -121,7 +121,11 @@ impl Driver {
             }
         };
         let busy = self.kernel.is_reading() || self.core.wants_pass();
-        let pause = if busy { Duration::ZERO } else { until.since(self.now()) };
+        let pause = if busy {
+            Duration::ZERO
+        } else {
+            until.since(self.now())
+        };
         let mut fds = [
             PollFd::from_borrowed_fd(self.kernel.events_fd(), event_flags),
             PollFd::from_borrowed_fd(self.udp.fd(), PollFlags::IN),
@@ -135,13 +139,23 @@ impl Driver {
             Err(errno) => return Err(errno.into()),
         }
         let [events, datagrams, addresses, asked, stop] = fds.map(|fd| !fd.revents().is_empty());
-        Ok(Ready { events, datagrams, addresses, asked, stop })
+        Ok(Ready {
+            events,
+            datagrams,
+            addresses,
+            asked,
+            stop,
+        })
     }
 
     fn receive(&mut self) -> io::Result<()> {
         for _ in 0..DATAGRAMS_AT_A_TIME {
-            let now = Instant::from_micros(u64::try_from(self.origin.elapsed().as_micros()).unwrap_or(u64::MAX));
-            let Some(datagram) = self.udp.receive()? else { break };
+            let now = Instant::from_micros(
+                u64::try_from(self.origin.elapsed().as_micros()).unwrap_or(u64::MAX),
+            );
+            let Some(datagram) = self.udp.receive()? else {
+                break;
+            };
             self.core.handle_datagram(datagram, now);
             self.kernel.apply(&mut self.core, now)?;
         }
@@ -162,7 +176,11 @@ impl Driver {
             // An asker that went away meanwhile needs no answer.
             match ask {
                 Ask::Status(answer) => drop(answer.send(self.core.status(now))),
-                Ask::Flows { from, limit, answer } => drop(answer.send(self.core.flows(from, limit.min(PAGE_ROWS_MAX)))),
+                Ask::Flows {
+                    from,
+                    limit,
+                    answer,
+                } => drop(answer.send(self.core.flows(from, limit.min(PAGE_ROWS_MAX)))),
             }
         }
     }
@@ -171,14 +189,20 @@ impl Driver {
         while let Some(event) = self.core.poll_event() {
             let name = |member| self.core.names().get(&member).map_or("", String::as_str);
             match event {
-                Event::PeerLive(member) => info!(member = member.get(), name = name(member), "peer is live"),
+                Event::PeerLive(member) => {
+                    info!(member = member.get(), name = name(member), "peer is live")
+                }
                 Event::PeerDead(member) => warn!(
                     member = member.get(),
                     name = name(member),
                     "peer is dead: it is silent, or does not hear us; its flows stay"
                 ),
                 Event::Synced(member) => {
-                    info!(member = member.get(), name = name(member), "all flows of the peer are in this kernel");
+                    info!(
+                        member = member.get(),
+                        name = name(member),
+                        "all flows of the peer are in this kernel"
+                    );
                 }
             }
         }

@@ -3,7 +3,10 @@
 use crate::core::{Apply, Core};
 use ccp::node::{Action, Outcome};
 use ccp::time::Instant;
-use conntrack::{Dump, DumpError, DumpItem, Errno, EventSocket, EventSocketOptions, Injector, InjectorOptions, Item};
+use conntrack::{
+    Dump, DumpError, DumpItem, Errno, EventSocket, EventSocketOptions, Injector, InjectorOptions,
+    Item,
+};
 use conntrack::{Flow, SocketError};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -44,9 +47,16 @@ impl Kernel {
     /// Opens the sockets. `event_buffer_bytes` is the receive buffer of events.
     pub fn open(event_buffer_bytes: usize, mark_mask: u32) -> Result<Self, SocketError> {
         let injector = Injector::open_with(InjectorOptions { mark_mask })?;
-        let options =
-            EventSocketOptions { receive_buffer_bytes: event_buffer_bytes, ignore_portid: Some(injector.port_id()) };
-        Ok(Self { events: EventSocket::open(&options)?, injector, dump: None, batch: Vec::new() })
+        let options = EventSocketOptions {
+            receive_buffer_bytes: event_buffer_bytes,
+            ignore_portid: Some(injector.port_id()),
+        };
+        Ok(Self {
+            events: EventSocket::open(&options)?,
+            injector,
+            dump: None,
+            batch: Vec::new(),
+        })
     }
 
     /// Readable when there are events.
@@ -56,11 +66,13 @@ impl Kernel {
 
     /// Hands what is queued to the core; returns how many events there were.
     pub fn drain_events(&mut self, core: &mut Core) -> io::Result<usize> {
-        let drained = self.events.drain(EVENTS_AT_A_TIME, &mut |item| match item {
-            Item::Event(event) => core.handle_event(&event),
-            Item::Overrun => core.handle_overrun(),
-            Item::Malformed(_) => core.handle_malformed_event(),
-        })?;
+        let drained = self
+            .events
+            .drain(EVENTS_AT_A_TIME, &mut |item| match item {
+                Item::Event(event) => core.handle_event(&event),
+                Item::Overrun => core.handle_overrun(),
+                Item::Malformed(_) => core.handle_malformed_event(),
+            })?;
         Ok(drained.count)
     }
 
@@ -75,7 +87,9 @@ impl Kernel {
             self.dump = Some(Dump::open()?);
             core.begin_pass();
         }
-        let Some(dump) = &mut self.dump else { return Ok(()) };
+        let Some(dump) = &mut self.dump else {
+            return Ok(());
+        };
         for _ in 0..ROWS_AT_A_TIME {
             match dump.next() {
                 Some(Ok(DumpItem::Flow(flow))) => core.handle_row(&flow),
@@ -112,11 +126,19 @@ impl Kernel {
                 Action::Replace => Step::Replace,
                 Action::Delete => Step::Delete,
             };
-            batch.push(Try { apply, step, outcome: None });
+            batch.push(Try {
+                apply,
+                step,
+                outcome: None,
+            });
         }
         let result = self.work_off(&mut batch);
         for tried in batch.drain(..) {
-            core.handle_applied(tried.apply.ticket, tried.outcome.unwrap_or(Outcome::Refused), now);
+            core.handle_applied(
+                tried.apply.ticket,
+                tried.outcome.unwrap_or(Outcome::Refused),
+                now,
+            );
         }
         self.batch = batch;
         result
@@ -127,7 +149,11 @@ impl Kernel {
         const ROUNDS: usize = 5;
         for _ in 0..ROUNDS {
             let mut asked = Vec::with_capacity(batch.len());
-            for (index, tried) in batch.iter().enumerate().filter(|(_, tried)| tried.outcome.is_none()) {
+            for (index, tried) in batch
+                .iter()
+                .enumerate()
+                .filter(|(_, tried)| tried.outcome.is_none())
+            {
                 asked.push(index);
                 match tried.step {
                     Step::Create => self.injector.create(&tried.apply.flow),
@@ -169,17 +195,26 @@ fn next(step: Step, answer: Result<(), Errno>, flow: &mut Flow) -> Next {
     match (step, answer) {
         (Step::Replace, Ok(()) | Err(Errno::NOENT)) => Next::Step(Step::Create),
         (Step::Delete, Ok(()) | Err(Errno::NOENT)) => Next::Decided(Outcome::Done),
-        (Step::Create | Step::Update | Step::UpdateExisting, Ok(())) => Next::Decided(Outcome::Done),
+        (Step::Create | Step::Update | Step::UpdateExisting, Ok(())) => {
+            Next::Decided(Outcome::Done)
+        }
         (Step::Create, Err(Errno::EXIST)) => Next::Step(Step::UpdateExisting),
         (Step::Create, Err(Errno::NOENT)) if flow.master.take().is_some() => Next::Step(step),
         (Step::Create, Err(Errno::OPNOTSUPP)) if flow.helper.take().is_some() => Next::Step(step),
         (Step::Update, Err(Errno::NOENT)) => Next::Step(Step::Create),
         // The entry has status bits that the flow has not; they can't be taken away (kernel-facts 11).
-        (Step::Update | Step::UpdateExisting, Err(Errno::BUSY)) if flow.status.take().is_some() => Next::Step(step),
-        (Step::Update | Step::UpdateExisting, Err(Errno::NOSPC)) if flow.labels.take().is_some() => Next::Step(step),
-        (Step::Create | Step::Update | Step::UpdateExisting | Step::Delete | Step::Replace, Err(_)) => {
-            Next::Decided(Outcome::Refused)
+        (Step::Update | Step::UpdateExisting, Err(Errno::BUSY)) if flow.status.take().is_some() => {
+            Next::Step(step)
         }
+        (Step::Update | Step::UpdateExisting, Err(Errno::NOSPC))
+            if flow.labels.take().is_some() =>
+        {
+            Next::Step(step)
+        }
+        (
+            Step::Create | Step::Update | Step::UpdateExisting | Step::Delete | Step::Replace,
+            Err(_),
+        ) => Next::Decided(Outcome::Refused),
     }
 }
 
@@ -196,7 +231,12 @@ mod tests {
             l4: L4::Ports { src: 1, dst: 2 },
             zone: 0,
         };
-        Flow { helper: HelperName::new("ftp"), master: Some(tuple), status: Some(2), ..Flow::new(tuple) }
+        Flow {
+            helper: HelperName::new("ftp"),
+            master: Some(tuple),
+            status: Some(2),
+            ..Flow::new(tuple)
+        }
     }
 
     #[test]
@@ -208,17 +248,37 @@ mod tests {
             (Step::UpdateExisting, Errno::BUSY),
         ] {
             let mut flow = flow();
-            assert_eq!(next(step, Err(errno), &mut flow), Next::Step(step), "{step:?} {errno}");
-            assert_eq!(next(step, Err(errno), &mut flow), Next::Decided(Outcome::Refused), "{step:?} {errno}");
+            assert_eq!(
+                next(step, Err(errno), &mut flow),
+                Next::Step(step),
+                "{step:?} {errno}"
+            );
+            assert_eq!(
+                next(step, Err(errno), &mut flow),
+                Next::Decided(Outcome::Refused),
+                "{step:?} {errno}"
+            );
         }
     }
 
     #[test]
     fn an_entry_that_is_there_is_changed_in_place_and_one_that_is_not_is_made() {
-        assert_eq!(next(Step::Create, Err(Errno::EXIST), &mut flow()), Next::Step(Step::UpdateExisting));
-        assert_eq!(next(Step::Update, Err(Errno::NOENT), &mut flow()), Next::Step(Step::Create));
-        assert_eq!(next(Step::Delete, Err(Errno::NOENT), &mut flow()), Next::Decided(Outcome::Done));
-        assert_eq!(next(Step::Replace, Ok(()), &mut flow()), Next::Step(Step::Create));
+        assert_eq!(
+            next(Step::Create, Err(Errno::EXIST), &mut flow()),
+            Next::Step(Step::UpdateExisting)
+        );
+        assert_eq!(
+            next(Step::Update, Err(Errno::NOENT), &mut flow()),
+            Next::Step(Step::Create)
+        );
+        assert_eq!(
+            next(Step::Delete, Err(Errno::NOENT), &mut flow()),
+            Next::Decided(Outcome::Done)
+        );
+        assert_eq!(
+            next(Step::Replace, Ok(()), &mut flow()),
+            Next::Step(Step::Create)
+        );
         // The reply tuple belongs to another flow: neither can be done.
         let conflict = next(Step::UpdateExisting, Err(Errno::NOENT), &mut flow());
         assert_eq!(conflict, Next::Decided(Outcome::Refused));

@@ -1,7 +1,15 @@
 //! The daemon and the command line of ctsync.
 
 pub mod addresses;
+pub mod cli;
 pub mod config;
 pub mod control;
+pub mod convert;
+pub mod core;
+pub mod daemon;
+pub mod driver;
+pub mod kernel;
 pub mod log;
+pub mod names;
 pub mod notify;
+pub mod udp;

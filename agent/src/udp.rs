@@ -51,18 +51,34 @@ impl Udp {
         // A socket bound to its own address gets nothing that was sent to a group.
         let bound = match (all, own) {
             (None, own) => own,
-            (Some(_), SocketAddr::V4(_)) => SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), own.port()),
-            (Some(_), SocketAddr::V6(_)) => SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), own.port()),
+            (Some(_), SocketAddr::V4(_)) => {
+                SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), own.port())
+            }
+            (Some(_), SocketAddr::V6(_)) => {
+                SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), own.port())
+            }
         };
         socket.bind(&SockAddr::from(bound))?;
-        let peers = (config.peers.iter()).map(|peer| (peer.id, scoped(peer.address, interface))).collect();
+        let peers = (config.peers.iter())
+            .map(|peer| (peer.id, scoped(peer.address, interface)))
+            .collect();
         let buffer = vec![0; DATAGRAM_BYTES_MAX].into();
-        Ok(Self { socket: socket.into(), peers, all, buffer, unsent: 0 })
+        Ok(Self {
+            socket: socket.into(),
+            peers,
+            all,
+            buffer,
+            unsent: 0,
+        })
     }
 
     /// Greatest payload of a datagram that the interface takes in one piece.
     pub fn datagram_bytes_max(config: &Config, interface: &Interface) -> usize {
-        let ip_header_bytes = if config.this.address.is_ipv4() { 20 } else { 40 };
+        let ip_header_bytes = if config.this.address.is_ipv4() {
+            20
+        } else {
+            40
+        };
         usize::try_from(interface.mtu_bytes)
             .unwrap_or(DATAGRAM_BYTES_MAX)
             .min(DATAGRAM_BYTES_MAX)
@@ -96,7 +112,9 @@ impl Udp {
             return;
         }
         for at in 0..self.peers.len() {
-            let Some((member, address)) = self.peers.get(at).copied() else { break };
+            let Some((member, address)) = self.peers.get(at).copied() else {
+                break;
+            };
             let is_for = match to {
                 Audience::Member(only) => only == member,
                 Audience::Everyone => true,
@@ -127,7 +145,9 @@ fn join(socket: &Socket, group: IpAddr, own: SocketAddr, interface: &Interface) 
             socket.set_multicast_if_v6(interface.index)?;
             socket.set_multicast_loop_v6(false)
         }
-        (IpAddr::V4(_), IpAddr::V6(_)) => Err(io::Error::other("group and members are of different families")),
+        (IpAddr::V4(_), IpAddr::V6(_)) => Err(io::Error::other(
+            "group and members are of different families",
+        )),
     }
 }
 

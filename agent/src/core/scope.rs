@@ -21,7 +21,10 @@ pub struct Scope {
 impl Scope {
     /// `ccp_port` is the UDP port of the cluster's own datagrams.
     pub fn new(addresses: AddressSet, ccp_port: u16) -> Self {
-        Self { addresses, ccp_port }
+        Self {
+            addresses,
+            ccp_port,
+        }
     }
 
     /// The machine's addresses are others now.
@@ -36,8 +39,14 @@ impl Scope {
     pub fn is_forwarded(&self, key: &FlowKey, nat: &Nat) -> bool {
         let src = ip(key.family, &key.src);
         let dst = ip(key.family, &key.dst);
-        let end = nat.dst.map_or(dst, |endpoint| ip(key.family, &endpoint.address));
-        !(self.is_members_own(key) || self.is_ours(src) || self.is_ours(end) || self.is_for_many(dst) || self.is_for_many(end))
+        let end = nat
+            .dst
+            .map_or(dst, |endpoint| ip(key.family, &endpoint.address));
+        !(self.is_members_own(key)
+            || self.is_ours(src)
+            || self.is_ours(end)
+            || self.is_for_many(dst)
+            || self.is_for_many(end))
     }
 
     fn is_members_own(&self, key: &FlowKey) -> bool {

@@ -21,7 +21,11 @@ impl Seal {
     pub fn new(secret: &[u8; 32], cluster: u16, me: MemberId, incarnation: u64) -> Self {
         let context = Context::new(secret, cluster);
         let own = context.key(me, incarnation);
-        Self { context, own, others: [const { Vec::new() }; MemberId::MAX] }
+        Self {
+            context,
+            own,
+            others: [const { Vec::new() }; MemberId::MAX],
+        }
     }
 
     /// Seals the body that follows the header in `datagram` and appends the tag.
@@ -32,7 +36,10 @@ impl Seal {
     /// Opens a datagram in place and returns its body; `None` if it was not made by the member that it names.
     pub fn open<'d>(&mut self, header: &Header, datagram: &'d mut [u8]) -> Option<&'d [u8]> {
         let keys = self.others.get_mut(header.source.index())?;
-        if let Some((_, key)) = keys.iter().find(|(incarnation, _)| *incarnation == header.incarnation) {
+        if let Some((_, key)) = keys
+            .iter()
+            .find(|(incarnation, _)| *incarnation == header.incarnation)
+        {
             return key.open(header.packet_number, datagram).map(Opened::body);
         }
         let key = self.context.key(header.source, header.incarnation);
@@ -62,7 +69,9 @@ mod aes {
 
     impl std::fmt::Debug for Context {
         fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            f.debug_struct("Context").field("cluster", &self.cluster).finish_non_exhaustive()
+            f.debug_struct("Context")
+                .field("cluster", &self.cluster)
+                .finish_non_exhaustive()
         }
     }
 
@@ -79,14 +88,23 @@ mod aes {
 
     impl Context {
         pub fn new(secret: &[u8; 32], cluster: u16) -> Self {
-            Self { secret: Salt::new(HKDF_SHA256, SALT).extract(secret), cluster }
+            Self {
+                secret: Salt::new(HKDF_SHA256, SALT).extract(secret),
+                cluster,
+            }
         }
 
         /// The key of one member's incarnation.
         pub fn key(&self, member: MemberId, incarnation: u64) -> Key {
-            let info: [&[u8]; 3] =
-                [&self.cluster.to_be_bytes(), &[member.get()], &incarnation.to_be_bytes()];
-            let key = self.secret.expand(&info, &AES_256_GCM).expect("32 bytes are less than HKDF's limit");
+            let info: [&[u8]; 3] = [
+                &self.cluster.to_be_bytes(),
+                &[member.get()],
+                &incarnation.to_be_bytes(),
+            ];
+            let key = self
+                .secret
+                .expand(&info, &AES_256_GCM)
+                .expect("32 bytes are less than HKDF's limit");
             Key(LessSafeKey::new(UnboundKey::from(key)))
         }
     }
@@ -108,7 +126,10 @@ mod aes {
 
         pub fn open<'d>(&self, packet_number: u64, datagram: &'d mut [u8]) -> Option<Opened<'d>> {
             let (header, sealed) = datagram.split_at_mut_checked(HEADER_BYTES)?;
-            let body = self.0.open_in_place(nonce(packet_number), Aad::from(&*header), sealed).ok()?;
+            let body = self
+                .0
+                .open_in_place(nonce(packet_number), Aad::from(&*header), sealed)
+                .ok()?;
             Some(Opened(body))
         }
     }
@@ -146,7 +167,10 @@ mod tests {
         let mut seal = Seal::new(&[1; 32], 7, MemberId::new(2).unwrap(), 50);
         for incarnation in [3, 4, 5, 3] {
             let mut datagram = sealed(&[1; 32], 7, incarnation);
-            assert_eq!(seal.open(&header(incarnation), &mut datagram), Some(&b"body"[..]));
+            assert_eq!(
+                seal.open(&header(incarnation), &mut datagram),
+                Some(&b"body"[..])
+            );
         }
         let good = sealed(&[1; 32], 7, 3);
         for at in 0..good.len() {
@@ -154,11 +178,27 @@ mod tests {
             forged[at] ^= 1;
             assert_eq!(seal.open(&header(3), &mut forged), None, "byte {at}");
         }
-        assert_eq!(seal.open(&header(4), &mut good.clone()), None, "another incarnation");
-        assert_eq!(seal.open(&header(3), &mut sealed(&[2; 32], 7, 3)), None, "another secret");
-        assert_eq!(seal.open(&header(3), &mut sealed(&[1; 32], 8, 3)), None, "another cluster");
+        assert_eq!(
+            seal.open(&header(4), &mut good.clone()),
+            None,
+            "another incarnation"
+        );
+        assert_eq!(
+            seal.open(&header(3), &mut sealed(&[2; 32], 7, 3)),
+            None,
+            "another secret"
+        );
+        assert_eq!(
+            seal.open(&header(3), &mut sealed(&[1; 32], 8, 3)),
+            None,
+            "another cluster"
+        );
         for len in 0..good.len() {
-            assert_eq!(seal.open(&header(3), &mut good.clone()[..len]), None, "cut at {len}");
+            assert_eq!(
+                seal.open(&header(3), &mut good.clone()[..len]),
+                None,
+                "cut at {len}"
+            );
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use super::Core;
 use crate::control::answer::{
-    Counters, Cursor, Endpoints, Family, FlowCounts, FlowPage, FlowRow, MemberStatus, Origin, PeerState, PeerStatus,
-    Status, Translation,
+    Counters, Cursor, Endpoints, Family, FlowCounts, FlowPage, FlowRow, MemberStatus, Origin,
+    PeerState, PeerStatus, Status, Translation,
 };
 use crate::convert::ip;
 use crate::names;
@@ -26,10 +26,18 @@ impl Core {
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             cluster: self.cluster,
-            member: MemberStatus { id: self.me.get(), name: self.name(self.me) },
+            member: MemberStatus {
+                id: self.me.get(),
+                name: self.name(self.me),
+            },
             uptime_seconds: now.since(self.started).as_secs(),
             flows: self.flow_counts(),
-            peers: self.node.membership().peers().map(|peer| self.peer_status(peer, now)).collect(),
+            peers: self
+                .node
+                .membership()
+                .peers()
+                .map(|peer| self.peer_status(peer, now))
+                .collect(),
             counters: Counters(self.counters()),
         }
     }
@@ -41,7 +49,10 @@ impl Core {
         let end = from.0.saturating_add(LOOKS_MAX);
         for (slot, entry) in table.slots_from(from.0) {
             if slot.index() >= end || rows.len() == limit {
-                return FlowPage { rows, next: Some(Cursor(slot.index())) };
+                return FlowPage {
+                    rows,
+                    next: Some(Cursor(slot.index())),
+                };
             }
             if entry.life == Life::Live {
                 rows.push(self.flow_row(entry));
@@ -56,7 +67,11 @@ impl Core {
 
     fn flow_counts(&self) -> FlowCounts {
         let mut counts = FlowCounts::default();
-        let live = self.node.table().slots_from(0).filter(|(_, entry)| entry.life == Life::Live);
+        let live = self
+            .node
+            .table()
+            .slots_from(0)
+            .filter(|(_, entry)| entry.life == Life::Live);
         for (_, entry) in live {
             *match entry.origin {
                 table::Origin::Own => &mut counts.own,
@@ -69,7 +84,8 @@ impl Core {
 
     fn peer_status(&self, peer: &Peer, now: Instant) -> PeerStatus {
         let send = self.node.peer_send(peer.member);
-        let micros = |duration: std::time::Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        let micros =
+            |duration: std::time::Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         let told_all = send.is_some_and(|send| !send.is_telling());
         PeerStatus {
             id: peer.member.get(),
@@ -82,7 +98,9 @@ impl Core {
             synced: told_all && self.node.incoming(peer.member).synced,
             rtt_us: send.and_then(|send| send.rtt()).map(micros),
             last_heard_ms: peer.heard().map(|heard| micros(now.since(heard)) / 1000),
-            unacknowledged: send.map_or(0, |send| self.node.last_seq().saturating_sub(send.frontier())),
+            unacknowledged: send.map_or(0, |send| {
+                self.node.last_seq().saturating_sub(send.frontier())
+            }),
             missing: self.node.incoming(peer.member).missing(),
             refused: send.map_or(0, |send| send.refused),
         }
@@ -103,7 +121,12 @@ impl Core {
             misdirected,
             forged,
         } = self.datagrams;
-        let super::EventCounters { received: events, out_of_scope, malformed: events_malformed, overruns } = self.events;
+        let super::EventCounters {
+            received: events,
+            out_of_scope,
+            malformed: events_malformed,
+            overruns,
+        } = self.events;
         let own = [
             ("datagrams_sent", sent),
             ("datagrams_received", received),
@@ -122,7 +145,10 @@ impl Core {
             ("events_malformed", events_malformed),
             ("event_overruns", overruns),
         ];
-        own.into_iter().chain(self.node.counters().iter()).map(|(name, value)| (name.into(), value)).collect()
+        own.into_iter()
+            .chain(self.node.counters().iter())
+            .map(|(name, value)| (name.into(), value))
+            .collect()
     }
 
     fn flow_row(&self, entry: &Entry) -> FlowRow {
@@ -158,5 +184,8 @@ impl Core {
 }
 
 fn translation(key: &FlowKey, endpoint: Endpoint) -> Translation {
-    Translation { addr: ip(key.family, &endpoint.address), port: names::has_l4(key.proto).then_some(endpoint.port) }
+    Translation {
+        addr: ip(key.family, &endpoint.address),
+        port: names::has_l4(key.proto).then_some(endpoint.port),
+    }
 }
