@@ -44,6 +44,11 @@ impl ConfigError {
         self.place
     }
 
+    /// True when the file is not there, or may not be read.
+    pub fn is_unreadable(&self) -> bool {
+        matches!(*self.problem, Problem::Unreadable { .. })
+    }
+
     /// What is wrong.
     pub fn reason(&self) -> String {
         self.problem.say().0

@@ -1,0 +1,161 @@
+//! The command line: verbs, exit codes, and how results and failures are printed.
+//!
+//! One file a verb. Results go to stdout, failures to stderr as a sentence or two. Whoever closes our stdout
+//! (`| head`) has seen enough: that is no failure.
+
+use std::fmt;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Config, DEFAULT_FILE, DEFAULT_SOCKET};
+use crate::control::{Client, ClientError};
+
+mod check;
+mod flows;
+mod run;
+mod status;
+
+/// Shares the connection table of a Linux firewall with the other members of its cluster
+#[derive(Debug, Parser)]
+#[command(name = "ctsync", version, after_help = AFTER_HELP)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+const AFTER_HELP: &str =
+    "Exit status: 0 all is well, 1 a problem was found, 2 wrong usage, 3 no daemon answers";
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run the daemon, in the foreground
+    Run(run::Run),
+    /// Check the configuration and print what it means, defaults included
+    Check(check::Check),
+    /// Show how this member and its peers are
+    Status(status::Status),
+    /// List the flows that this member knows
+    Flows(flows::Flows),
+}
+
+/// Why a verb did not do what it should.
+#[derive(Debug)]
+enum Failure {
+    /// A problem was found; all that is to be said.
+    Problem(String),
+    /// The same, and it is printed already.
+    Printed,
+    /// No daemon answers; where and what to do.
+    NoDaemon(String),
+    /// The result could not be printed.
+    Output(io::Error),
+}
+
+/// Does what the command line of this process says.
+pub fn main() -> ExitCode {
+    // Usage errors end here, with status 2; `--help` and `--version` with 0.
+    let cli = Cli::parse();
+    let done = match cli.verb {
+        Verb::Run(run) => run.execute(),
+        Verb::Check(check) => print(|out| check.execute(out)),
+        Verb::Status(status) => print(|out| status.execute(out)),
+        Verb::Flows(flows) => print(|out| flows.execute(out)),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+            ExitCode::SUCCESS
+        }
+        Err(failure) => {
+            if !matches!(failure, Failure::Printed) {
+                // Nobody listens if this fails; the exit status speaks.
+                let _ = writeln!(io::stderr(), "ctsync: {failure}");
+            }
+            failure.exit_code()
+        }
+    }
+}
+
+/// Runs a verb that prints, and flushes what it printed.
+fn print(verb: impl FnOnce(&mut dyn Write) -> Result<(), Failure>) -> Result<(), Failure> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    let done = verb(&mut out);
+    out.flush()?;
+    done
+}
+
+impl Failure {
+    fn exit_code(&self) -> ExitCode {
+        match self {
+            Self::Problem(_) | Self::Printed | Self::Output(_) => ExitCode::from(1),
+            Self::NoDaemon(_) => ExitCode::from(3),
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Problem(text) | Self::NoDaemon(text) => f.write_str(text),
+            Self::Printed => Ok(()),
+            Self::Output(error) => write!(f, "cannot print the result ({error})"),
+        }
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Output(error)
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Self {
+        match error {
+            ClientError::NoDaemon { .. } => Self::NoDaemon(error.to_string()),
+            ClientError::Io { .. } | ClientError::Refused { .. } | ClientError::Garbled { .. } => {
+                Self::Problem(error.to_string())
+            }
+        }
+    }
+}
+
+/// Which daemon to talk to.
+#[derive(Debug, Args)]
+struct Daemon {
+    /// Configuration that names the control socket [default: /etc/ctsync/ctsync.yaml]
+    #[arg(long, value_name = "FILE", conflicts_with = "socket")]
+    config: Option<PathBuf>,
+    /// Control socket of the daemon
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+}
+
+impl Daemon {
+    fn connect(&self) -> Result<Client, Failure> {
+        Ok(Client::connect(&self.socket()?)?)
+    }
+
+    fn socket(&self) -> Result<PathBuf, Failure> {
+        if let Some(socket) = &self.socket {
+            return Ok(socket.clone());
+        }
+        let file = self.config.as_deref().unwrap_or(Path::new(DEFAULT_FILE));
+        match Config::load(file) {
+            Ok(config) => Ok(config.control.socket),
+            // Who may not read the file, or has none here, most likely means the usual socket.
+            Err(error) if self.config.is_none() && error.is_unreadable() => {
+                Ok(DEFAULT_SOCKET.into())
+            }
+            Err(error) => Err(Failure::Problem(format!(
+                "{error} (or name the socket with --socket)"
+            ))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

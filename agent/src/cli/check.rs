@@ -1,0 +1,87 @@
+//! `ctsync check`: whether the daemon could start with this configuration, and what it would make of it.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde::Serialize;
+
+use super::Failure;
+use crate::config::{Config, ConfigError, DEFAULT_FILE, Secret, SecretError};
+
+#[derive(Debug, Args)]
+pub(super) struct Check {
+    /// Configuration
+    #[arg(long, value_name = "FILE", default_value = DEFAULT_FILE)]
+    config: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What is wrong, for programs.
+#[derive(Debug, Serialize)]
+struct Fault<'a> {
+    file: &'a Path,
+    /// Counted from 1; `None` when the file as a whole is wrong.
+    line: Option<u64>,
+    /// Counted from 1, in characters.
+    column: Option<u64>,
+    reason: String,
+    cure: String,
+}
+
+impl Check {
+    pub fn execute(&self, out: &mut dyn Write) -> Result<(), Failure> {
+        let config = match Config::load(&self.config) {
+            Ok(config) => config,
+            Err(error) => return self.refuse(out, Fault::of_config(&error), &error.to_string()),
+        };
+        if let Err(error) = Secret::load(&config.secret_file) {
+            return self.refuse(out, Fault::of_secret(&error), &error.to_string());
+        }
+        match self.json {
+            true => writeln!(out, "{}", config.to_json())?,
+            false => {
+                writeln!(
+                    out,
+                    "# {} is good. With every default, it says:",
+                    self.config.display()
+                )?;
+                write!(out, "{}", config.to_yaml())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn refuse(&self, out: &mut dyn Write, fault: Fault<'_>, text: &str) -> Result<(), Failure> {
+        if !self.json {
+            return Err(Failure::Problem(text.to_owned()));
+        }
+        let json = serde_json::to_string(&serde_json::json!({ "error": fault }));
+        writeln!(out, "{}", json.expect("text and numbers have a JSON form"))?;
+        Err(Failure::Printed)
+    }
+}
+
+impl<'a> Fault<'a> {
+    fn of_config(error: &'a ConfigError) -> Self {
+        Self {
+            file: error.file(),
+            line: error.place().map(|place| place.line),
+            column: error.place().map(|place| place.column),
+            reason: error.reason(),
+            cure: error.cure(),
+        }
+    }
+
+    fn of_secret(error: &'a SecretError) -> Self {
+        Self {
+            file: error.file(),
+            line: None,
+            column: None,
+            reason: error.reason(),
+            cure: error.cure(),
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! `ctsync run`: the daemon.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::Failure;
+use crate::config::{Config, DEFAULT_FILE};
+use crate::{daemon, log};
+
+#[derive(Debug, Args)]
+pub(super) struct Run {
+    /// Configuration
+    #[arg(long, value_name = "FILE", default_value = DEFAULT_FILE)]
+    config: PathBuf,
+}
+
+impl Run {
+    pub fn execute(&self) -> Result<(), Failure> {
+        let problem = |error: &dyn std::fmt::Display| Failure::Problem(error.to_string());
+        let config = Config::load(&self.config).map_err(|error| problem(&error))?;
+        log::start(config.log.level).map_err(|error| problem(&error))?;
+        daemon::run(&config).map_err(|error| problem(&error))
+    }
+}

@@ -1,0 +1,143 @@
+//! `ctsync status`: how this member and its peers are.
+
+use std::fmt::{self, Display};
+use std::io::Write;
+
+use clap::Args;
+
+use super::{Daemon, Failure};
+use crate::control::answer::{self, PeerState, PeerStatus};
+
+#[derive(Debug, Args)]
+pub(super) struct Status {
+    #[command(flatten)]
+    daemon: Daemon,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Status {
+    pub fn execute(&self, out: &mut dyn Write) -> Result<(), Failure> {
+        let status = self.daemon.connect()?.status()?;
+        match self.json {
+            true => {
+                let json = serde_json::to_string_pretty(&status).expect("a status has a JSON form");
+                writeln!(out, "{json}")?;
+            }
+            false => write!(out, "{}", Page(&status))?,
+        }
+        Ok(())
+    }
+}
+
+/// A status as people read it, in at most 100 columns.
+pub(super) struct Page<'a>(pub &'a answer::Status);
+
+impl Display for Page<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let answer::Status {
+            version,
+            cluster,
+            member,
+            uptime_seconds,
+            flows,
+            peers,
+            counters,
+        } = self.0;
+        writeln!(
+            f,
+            "member   {} ({}) of cluster {cluster}",
+            member.id, member.name
+        )?;
+        writeln!(f, "running  {}, version {version}", Age(*uptime_seconds))?;
+        writeln!(
+            f,
+            "flows    {} own, {} copies, {} found",
+            flows.own, flows.copies, flows.found
+        )?;
+        writeln!(f)?;
+        writeln!(
+            f,
+            "{:<4}  {:<20}  {:<10}  {:<6}  {:>9}  {:>9}  {:>8}  {:>7}  {:>7}",
+            "PEER", "NAME", "STATE", "SYNCED", "RTT", "HEARD AGO", "UNACKED", "MISSING", "REFUSED"
+        )?;
+        for peer in peers {
+            peer_line(f, peer)?;
+        }
+        if !counters.0.is_empty() {
+            writeln!(f, "\nCOUNTER")?;
+        }
+        let width = counters
+            .0
+            .iter()
+            .map(|(name, _)| name.len())
+            .max()
+            .unwrap_or(0);
+        for (name, value) in &counters.0 {
+            writeln!(f, "{name:<width$}  {value}")?;
+        }
+        Ok(())
+    }
+}
+
+fn peer_line(f: &mut fmt::Formatter<'_>, peer: &PeerStatus) -> fmt::Result {
+    let PeerStatus {
+        id,
+        name,
+        state,
+        synced,
+        rtt_us,
+        last_heard_ms,
+        unacknowledged,
+        missing,
+        refused,
+    } = peer;
+    let state = match state {
+        PeerState::Live => "live",
+        PeerState::Dead => "dead",
+        PeerState::NeverSeen => "never seen",
+    };
+    let synced = if *synced { "yes" } else { "no" };
+    let rtt = rtt_us.map_or_else(|| "-".to_owned(), millis);
+    let heard = last_heard_ms.map_or_else(|| "-".to_owned(), ago);
+    writeln!(
+        f,
+        "{id:<4}  {:<20}  {state:<10}  {synced:<6}  {rtt:>9}  {heard:>9}  {unacknowledged:>8}  {missing:>7}  {refused:>7}",
+        short(name, 20),
+    )
+}
+
+/// `name`, cut to `width` characters; names are ASCII.
+fn short(name: &str, width: usize) -> String {
+    match name.len() > width {
+        true => format!("{}~", &name[..width - 1]),
+        false => name.to_owned(),
+    }
+}
+
+fn millis(micros: u64) -> String {
+    format!("{}.{:03} ms", micros / 1000, micros % 1000)
+}
+
+fn ago(millis: u64) -> String {
+    match millis {
+        0..60_000 => format!("{}.{:03} s", millis / 1000, millis % 1000),
+        _ => Age(millis / 1000).to_string(),
+    }
+}
+
+/// Seconds, in the two largest units that fit.
+struct Age(u64);
+
+impl Display for Age {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (minutes, hours, days) = (self.0 / 60, self.0 / 3600, self.0 / 86_400);
+        match self.0 {
+            0..60 => write!(f, "{} s", self.0),
+            60..3600 => write!(f, "{minutes} min {} s", self.0 % 60),
+            3600..86_400 => write!(f, "{hours} h {} min", minutes % 60),
+            _ => write!(f, "{days} d {} h", hours % 24),
+        }
+    }
+}
