@@ -66,3 +66,81 @@ impl Scope {
         limited || ip.is_multicast() || self.addresses.is_broadcast(ip)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Scope;
+    use crate::addresses::AddressSet;
+    use crate::convert;
+    use ccp::record::{Endpoint, Nat};
+    use conntrack::{Flow, L4, Tuple};
+    use std::net::{IpAddr, Ipv4Addr};
+
+    fn forwarded(src: &str, dst: &str, proto: u8, end: Option<&str>) -> bool {
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        let addresses = AddressSet::new(
+            [ip("192.0.2.1"), ip("2001:db8::1")],
+            [Ipv4Addr::new(192, 0, 2, 255)],
+        );
+        let l4 = if matches!(proto, 6 | 17) {
+            L4::Ports {
+                src: 1000,
+                dst: 8116,
+            }
+        } else {
+            L4::None
+        };
+        let orig = Tuple {
+            src: ip(src),
+            dst: ip(dst),
+            proto,
+            l4,
+            zone: 0,
+        };
+        let dst = end.map(|end| {
+            let reply = Tuple {
+                src: ip(end),
+                dst: ip(src),
+                proto,
+                l4,
+                zone: 0,
+            };
+            let key = convert::key(&Flow::new(reply));
+            Endpoint {
+                address: key.src,
+                port: 80,
+            }
+        });
+        Scope::new(addresses, 8116)
+            .is_forwarded(&convert::key(&Flow::new(orig)), &Nat { src: None, dst })
+    }
+
+    #[test]
+    fn only_what_passes_from_one_host_to_another_is_replicated() {
+        for (src, dst, proto, end, expected) in [
+            ("10.0.0.1", "10.0.1.1", 6, None, true),
+            ("2001:db8:1::1", "2001:db8:2::1", 6, None, true),
+            ("192.0.2.1", "10.0.1.1", 6, None, false),
+            ("10.0.0.1", "192.0.2.1", 6, None, false),
+            ("2001:db8:1::1", "2001:db8::1", 6, None, false),
+            ("10.0.0.1", "192.0.2.1", 6, Some("10.0.1.1"), true),
+            ("10.0.0.1", "10.0.1.1", 6, Some("192.0.2.1"), false),
+            ("127.0.0.1", "127.0.0.1", 6, None, false),
+            ("fe80::1", "fe80::2", 58, None, false),
+            ("10.0.0.1", "224.0.0.5", 89, None, false),
+            ("10.0.0.1", "255.255.255.255", 6, None, false),
+            ("10.0.0.1", "192.0.2.255", 6, None, false),
+            ("0.0.0.0", "10.0.0.1", 6, None, false),
+            ("10.0.0.1", "10.0.1.1", 112, None, false),
+            ("10.0.0.1", "10.0.1.1", 2, None, false),
+            ("10.0.0.1", "10.0.1.1", 17, None, false),
+            ("10.0.0.1", "10.0.1.1", 47, None, true),
+        ] {
+            assert_eq!(
+                forwarded(src, dst, proto, end),
+                expected,
+                "{src} {dst} {proto} {end:?}"
+            );
+        }
+    }
+}

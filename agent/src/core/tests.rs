@@ -1,1 +1,208 @@
+use super::{Core, Setup};
+use crate::addresses::AddressSet;
+use crate::convert::Shared;
+use ccp::node::{Action, Config, Outcome};
+use ccp::record::MemberId;
+use ccp::time::Instant;
+use conntrack::consts::{IPS_ASSURED, IPS_SEEN_REPLY};
+use conntrack::{Event, EventKind, Flow, L4, ProtoInfo, TcpInfo, Tuple};
+use std::time::Duration;
 
+fn member(id: u8) -> MemberId {
+    MemberId::new(id).unwrap()
+}
+
+fn core(id: u8, cluster: u16, secret: u8) -> Core {
+    let node = Config {
+        cluster,
+        member: member(id),
+        peers: vec![member(3 - id)],
+        incarnation: u64::from(id) * 1000,
+        table: u64::from(id),
+        hash_seed: [1, 2],
+        datagram_bytes_max: 1472,
+        flows_max: 1000,
+        flush: Duration::from_millis(1),
+        hello: Duration::from_millis(100),
+        dead_after: Duration::from_secs(1),
+    };
+    let setup = Setup {
+        node,
+        secret: [secret; 32],
+        shared: Shared {
+            mark_mask: u32::MAX,
+            labels: false,
+        },
+        port: 8116,
+        addresses: AddressSet::new([], []),
+        names: [
+            (member(1), "gw-a".to_owned()),
+            (member(2), "gw-b".to_owned()),
+        ]
+        .into(),
+    };
+    Core::new(setup, Instant::default())
+}
+
+fn tcp(state: u8) -> Flow {
+    let orig = Tuple {
+        src: [10, 0, 0, 1].into(),
+        dst: [10, 0, 1, 1].into(),
+        proto: 6,
+        l4: L4::Ports { src: 1000, dst: 80 },
+        zone: 0,
+    };
+    Flow {
+        status: Some(IPS_SEEN_REPLY | IPS_ASSURED),
+        timeout: Some(300),
+        protoinfo: Some(ProtoInfo::Tcp(TcpInfo {
+            state,
+            wscale: None,
+            flags: None,
+        })),
+        ..Flow::new(orig)
+    }
+}
+
+/// Lets both talk for `millis` milliseconds; returns what each asked of its kernel.
+fn talk(cores: &mut [Core; 2], from: u64, millis: u64) -> [Vec<(Action, Flow)>; 2] {
+    let mut asked = [Vec::new(), Vec::new()];
+    for now in (from..from + millis).map(|milli| Instant::from_micros(milli * 1000)) {
+        for from in 0..2 {
+            cores[from].handle_timeout(now);
+            let mut datagrams = Vec::new();
+            while let Some((_, datagram)) = cores[from].poll_transmit(now) {
+                datagrams.push(datagram.to_vec());
+            }
+            let to = 1 - from;
+            for mut datagram in datagrams {
+                cores[to].handle_datagram(&mut datagram, now);
+                while let Some(apply) = cores[to].poll_apply() {
+                    asked[to].push((apply.action, apply.flow));
+                    cores[to].handle_applied(apply.ticket, Outcome::Done, now);
+                }
+            }
+        }
+    }
+    asked
+}
+
+fn event(kind: EventKind, flow: Flow) -> Event {
+    Event {
+        kind,
+        portid: 0,
+        flow,
+    }
+}
+
+#[test]
+fn a_flow_of_one_kernel_is_made_changed_and_ended_in_the_other() {
+    let mut cores = [core(1, 7, 9), core(2, 7, 9)];
+    talk(&mut cores, 0, 20);
+    cores[0].handle_event(&event(EventKind::New, tcp(1)));
+    let [_, asked] = talk(&mut cores, 20, 20);
+    assert_eq!(
+        asked.iter().map(|(action, _)| *action).collect::<Vec<_>>(),
+        [Action::Create]
+    );
+    cores[0].handle_event(&event(EventKind::Update, tcp(3)));
+    let [_, asked] = talk(&mut cores, 40, 20);
+    let [(Action::Update, flow)] = asked[..] else {
+        panic!("{asked:?}")
+    };
+    assert_eq!(
+        flow.protoinfo,
+        Some(ProtoInfo::Tcp(TcpInfo {
+            state: 3,
+            wscale: Some([0; 2]),
+            flags: Some([0; 2])
+        }))
+    );
+    cores[0].handle_event(&event(EventKind::Destroy, tcp(3)));
+    let [asked_of_first, asked] = talk(&mut cores, 60, 20);
+    assert_eq!(
+        asked.iter().map(|(action, _)| *action).collect::<Vec<_>>(),
+        [Action::Delete]
+    );
+    assert!(asked_of_first.is_empty());
+    assert!(
+        cores.iter().all(|core| core.node().table().is_empty()),
+        "nothing is remembered of it"
+    );
+}
+
+#[test]
+fn status_and_flows_tell_what_there_is() {
+    let mut cores = [core(1, 7, 9), core(2, 7, 9)];
+    cores[0].handle_event(&event(EventKind::New, tcp(3)));
+    talk(&mut cores, 0, 50);
+    let status = cores[1].status(Instant::from_micros(50_000));
+    assert_eq!(
+        (status.flows.own, status.flows.copies, status.flows.found),
+        (0, 1, 0)
+    );
+    let [peer] = &status.peers[..] else {
+        panic!("{status:?}")
+    };
+    assert!(peer.synced && peer.name == "gw-a", "{peer:?}");
+    let page = cores[1].flows(Default::default(), 10);
+    assert_eq!(page.next, None);
+    let [row] = &page.rows[..] else {
+        panic!("{page:?}")
+    };
+    assert_eq!(
+        (row.member, row.proto.as_ref(), row.state.as_deref()),
+        (1, "tcp", Some("ESTABLISHED"))
+    );
+}
+
+#[test]
+fn a_datagram_that_is_not_ours_changes_one_counter_and_nothing_else() {
+    let mut cores = [core(1, 7, 9), core(2, 7, 9)];
+    talk(&mut cores, 0, 20);
+    cores[0].handle_event(&event(EventKind::New, tcp(3)));
+    let now = Instant::from_micros(30_000);
+    let mut good = Vec::new();
+    while let Some((_, datagram)) = cores[0].poll_transmit(now) {
+        good.push(datagram.to_vec());
+    }
+    let delta = good
+        .into_iter()
+        .find(|datagram| datagram[3] == 2)
+        .expect("a delta is among them");
+    let mut foreign = [core(1, 8, 9), core(2, 7, 9)];
+    talk(&mut foreign, 0, 1);
+    let with = |at: usize, value: u8| {
+        let mut datagram = delta.clone();
+        datagram[at] = value;
+        datagram
+    };
+    let mut cases = vec![
+        ("datagrams_malformed", with(0, 0)),
+        ("datagrams_other_version", with(2, 9)),
+        ("datagrams_unknown_opcode", with(3, 0x77)),
+        ("datagrams_other_cluster", with(5, 8)),
+        ("datagrams_unknown_member", with(6, 9)),
+        ("datagrams_unknown_member", with(6, 0)),
+        ("datagrams_misdirected", with(7, 5)),
+        ("datagrams_forged", with(40, delta[40] ^ 1)),
+        (
+            "datagrams_check_point",
+            [&[0x1a, 0x90][..], &delta[2..]].concat(),
+        ),
+    ];
+    cases.extend((0..28).map(|len| ("datagrams_malformed", delta[..len].to_vec())));
+    cases.extend((28..delta.len()).map(|len| ("datagrams_forged", delta[..len].to_vec())));
+    for (counter, datagram) in cases {
+        let before = cores[1].status(now);
+        cores[1].handle_datagram(&mut datagram.clone(), now);
+        assert!(cores[1].poll_apply().is_none(), "{counter}");
+        let mut after = cores[1].status(now);
+        for (name, value) in &mut after.counters.0 {
+            *value -= u64::from(name == counter);
+        }
+        assert_eq!(after, before, "{counter}");
+    }
+    cores[1].handle_datagram(&mut delta.clone(), now);
+    assert!(cores[1].poll_apply().is_some(), "the same datagram, whole");
+}
