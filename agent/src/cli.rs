@@ -126,7 +126,7 @@ impl From<ClientError> for Failure {
 /// Which daemon to talk to.
 #[derive(Debug, Args)]
 struct Daemon {
-    /// Configuration that names the control socket [default: /etc/ctsync/ctsync.yaml]
+    /// Configuration that names the socket [default: /etc/ctsync/ctsync.yaml]
     #[arg(long, value_name = "FILE", conflicts_with = "socket")]
     config: Option<PathBuf>,
     /// Control socket of the daemon

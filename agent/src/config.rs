@@ -1,7 +1,7 @@
 //! The configuration of a member: what `ctsync.yaml` says, with every default filled in and no invalid state.
 //!
-//! [`Config::load`] reads the file in two steps: [`file`] is its shape (unknown and duplicate keys are refused while
-//! parsing), [`resolve`] judges the values and makes a [`Config`] of them. Both kinds of fault become a
+//! [`Config::load`] reads the file in two steps: `file` is its shape (unknown and duplicate keys are refused while
+//! parsing), `resolve` judges the values and makes a [`Config`] of them. Both kinds of fault become a
 //! [`ConfigError`], which knows file, line and column, and says what to write instead.
 //!
 //! Nothing here looks at the machine: whether the interface exists, or the secret can be read, is found out by who

@@ -11,7 +11,7 @@ use crate::control::answer::{Endpoints, FlowRow, Origin, Translation};
 /// Longer lines are continued on the next.
 const COLUMNS_MAX: usize = 100;
 /// Columns before those of the flow itself.
-const INDENT: usize = 46;
+const INDENT: usize = 48;
 
 #[derive(Debug, Args)]
 pub(super) struct Flows {

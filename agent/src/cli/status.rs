@@ -59,7 +59,7 @@ impl Display for Page<'_> {
         writeln!(f)?;
         writeln!(
             f,
-            "{:<4}  {:<20}  {:<10}  {:<6}  {:>9}  {:>9}  {:>8}  {:>7}  {:>7}",
+            "{:<4}  {:<20}  {:<10}  {:<6}  {:>10}  {:>9}  {:>8}  {:>7}  {:>7}",
             "PEER", "NAME", "STATE", "SYNCED", "RTT", "HEARD AGO", "UNACKED", "MISSING", "REFUSED"
         )?;
         for peer in peers {
@@ -99,11 +99,11 @@ fn peer_line(f: &mut fmt::Formatter<'_>, peer: &PeerStatus) -> fmt::Result {
         PeerState::NeverSeen => "never seen",
     };
     let synced = if *synced { "yes" } else { "no" };
-    let rtt = rtt_us.map_or_else(|| "-".to_owned(), millis);
+    let rtt = rtt_us.map_or_else(|| "-".to_owned(), round_trip);
     let heard = last_heard_ms.map_or_else(|| "-".to_owned(), ago);
     writeln!(
         f,
-        "{id:<4}  {:<20}  {state:<10}  {synced:<6}  {rtt:>9}  {heard:>9}  {unacknowledged:>8}  {missing:>7}  {refused:>7}",
+        "{id:<4}  {:<20}  {state:<10}  {synced:<6}  {rtt:>10}  {heard:>9}  {unacknowledged:>8}  {missing:>7}  {refused:>7}",
         short(name, 20),
     )
 }
@@ -116,8 +116,11 @@ fn short(name: &str, width: usize) -> String {
     }
 }
 
-fn millis(micros: u64) -> String {
-    format!("{}.{:03} ms", micros / 1000, micros % 1000)
+fn round_trip(micros: u64) -> String {
+    match micros {
+        0..1_000_000 => format!("{}.{:03} ms", micros / 1000, micros % 1000),
+        _ => ago(micros / 1000),
+    }
 }
 
 fn ago(millis: u64) -> String {

@@ -1,1 +1,198 @@
+//! What people read, to the letter.
 
+use clap::CommandFactory;
+
+use super::*;
+use crate::control::answer::{
+    Counters, Endpoints, Family, FlowCounts, FlowRow, MemberStatus, Origin, PeerState, PeerStatus,
+    Status, Translation,
+};
+
+fn peer(id: u8, name: &str) -> PeerStatus {
+    PeerStatus {
+        id,
+        name: name.into(),
+        state: PeerState::NeverSeen,
+        synced: false,
+        rtt_us: None,
+        last_heard_ms: None,
+        unacknowledged: 0,
+        missing: 0,
+        refused: 0,
+    }
+}
+
+#[test]
+fn command_line_is_well_defined() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn status_fits_100_columns() {
+    let status = Status {
+        version: "0.1.0".into(),
+        cluster: 7,
+        member: MemberStatus {
+            id: 1,
+            name: "gw-a".into(),
+        },
+        uptime_seconds: 3 * 86_400 + 4 * 3600 + 59,
+        flows: FlowCounts {
+            own: 150_000,
+            copies: 50_000,
+            found: 12,
+        },
+        peers: vec![
+            PeerStatus {
+                state: PeerState::Live,
+                synced: true,
+                rtt_us: Some(214),
+                last_heard_ms: Some(98),
+                unacknowledged: 3,
+                ..peer(2, "gw-b")
+            },
+            PeerStatus {
+                state: PeerState::Dead,
+                rtt_us: Some(1_234_567),
+                last_heard_ms: Some(3_725_000),
+                refused: 1,
+                ..peer(3, "gw-with-a-name-that-is-far-too-long")
+            },
+            peer(16, "gw-p"),
+        ],
+        counters: Counters(vec![
+            ("datagrams_sent".into(), 123_456),
+            ("event_overruns".into(), 0),
+            ("x".into(), 1),
+        ]),
+    };
+    let page = status::Page(&status).to_string();
+    let expected = "\
+member   1 (gw-a) of cluster 7
+running  3 d 4 h, version 0.1.0
+flows    150000 own, 50000 copies, 12 found
+
+PEER  NAME                  STATE       SYNCED         RTT  HEARD AGO   UNACKED  MISSING  REFUSED
+2     gw-b                  live        yes       0.214 ms    0.098 s         3        0        0
+3     gw-with-a-name-that~  dead        no         1.234 s  1 h 2 min         0        0        1
+16    gw-p                  never seen  no               -          -         0        0        0
+
+COUNTER
+datagrams_sent  123456
+event_overruns  0
+x               1
+";
+    assert_eq!(page, expected);
+    assert!(page.lines().all(|line| line.len() <= 100));
+}
+
+fn flow() -> FlowRow {
+    FlowRow {
+        family: Family::Ipv4,
+        proto: "tcp".into(),
+        orig: Endpoints {
+            src: "192.0.2.1".parse().unwrap(),
+            dst: "198.51.100.1".parse().unwrap(),
+            sport: Some(40_000),
+            dport: Some(443),
+        },
+        nat_src: None,
+        nat_dst: None,
+        state: Some("ESTABLISHED".into()),
+        timeout: Some(431_999),
+        mark: 0,
+        zone: 0,
+        origin: Origin::Own,
+        member: 1,
+    }
+}
+
+fn printed(row: &FlowRow) -> String {
+    let mut out = Vec::new();
+    flows::heading(&mut out).unwrap();
+    flows::line(&mut out, row).unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+#[test]
+fn flow_is_one_line() {
+    let expected = "\
+PROTO    STATE            LEFT  ORIGIN  MEMBER  FLOW
+tcp      ESTABLISHED    431999  own     1       192.0.2.1:40000 > 198.51.100.1:443
+";
+    assert_eq!(printed(&flow()), expected);
+}
+
+#[test]
+fn flow_with_much_to_say_is_continued_within_100_columns() {
+    let address = |number: u16| {
+        format!("2001:db8:aaaa:bbbb:cccc:dddd:eeee:{number:x}")
+            .parse()
+            .unwrap()
+    };
+    let row = FlowRow {
+        family: Family::Ipv6,
+        orig: Endpoints {
+            src: address(0x1111),
+            dst: address(0x2222),
+            sport: Some(65_535),
+            dport: Some(65_535),
+        },
+        nat_src: Some(Translation {
+            addr: address(0x3333),
+            port: Some(65_535),
+        }),
+        nat_dst: Some(Translation {
+            addr: address(0x4444),
+            port: Some(65_535),
+        }),
+        mark: 0x8000_0001,
+        zone: 65_535,
+        origin: Origin::Found,
+        member: 16,
+        ..flow()
+    };
+    let expected = "\
+PROTO    STATE            LEFT  ORIGIN  MEMBER  FLOW
+tcp      ESTABLISHED    431999  found   16      [2001:db8:aaaa:bbbb:cccc:dddd:eeee:1111]:65535
+                                                > [2001:db8:aaaa:bbbb:cccc:dddd:eeee:2222]:65535
+                                                snat=[2001:db8:aaaa:bbbb:cccc:dddd:eeee:3333]:65535
+                                                dnat=[2001:db8:aaaa:bbbb:cccc:dddd:eeee:4444]:65535
+                                                mark=0x80000001 zone=65535
+";
+    let text = printed(&row);
+    assert_eq!(text, expected);
+    assert!(text.lines().all(|line| line.len() <= 100));
+}
+
+#[test]
+fn flow_without_ports_state_or_timeout_says_so() {
+    let mut row = FlowRow {
+        proto: "gre".into(),
+        state: None,
+        timeout: None,
+        origin: Origin::Copy,
+        ..flow()
+    };
+    (row.orig.sport, row.orig.dport) = (None, None);
+    let line = printed(&row);
+    assert_eq!(
+        line.lines().nth(1).unwrap(),
+        "gre      -                   -  copy    1       192.0.2.1 > 198.51.100.1"
+    );
+}
+
+#[test]
+fn nobody_reads_on_is_no_failure() {
+    struct Closed;
+    impl Write for Closed {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let failure = Failure::from(flows::line(&mut Closed, &flow()).unwrap_err());
+    assert!(matches!(failure, Failure::Output(error) if error.kind() == io::ErrorKind::BrokenPipe));
+}

@@ -1,0 +1,503 @@
+//! The binary as an operator uses it: what it prints, where, and its exit status.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::mpsc;
+use std::thread;
+
+use agent::config::{Config, Transport};
+use agent::control::answer::{
+    Counters, Cursor, Endpoints, Family, FlowCounts, FlowPage, FlowRow, MemberStatus, Origin,
+    PeerState, PeerStatus, Status,
+};
+use agent::control::{self, Ask, Server};
+
+const EXAMPLE: &str = include_str!("../../packaging/ctsync.yaml");
+const MAN_PAGE: &str = include_str!("../../packaging/man/ctsync.8");
+const EXAMPLE_SECRET: &str = "/etc/ctsync/cluster.secret";
+
+/// More than any pipe holds.
+const FLOWS: u32 = 20_000;
+
+fn ctsync(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ctsync"));
+    command.args(arguments).stdin(Stdio::null());
+    command
+}
+
+/// Exit status, stdout, stderr.
+fn outcome(command: &mut Command) -> (i32, String, String) {
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = command.output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (
+        status.code().expect("it was not killed"),
+        text(stdout),
+        text(stderr),
+    )
+}
+
+/// A configuration and its secret, in a directory that goes with them.
+struct Files {
+    directory: tempfile::TempDir,
+}
+
+impl Files {
+    /// `config`, with the secret of the example in the place of ours.
+    fn new(config: &str) -> Self {
+        let files = Self {
+            directory: tempfile::tempdir().unwrap(),
+        };
+        let secret = files.path("cluster.secret");
+        fs::write(
+            files.path("ctsync.yaml"),
+            config.replace(EXAMPLE_SECRET, secret.to_str().unwrap()),
+        )
+        .unwrap();
+        let mut file = fs::File::options()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(secret)
+            .unwrap();
+        std::io::Write::write_all(&mut file, "5a".repeat(32).as_bytes()).unwrap();
+        files
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn config(&self) -> String {
+        self.path("ctsync.yaml").to_str().unwrap().to_owned()
+    }
+}
+
+/// A control socket with made-up answers behind it.
+struct Daemon {
+    _server: Server,
+    socket: String,
+    _directory: tempfile::TempDir,
+}
+
+impl Daemon {
+    fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("control.sock");
+        let (sender, mut asks) = control::asks();
+        let (wake, woken) = mpsc::channel();
+        thread::spawn(move || {
+            while woken.recv().is_ok() {
+                while let Ok(ask) = asks.try_recv() {
+                    answer(ask);
+                }
+            }
+        });
+        let server = Server::start(
+            &path,
+            Box::new(move || wake.send(()).unwrap_or_default()),
+            sender,
+        )
+        .unwrap();
+        Self {
+            _server: server,
+            socket: path.to_str().unwrap().to_owned(),
+            _directory: directory,
+        }
+    }
+}
+
+fn answer(ask: Ask) {
+    match ask {
+        Ask::Status(answer) => answer.send(status()).unwrap_or_default(),
+        Ask::Flows {
+            from,
+            limit,
+            answer,
+        } => {
+            let end = (from.0 + u32::try_from(limit).unwrap()).min(FLOWS);
+            let next = (end < FLOWS).then_some(Cursor(end));
+            answer
+                .send(FlowPage {
+                    rows: (from.0..end).map(row).collect(),
+                    next,
+                })
+                .unwrap_or_default();
+        }
+    }
+}
+
+fn status() -> Status {
+    Status {
+        version: "0.1.0".into(),
+        cluster: 7,
+        member: MemberStatus {
+            id: 1,
+            name: "gw-a".into(),
+        },
+        uptime_seconds: 61,
+        flows: FlowCounts {
+            own: FLOWS.into(),
+            copies: 0,
+            found: 0,
+        },
+        peers: vec![PeerStatus {
+            id: 2,
+            name: "gw-b".into(),
+            state: PeerState::Dead,
+            synced: false,
+            rtt_us: Some(200),
+            last_heard_ms: Some(1500),
+            unacknowledged: 1,
+            missing: 2,
+            refused: 3,
+        }],
+        counters: Counters(vec![
+            ("datagrams_sent".into(), 12),
+            ("datagrams_forged".into(), 0),
+        ]),
+    }
+}
+
+fn row(number: u32) -> FlowRow {
+    FlowRow {
+        family: Family::Ipv4,
+        proto: "udp".into(),
+        orig: Endpoints {
+            src: "192.0.2.1".parse().unwrap(),
+            dst: "198.51.100.1".parse().unwrap(),
+            sport: Some(u16::try_from(number).unwrap()),
+            dport: Some(53),
+        },
+        nat_src: None,
+        nat_dst: None,
+        state: None,
+        timeout: Some(30),
+        mark: 0,
+        zone: 0,
+        origin: Origin::Own,
+        member: 1,
+    }
+}
+
+/// The example with every key that stands in a comment made a key.
+fn uncommented(text: &str) -> String {
+    let is_key = |rest: &str| {
+        let Some((key, value)) = rest.trim_start().split_once(':') else {
+            return false;
+        };
+        key.bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+            && value.split(' ').count() <= 2
+    };
+    let line = |line: &str| match line.split_once("# ") {
+        Some((indent, rest)) if indent.trim().is_empty() && is_key(rest) => {
+            format!("{indent}{rest}\n")
+        }
+        _ => format!("{line}\n"),
+    };
+    text.lines().map(line).collect()
+}
+
+#[test]
+fn shipped_example_passes_the_check_and_what_is_printed_means_the_same() {
+    let files = Files::new(EXAMPLE);
+    let (code, printed, said) = outcome(&mut ctsync(&["check", "--config", &files.config()]));
+    assert_eq!((code, said.as_str()), (0, ""));
+    let heading = format!(
+        "# {} is good. With every default, it says:\n",
+        files.config()
+    );
+    assert!(printed.starts_with(&heading), "{printed}");
+    let config = Config::load(&files.path("ctsync.yaml")).unwrap();
+    assert_eq!(
+        Config::parse(&printed, Path::new("printed")).unwrap(),
+        config
+    );
+
+    let (code, json, said) = outcome(&mut ctsync(&[
+        "check",
+        "--json",
+        "--config",
+        &files.config(),
+    ]));
+    assert_eq!((code, said.as_str()), (0, ""));
+    assert_eq!(Config::parse(&json, Path::new("printed")).unwrap(), config);
+    serde_json::from_str::<serde_json::Value>(&json).unwrap();
+}
+
+#[test]
+fn shipped_example_names_every_key_with_its_default() {
+    let example = Config::parse(EXAMPLE, Path::new("example")).unwrap();
+    let full = uncommented(EXAMPLE).replace("transport: unicast", "transport: multicast");
+    let mut full = Config::parse(&full, Path::new("example, uncommented")).unwrap();
+    assert_eq!(
+        full.network.transport,
+        Transport::Multicast {
+            group: "239.255.81.16".parse().unwrap()
+        }
+    );
+    full.network.transport = Transport::Unicast;
+    assert_eq!(full, example);
+    for key in [
+        "transport",
+        "group",
+        "port",
+        "flush",
+        "hello",
+        "dead_after",
+        "event_buffer",
+        "mark_mask",
+        "labels",
+        "socket",
+        "level",
+    ] {
+        assert!(uncommented(EXAMPLE).contains(&format!(" {key}: ")), "{key}");
+    }
+}
+
+#[test]
+fn wrong_configuration_ends_check_and_run_with_its_place() {
+    let files = Files::new(&EXAMPLE.replace("member: 1\n", "member: 9\n"));
+    let line = 1 + EXAMPLE
+        .lines()
+        .position(|line| line == "member: 1")
+        .unwrap();
+    let expected = format!(
+        "ctsync: {}:{line}:9: member 9 is not among `members`; write `1` or `2`, or add it there\n",
+        files.config()
+    );
+    for verb in ["check", "run"] {
+        let refused = outcome(&mut ctsync(&[verb, "--config", &files.config()]));
+        assert_eq!(refused, (1, String::new(), expected.clone()), "{verb}");
+    }
+}
+
+#[test]
+fn wrong_configuration_is_an_object_with_json() {
+    let files = Files::new(&EXAMPLE.replace("member: 1\n", "member: 9\n"));
+    let line = 1 + EXAMPLE
+        .lines()
+        .position(|line| line == "member: 1")
+        .unwrap();
+    let (code, json, said) = outcome(&mut ctsync(&[
+        "check",
+        "--json",
+        "--config",
+        &files.config(),
+    ]));
+    assert_eq!((code, said.as_str()), (1, ""));
+    let expected = serde_json::json!({ "error": {
+        "file": files.config(),
+        "line": line,
+        "column": 9,
+        "reason": "member 9 is not among `members`",
+        "cure": "write `1` or `2`, or add it there",
+    }});
+    assert_eq!(
+        serde_json::from_str::<serde_json::Value>(&json).unwrap(),
+        expected
+    );
+}
+
+#[test]
+fn missing_secret_fails_the_check() {
+    let files = Files::new(EXAMPLE);
+    fs::remove_file(files.path("cluster.secret")).unwrap();
+    let (code, printed, said) = outcome(&mut ctsync(&["check", "--config", &files.config()]));
+    assert_eq!((code, printed.as_str()), (1, ""));
+    assert!(
+        said.starts_with(&format!(
+            "ctsync: {}: there is no such file",
+            files.path("cluster.secret").display()
+        )),
+        "{said}"
+    );
+}
+
+#[test]
+fn missing_configuration_is_named() {
+    let (code, _, said) = outcome(&mut ctsync(&["run", "--config", "/nowhere/ctsync.yaml"]));
+    assert_eq!(code, 1);
+    assert!(
+        said.starts_with("ctsync: /nowhere/ctsync.yaml: cannot be read (No such file"),
+        "{said}"
+    );
+}
+
+#[test]
+fn wrong_usage_is_2_and_help_is_0() {
+    for arguments in [
+        &[][..],
+        &["fly"],
+        &["run", "--json"],
+        &["check", "--socket", "x"],
+        &["status", "--config", "x", "--socket", "y"],
+    ] {
+        let (code, printed, said) = outcome(&mut ctsync(arguments));
+        assert_eq!((code, printed.as_str()), (2, ""), "{arguments:?}");
+        assert!(said.contains("Usage: ctsync"), "{said}");
+    }
+    for arguments in [
+        &["--help"][..],
+        &["--version"],
+        &["run", "--help"],
+        &["help", "flows"],
+    ] {
+        let (code, printed, said) = outcome(&mut ctsync(arguments));
+        assert_eq!((code, said.as_str()), (0, ""), "{arguments:?}");
+        assert!(printed.lines().all(|line| line.len() <= 100), "{printed}");
+    }
+}
+
+#[test]
+fn without_a_daemon_the_status_is_3() {
+    let files = Files::new(&format!(
+        "{EXAMPLE}\ncontrol:\n  socket: /nowhere/from-the-file.sock\n"
+    ));
+    for verb in ["status", "flows"] {
+        let refused = outcome(&mut ctsync(&[verb, "--socket", "/nowhere/control.sock"]));
+        let expected = "ctsync: no daemon answers at /nowhere/control.sock: is it running? See `systemctl status ctsync`\n";
+        assert_eq!(refused, (3, String::new(), expected.into()), "{verb}");
+        let (code, _, said) = outcome(&mut ctsync(&[verb, "--config", &files.config()]));
+        assert_eq!(code, 3);
+        assert!(
+            said.contains("no daemon answers at /nowhere/from-the-file.sock"),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn status_of_a_configuration_that_is_wrong_is_1() {
+    let (code, _, said) = outcome(&mut ctsync(&["status", "--config", "/nowhere/ctsync.yaml"]));
+    assert_eq!(code, 1);
+    assert!(
+        said.contains("/nowhere/ctsync.yaml") && said.contains("--socket"),
+        "{said}"
+    );
+}
+
+#[test]
+fn status_is_printed_as_the_daemon_gave_it() {
+    let daemon = Daemon::start();
+    let (code, json, said) = outcome(&mut ctsync(&[
+        "status",
+        "--json",
+        "--socket",
+        &daemon.socket,
+    ]));
+    assert_eq!((code, said.as_str()), (0, ""));
+    assert_eq!(serde_json::from_str::<Status>(&json).unwrap(), status());
+    let (code, page, _) = outcome(&mut ctsync(&["status", "--socket", &daemon.socket]));
+    assert_eq!(code, 0);
+    assert!(
+        page.contains("gw-a") && page.contains("gw-b") && page.contains("datagrams_forged  0"),
+        "{page}"
+    );
+}
+
+#[test]
+fn every_flow_is_printed_once() {
+    let daemon = Daemon::start();
+    let (code, lines, said) = outcome(&mut ctsync(&[
+        "flows",
+        "--json",
+        "--socket",
+        &daemon.socket,
+    ]));
+    assert_eq!((code, said.as_str()), (0, ""));
+    let rows: Vec<FlowRow> = lines
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(rows, (0..FLOWS).map(row).collect::<Vec<_>>());
+    let (code, table, _) = outcome(&mut ctsync(&["flows", "--socket", &daemon.socket]));
+    assert_eq!(code, 0);
+    assert_eq!(table.lines().count(), 1 + usize::try_from(FLOWS).unwrap());
+}
+
+/// What it says and how it ends when its reader takes `lines` lines and leaves.
+fn abandoned_after(lines: usize, command: &mut Command) -> (i32, String) {
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut reader = BufReader::new(child.stdout.take().unwrap());
+    for _ in 0..lines {
+        reader.read_line(&mut String::new()).unwrap();
+    }
+    drop(reader);
+    let mut said = String::new();
+    child
+        .stderr
+        .take()
+        .unwrap()
+        .read_to_string(&mut said)
+        .unwrap();
+    (
+        child.wait().unwrap().code().expect("it was not killed"),
+        said,
+    )
+}
+
+#[test]
+fn reader_that_leaves_early_is_no_failure() {
+    let daemon = Daemon::start();
+    let files = Files::new(EXAMPLE);
+    for verb in ["status", "flows"] {
+        for json in [&[][..], &["--json"]] {
+            for lines in [0, 1] {
+                let mut command = ctsync(&[verb, "--socket", &daemon.socket]);
+                assert_eq!(
+                    abandoned_after(lines, command.args(json)),
+                    (0, String::new()),
+                    "{verb} {json:?} {lines}"
+                );
+            }
+        }
+    }
+    assert_eq!(
+        abandoned_after(0, &mut ctsync(&["check", "--config", &files.config()])),
+        (0, String::new())
+    );
+    assert_eq!(
+        abandoned_after(0, &mut ctsync(&["--help"])),
+        (0, String::new())
+    );
+}
+
+#[test]
+fn full_disk_is_a_failure() {
+    let daemon = Daemon::start();
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let (code, _, said) = outcome(ctsync(&["flows", "--socket", &daemon.socket]).stdout(full));
+    assert_eq!(code, 1);
+    assert_eq!(
+        said,
+        "ctsync: cannot print the result (No space left on device (os error 28))\n"
+    );
+}
+
+#[test]
+fn man_page_has_every_verb_and_option() {
+    let page = MAN_PAGE.replace("\\-", "-");
+    for verb in ["run", "check", "status", "flows"] {
+        assert!(page.contains(&format!(".B {verb}\n")), "{verb}");
+        let (_, help, _) = outcome(&mut ctsync(&[verb, "--help"]));
+        let options = help
+            .split_whitespace()
+            .filter(|word| word.starts_with("--"));
+        for option in options.map(|word| word.trim_end_matches(',')) {
+            assert!(page.contains(option), "{option} of {verb}");
+        }
+    }
+    assert!(page.contains(&format!("\"ctsync {}\"", env!("CARGO_PKG_VERSION"))));
+}
