@@ -5,11 +5,11 @@
 //!
 //! Not known here: addresses that are local by a route alone (`ip route add local ...`).
 
-use std::collections::HashSet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use hashbrown::HashSet;
 use rustix::io::Errno;
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, bind, recv, socket_with};
@@ -30,6 +30,9 @@ pub struct LocalAddresses {
 }
 
 /// The addresses that a machine had at some time.
+///
+/// Looked up several times for each event, so hashed without a key: what is in it is the operator's choice, and only
+/// that decides how long a look-up takes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AddressSet {
     local: HashSet<IpAddr>,

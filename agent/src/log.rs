@@ -1,6 +1,7 @@
 //! Where the log goes, and how often the same thing is said in it.
 //!
-//! To the journal, with its fields, when systemd has connected our stderr to it; to stderr as lines of text otherwise.
+//! To the journal, with values as fields (`CTSYNC_MEMBER=2`), when systemd has connected our stderr to it; to stderr as
+//! lines of text otherwise.
 
 use std::io::IsTerminal;
 use std::os::unix::fs::MetadataExt;
@@ -18,7 +19,9 @@ pub fn start(level: Level) -> Result<(), TryInitError> {
     if is_journal(std::env::var("JOURNAL_STREAM").ok().as_deref())
         && let Ok(journal) = tracing_journald::layer()
     {
-        return registry.with(journal.with_field_prefix(None)).try_init();
+        return registry
+            .with(journal.with_field_prefix(Some("CTSYNC".into())))
+            .try_init();
     }
     let text = tracing_subscriber::fmt::layer()
         .compact()

@@ -287,7 +287,8 @@ fn nonzero(number: u16) -> NonZeroU16 {
 }
 
 fn member_id(written: &Spanned<u64>, key: &'static str) -> Result<MemberId, Fault> {
-    let id = number(written, key, 1, MemberId::MAX as u8)?;
+    let max = u8::try_from(MemberId::MAX).expect("an id is a byte");
+    let id = number(written, key, 1, max)?;
     Ok(MemberId::new(id).expect("it was judged to be in range"))
 }
 

@@ -11,7 +11,6 @@ use zeroize::Zeroizing;
 const FILE_BYTES_MAX: usize = 66;
 
 /// 32 secret bytes. They are wiped when dropped, and never printed.
-#[derive(Clone)]
 pub struct Secret(Zeroizing<[u8; 32]>);
 
 /// Why there is no secret.
