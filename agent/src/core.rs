@@ -70,6 +70,8 @@ pub enum Refusal {
 pub struct DatagramCounters {
     /// Sent, a copy to each peer counted once.
     pub sent: u64,
+    /// Copies for a peer or a group that the kernel would not send; made good as any loss is.
+    pub unsent: u64,
     /// Authentic ones.
     pub received: u64,
     /// Bytes of those sent, from the header to the tag.
@@ -336,6 +338,11 @@ impl Core {
         Some((transmit.to, &self.buffer))
     }
 
+    /// The kernel would not send `copies` of a datagram.
+    pub fn handle_unsent(&mut self, copies: u64) {
+        self.datagrams.unsent += copies;
+    }
+
     /// When the owner has to call again at the latest.
     pub fn poll_timeout(&self) -> Instant {
         self.node.poll_timeout().0
@@ -363,4 +370,4 @@ impl Core {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -5,6 +5,7 @@
 //! everything else that is done for it (kernel-facts 2). Under load it sleeps on a timer, not on the event socket.
 
 use crate::addresses::LocalAddresses;
+use crate::complaints::{Complaint, Complaints};
 use crate::control::Ask;
 use crate::core::Core;
 use crate::kernel::Kernel;
@@ -67,6 +68,7 @@ impl Driver {
         let mut events = Wait::Socket;
         let mut drained = self.now();
         let mut alive = Instant::default();
+        let mut complaints = Complaints::default();
         let mut read_failed = Interval::new(Duration::from_secs(10));
         loop {
             let ready = self.wait(events, drained)?;
@@ -102,22 +104,24 @@ impl Driver {
             self.report();
             if alive <= now {
                 (self.alive)();
+                self.complain(&mut complaints);
                 alive = now + ALIVE_INTERVAL;
             }
         }
     }
 
     fn now(&self) -> Instant {
-        Instant::from_micros(u64::try_from(self.origin.elapsed().as_micros()).unwrap_or(u64::MAX))
+        micros_since(self.origin)
     }
 
     fn wait(&self, events: Wait, drained: Instant) -> io::Result<Ready> {
         let mut until = self.core.poll_timeout().min(self.now() + ALIVE_INTERVAL);
-        let event_flags = match events {
-            Wait::Socket => PollFlags::IN,
+        // Under load the event socket is not watched at all: whoever makes an event would have to look for a sleeper.
+        let watched = match events {
+            Wait::Socket => 5,
             Wait::For(pause) => {
                 until = until.min(drained + pause);
-                PollFlags::empty()
+                4
             }
         };
         let busy = self.kernel.is_reading() || self.core.wants_pass();
@@ -127,18 +131,18 @@ impl Driver {
             until.since(self.now())
         };
         let mut fds = [
-            PollFd::from_borrowed_fd(self.kernel.events_fd(), event_flags),
             PollFd::from_borrowed_fd(self.udp.fd(), PollFlags::IN),
             PollFd::from_borrowed_fd(self.addresses.as_fd(), PollFlags::IN),
             PollFd::from_borrowed_fd(self.asked.as_fd(), PollFlags::IN),
             PollFd::from_borrowed_fd(self.stop.as_fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(self.kernel.events_fd(), PollFlags::IN),
         ];
         let timeout = Timespec::try_from(pause).map_err(io::Error::other)?;
-        match poll(&mut fds, Some(&timeout)) {
+        match poll(fds.get_mut(..watched).unwrap_or_default(), Some(&timeout)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(errno) => return Err(errno.into()),
         }
-        let [events, datagrams, addresses, asked, stop] = fds.map(|fd| !fd.revents().is_empty());
+        let [datagrams, addresses, asked, stop, events] = fds.map(|fd| !fd.revents().is_empty());
         Ok(Ready {
             events,
             datagrams,
@@ -150,9 +154,7 @@ impl Driver {
 
     fn receive(&mut self) -> io::Result<()> {
         for _ in 0..DATAGRAMS_AT_A_TIME {
-            let now = Instant::from_micros(
-                u64::try_from(self.origin.elapsed().as_micros()).unwrap_or(u64::MAX),
-            );
+            let now = micros_since(self.origin);
             let Some(datagram) = self.udp.receive()? else {
                 break;
             };
@@ -165,7 +167,8 @@ impl Driver {
     fn transmit(&mut self, now: Instant) {
         let live = self.core.live_peers();
         while let Some((to, datagram)) = self.core.poll_transmit(now) {
-            self.udp.send(to, live, datagram);
+            let unsent = self.udp.send(to, live, datagram);
+            self.core.handle_unsent(unsent);
         }
     }
 
@@ -208,11 +211,33 @@ impl Driver {
         }
     }
 
+    fn complain(&self, complaints: &mut Complaints) {
+        let counters = self.core.counters();
+        let value = |wanted: &str| {
+            counters
+                .iter()
+                .find(|(name, _)| name == wanted)
+                .map_or(0, |(_, value)| *value)
+        };
+        for Complaint {
+            counter,
+            grown,
+            advice,
+        } in complaints.look(self.origin.elapsed(), value)
+        {
+            warn!(counter, grown, "{advice}");
+        }
+    }
+
     fn note_read_error(&self, interval: &mut Interval, error: &DumpError) {
         if let Some(suppressed) = interval.tick() {
             warn!(%error, suppressed, "the kernel's table could not be read, it is tried again");
         }
     }
+}
+
+fn micros_since(origin: std::time::Instant) -> Instant {
+    Instant::from_micros(u64::try_from(origin.elapsed().as_micros()).unwrap_or(u64::MAX))
 }
 
 fn drain_eventfd(fd: BorrowedFd<'_>) {

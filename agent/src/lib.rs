@@ -2,6 +2,7 @@
 
 pub mod addresses;
 pub mod cli;
+pub mod complaints;
 pub mod config;
 pub mod control;
 pub mod convert;

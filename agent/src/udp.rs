@@ -23,8 +23,6 @@ pub struct Udp {
     /// Where one datagram reaches every peer, if the transport has that.
     all: Option<SocketAddr>,
     buffer: Box<[u8]>,
-    /// Datagrams that the kernel would not send.
-    pub unsent: u64,
 }
 
 impl Udp {
@@ -68,7 +66,6 @@ impl Udp {
             peers,
             all,
             buffer,
-            unsent: 0,
         })
     }
 
@@ -101,35 +98,26 @@ impl Udp {
         }
     }
 
-    /// Sends a datagram to those it is for. What can't be sent is counted, and made good as any loss is.
-    pub fn send(&mut self, to: Audience, live: MemberSet, datagram: &[u8]) {
+    /// Sends a datagram to those it is for; returns how many copies the kernel would not send.
+    pub fn send(&self, to: Audience, live: MemberSet, datagram: &[u8]) -> u64 {
+        let send_to = |address| u64::from(self.socket.send_to(datagram, address).is_err());
         let group = match to {
             Audience::Member(_) => None,
             Audience::Everyone | Audience::Live => self.all,
         };
         if let Some(group) = group {
-            self.send_to(group, datagram);
-            return;
+            return send_to(group);
         }
-        for at in 0..self.peers.len() {
-            let Some((member, address)) = self.peers.get(at).copied() else {
-                break;
-            };
-            let is_for = match to {
-                Audience::Member(only) => only == member,
-                Audience::Everyone => true,
-                Audience::Live => live.contains(member),
-            };
-            if is_for {
-                self.send_to(address, datagram);
-            }
-        }
-    }
-
-    fn send_to(&mut self, address: SocketAddr, datagram: &[u8]) {
-        if self.socket.send_to(datagram, address).is_err() {
-            self.unsent += 1;
-        }
+        let is_for = |member| match to {
+            Audience::Member(only) => only == member,
+            Audience::Everyone => true,
+            Audience::Live => live.contains(member),
+        };
+        self.peers
+            .iter()
+            .filter(|(member, _)| is_for(*member))
+            .map(|(_, address)| send_to(*address))
+            .sum()
     }
 }
 

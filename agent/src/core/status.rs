@@ -106,9 +106,11 @@ impl Core {
         }
     }
 
-    fn counters(&self) -> Vec<(Cow<'static, str>, u64)> {
+    /// Every counter with its name.
+    pub fn counters(&self) -> Vec<(Cow<'static, str>, u64)> {
         let super::DatagramCounters {
             sent,
+            unsent,
             received,
             sent_bytes,
             received_bytes,
@@ -129,6 +131,7 @@ impl Core {
         } = self.events;
         let own = [
             ("datagrams_sent", sent),
+            ("datagrams_unsent", unsent),
             ("datagrams_received", received),
             ("sent_bytes", sent_bytes),
             ("received_bytes", received_bytes),

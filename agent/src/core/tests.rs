@@ -12,7 +12,7 @@ fn member(id: u8) -> MemberId {
     MemberId::new(id).unwrap()
 }
 
-fn core(id: u8, cluster: u16, secret: u8) -> Core {
+pub(crate) fn core(id: u8, cluster: u16, secret: u8) -> Core {
     let node = Config {
         cluster,
         member: member(id),

@@ -1,0 +1,138 @@
+//! What an operator should look at: one line of the log for each counter that grows and should not, and then silence
+//! about it for a while, however fast it grows.
+
+use std::time::Duration;
+
+/// A counter that should stay as it is, and what to do when it does not.
+struct Watch {
+    counter: &'static str,
+    advice: &'static str,
+}
+
+const WATCHED: &[Watch] = &[
+    Watch {
+        counter: "event_overruns",
+        advice: "the kernel had to drop conntrack events, its table is compared again; raise kernel.event_buffer",
+    },
+    Watch {
+        counter: "refused_changes",
+        advice: "the kernel refused flows of peers; compare net.netfilter.nf_conntrack_max and the loaded helpers of \
+                 the members",
+    },
+    Watch {
+        counter: "table_full",
+        advice: "no more flows can be remembered, new ones are not replicated",
+    },
+    Watch {
+        counter: "datagrams_forged",
+        advice: "datagrams came that no member has sealed; if a peer does not become live, its secret_file is another",
+    },
+    Watch {
+        counter: "datagrams_unknown_member",
+        advice: "datagrams came from a member that is not configured here; `members` must be the same everywhere",
+    },
+    Watch {
+        counter: "datagrams_other_version",
+        advice: "datagrams of another version of the protocol came; see what version the peers run",
+    },
+    Watch {
+        counter: "datagrams_unsent",
+        advice: "the kernel would not send datagrams; is the interface of the sync network up, with its address?",
+    },
+];
+
+/// How long nothing more is said about a counter.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// What was said when.
+#[derive(Debug, Default)]
+pub struct Complaints {
+    said: [Option<Said>; WATCHED.len()],
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Said {
+    at: Duration,
+    value: u64,
+}
+
+/// One line of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Complaint {
+    /// Name of the counter.
+    pub counter: &'static str,
+    /// How much it grew since it was last complained of.
+    pub grown: u64,
+    /// What to look at.
+    pub advice: &'static str,
+}
+
+impl Complaints {
+    /// What is to be said at `now` (since the start), the counters being what `counter` tells.
+    pub fn look(&mut self, now: Duration, counter: impl Fn(&str) -> u64) -> Vec<Complaint> {
+        let mut complaints = Vec::new();
+        for (watch, said) in WATCHED.iter().zip(&mut self.said) {
+            let value = counter(watch.counter);
+            let before = said.map_or(0, |said| said.value);
+            let quiet = said.is_none_or(|said| now.saturating_sub(said.at) >= SILENCE);
+            if value > before && quiet {
+                *said = Some(Said { at: now, value });
+                complaints.push(Complaint {
+                    counter: watch.counter,
+                    grown: value - before,
+                    advice: watch.advice,
+                });
+            }
+        }
+        complaints
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Complaints, SILENCE, WATCHED};
+    use std::time::Duration;
+
+    #[test]
+    fn each_cause_is_told_once_an_interval_with_all_that_came_meanwhile() {
+        let mut complaints = Complaints::default();
+        let look = |complaints: &mut Complaints, at, forged| {
+            complaints
+                .look(at, |name| {
+                    if name == "datagrams_forged" {
+                        forged
+                    } else {
+                        0
+                    }
+                })
+                .iter()
+                .map(|complaint| (complaint.counter, complaint.grown))
+                .collect::<Vec<_>>()
+        };
+        let second = Duration::from_secs(1);
+        assert_eq!(look(&mut complaints, second, 0), []);
+        assert_eq!(
+            look(&mut complaints, second * 2, 5),
+            [("datagrams_forged", 5)]
+        );
+        assert_eq!(look(&mut complaints, second * 3, 900), []);
+        assert_eq!(
+            look(&mut complaints, second * 2 + SILENCE, 1000),
+            [("datagrams_forged", 995)]
+        );
+        assert_eq!(look(&mut complaints, second * 3 + SILENCE * 2, 1000), []);
+    }
+
+    #[test]
+    fn every_watched_counter_exists() {
+        let core = crate::core::tests::core(1, 7, 9);
+        let names: Vec<_> = core.counters().into_iter().map(|(name, _)| name).collect();
+        for watch in WATCHED {
+            assert!(
+                names.iter().any(|name| name == watch.counter),
+                "{}",
+                watch.counter
+            );
+        }
+    }
+}
