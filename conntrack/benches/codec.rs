@@ -27,7 +27,11 @@ fn decode(criterion: &mut Criterion) {
         let message = capture(&words);
         let name = format!("decode/{name}_{}_bytes", message.len());
         criterion.bench_function(&name, |bencher| {
-            bencher.iter(|| black_box(decode_event(black_box(&message))))
+            bencher.iter(|| {
+                let event = decode_event(black_box(&message));
+                // By reference: an event of 288 bytes is not copied on its way to its sink either.
+                black_box(&event);
+            });
         });
     }
 }

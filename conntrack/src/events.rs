@@ -14,7 +14,7 @@ use rustix::net::sockopt::set_socket_recv_buffer_size_force;
 use crate::consts::*;
 use crate::decode::{self, DecodeError};
 use crate::event::Event;
-use crate::nfnl::Messages;
+use crate::nfnl::{Message, Messages};
 use crate::socket::{Received, Socket, SocketError};
 use crate::sys;
 
@@ -95,10 +95,7 @@ impl EventSocket {
             match self.socket.recv(&mut self.buffer)? {
                 Received::Datagram(len) => {
                     for message in Messages::new(&self.buffer[..len]) {
-                        match message.and_then(|message| decode::event(&message)) {
-                            Ok(event) => sink(Item::Event(event)),
-                            Err(error) => sink(Item::Malformed(error)),
-                        }
+                        give(message, sink);
                         count += 1;
                     }
                 }
@@ -115,6 +112,18 @@ impl EventSocket {
         }
         Ok(Drained { count, more: true })
     }
+}
+
+/// Decodes a message straight into the item that is given to the sink.
+#[inline]
+fn give(message: Result<Message<'_>, DecodeError>, sink: &mut impl FnMut(Item)) {
+    let mut item = Item::Event(decode::BLANK_EVENT);
+    if let Item::Event(event) = &mut item
+        && let Err(error) = message.and_then(|message| decode::read_event(event, &message))
+    {
+        item = Item::Malformed(error);
+    }
+    sink(item);
 }
 
 impl AsFd for EventSocket {

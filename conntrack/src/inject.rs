@@ -107,7 +107,7 @@ impl Injector {
     /// `None` stays as it is; so do NAT, helper and master, which the kernel takes only at creation. ENOENT: there is no
     /// such entry; EBUSY: `status` lacks [`IPS_SEEN_REPLY`](crate::consts::IPS_SEEN_REPLY),
     /// [`IPS_ASSURED`](crate::consts::IPS_ASSURED) or [`IPS_EXPECTED`](crate::consts::IPS_EXPECTED) which the entry has,
-    /// as bits can only be added (timeout is written then, the rest is not); ENOSPC: labels, where no rule uses them;
+    /// as bits can only be added, or has the last which the entry has not (timeout is written then, the rest is not); ENOSPC: labels, where no rule uses them;
     /// EPERM: timeout, of an entry whose timeout is fixed.
     pub fn update(&mut self, flow: &Flow) -> usize {
         encode::update(&mut self.requests, flow, self.mark_mask);

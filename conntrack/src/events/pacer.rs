@@ -31,7 +31,9 @@ pub enum Wait {
     For(Duration),
 }
 
-/// Decides how to wait; see the [module](self).
+/// Decides how to wait: on the socket when events are rare, on a timer when they come fast.
+///
+/// Told the time and what each drain gave, it knows no clock and no socket.
 #[derive(Debug)]
 pub struct Pacer {
     mode: Mode,
