@@ -19,6 +19,7 @@ use ccp::wire::header::{Destination, HEADER_BYTES, Header};
 use conntrack::{EventKind, Flow};
 use scope::Scope;
 use seal::Seal;
+use std::time::Duration;
 
 pub use status::Names;
 
@@ -120,6 +121,9 @@ enum Pass {
     Done,
 }
 
+/// From the end of one reading of the kernel's table to the next at least.
+const PASS_INTERVAL: Duration = Duration::from_millis(500);
+
 /// The daemon without its I/O.
 #[derive(Debug)]
 pub struct Core {
@@ -134,7 +138,12 @@ pub struct Core {
     started: Instant,
     pass: Pass,
     first_pass: bool,
+    /// The table has to be read (again).
     pass_wanted: bool,
+    /// Not before then, so that a kernel that loses events all the time is not read all the time.
+    pass_not_before: Instant,
+    /// What the time was when it was told last.
+    clock: Instant,
     datagrams: DatagramCounters,
     events: EventCounters,
     buffer: Vec<u8>,
@@ -164,6 +173,8 @@ impl Core {
             pass: Pass::Never,
             first_pass: true,
             pass_wanted: true,
+            pass_not_before: now,
+            clock: now,
             datagrams: DatagramCounters::default(),
             events: EventCounters::default(),
             buffer: Vec::with_capacity(node.datagram_bytes_max),
@@ -209,7 +220,7 @@ impl Core {
 
     /// True if the kernel's table should be read from its start: call [`Self::begin_pass`], then read.
     pub fn wants_pass(&self) -> bool {
-        self.pass_wanted && self.pass != Pass::Running
+        self.pass_wanted && self.pass != Pass::Running && self.pass_not_before <= self.clock
     }
 
     /// The kernel's table is read from its start, now or again.
@@ -242,6 +253,7 @@ impl Core {
     /// The kernel's table was read to its end.
     pub fn end_pass(&mut self) {
         self.pass = Pass::Done;
+        self.pass_not_before = self.clock + PASS_INTERVAL;
         if self.node.end_pass() {
             self.first_pass = false;
         } else {
@@ -252,6 +264,7 @@ impl Core {
     /// Reading the kernel's table failed half-way; it has to be read again.
     pub fn fail_pass(&mut self) {
         self.pass = Pass::Done;
+        self.pass_not_before = self.clock + PASS_INTERVAL;
         self.pass_wanted = true;
     }
 
@@ -313,6 +326,7 @@ impl Core {
 
     /// Time has passed.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.clock = now;
         self.node.handle_timeout(now);
     }
 
@@ -345,7 +359,12 @@ impl Core {
 
     /// When the owner has to call again at the latest.
     pub fn poll_timeout(&self) -> Instant {
-        self.node.poll_timeout().0
+        let node = self.node.poll_timeout().0;
+        if self.pass_wanted && self.pass != Pass::Running {
+            node.min(self.pass_not_before)
+        } else {
+            node
+        }
     }
 
     /// The next thing that the operator should read.

@@ -7,6 +7,7 @@ use crate::convert::Shared;
 use crate::core::{Core, Setup};
 use crate::driver::Driver;
 use crate::kernel::Kernel;
+use crate::log::Faults;
 use crate::notify::Notify;
 use crate::udp::Udp;
 use ccp::time::Instant;
@@ -127,6 +128,7 @@ pub fn run(config: &Config) -> Result<(), RunError> {
         asked: asked_by_driver,
         stop,
         origin,
+        faults: Faults::default(),
         alive: Box::new(move || notify.alive()),
     };
     let result = driver.run().map_err(failed("work on kernel and network"));

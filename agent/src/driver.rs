@@ -9,11 +9,11 @@ use crate::complaints::{Complaint, Complaints};
 use crate::control::Ask;
 use crate::core::Core;
 use crate::kernel::Kernel;
-use crate::log::Interval;
+use crate::log::Faults;
 use crate::udp::Udp;
 use ccp::node::Event;
 use ccp::time::Instant;
-use conntrack::{DumpError, Pacer, Wait};
+use conntrack::{Pacer, Wait};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -44,6 +44,8 @@ pub struct Driver {
     pub stop: OwnedFd,
     /// Where the clock of the core begins.
     pub origin: std::time::Instant,
+    /// What failed of late.
+    pub faults: Faults,
     /// Called about once a second as long as the loop turns.
     pub alive: Box<dyn FnMut()>,
 }
@@ -62,14 +64,14 @@ struct Ready {
 const ALIVE_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Driver {
-    /// Turns until it is told to stop. An error is one that no retry can mend.
+    /// Turns until it is told to stop. What fails is logged and tried again: it is the network's or the kernel's, and
+    /// either can heal. The one error returned is that of waiting itself.
     pub fn run(mut self) -> io::Result<()> {
         let mut pacer = Pacer::new();
         let mut events = Wait::Socket;
         let mut drained = self.now();
         let mut alive = Instant::default();
         let mut complaints = Complaints::default();
-        let mut read_failed = Interval::new(Duration::from_secs(10));
         loop {
             let ready = self.wait(events, drained)?;
             if ready.stop {
@@ -81,22 +83,28 @@ impl Driver {
                 Wait::For(pause) => drained + pause <= now,
             };
             if events_due {
-                let count = self.kernel.drain_events(&mut self.core)?;
+                let result = self.kernel.drain_events(&mut self.core);
+                let count = self
+                    .faults
+                    .survive("read conntrack events", result)
+                    .unwrap_or(0);
                 drained = now;
                 events = pacer.handle_drain(Duration::from_micros(now.as_micros()), count);
             }
             if ready.datagrams {
-                self.receive()?;
+                self.receive();
             }
-            if ready.addresses && self.addresses.read()? {
-                self.core.set_addresses(self.addresses.set().clone());
-            }
-            if let Err(error) = self.kernel.read_rows(&mut self.core) {
-                self.note_read_error(&mut read_failed, &error);
+            if ready.addresses {
+                let result = self.addresses.read();
+                if self.faults.survive("read the machine's addresses", result) == Some(true) {
+                    self.core.set_addresses(self.addresses.set().clone());
+                }
             }
             let now = self.now();
             self.core.handle_timeout(now);
-            self.kernel.apply(&mut self.core, now)?;
+            let result = self.kernel.read_rows(&mut self.core);
+            self.faults.survive("read the kernel's table", result);
+            self.apply(now);
             self.transmit(now);
             if ready.asked {
                 self.answer();
@@ -152,16 +160,22 @@ impl Driver {
         })
     }
 
-    fn receive(&mut self) -> io::Result<()> {
+    fn receive(&mut self) {
         for _ in 0..DATAGRAMS_AT_A_TIME {
-            let now = micros_since(self.origin);
-            let Some(datagram) = self.udp.receive()? else {
+            let now = self.now();
+            let result = self.udp.receive();
+            let Some(Some(datagram)) = self.faults.survive("receive from the sync network", result)
+            else {
                 break;
             };
             self.core.handle_datagram(datagram, now);
-            self.kernel.apply(&mut self.core, now)?;
+            self.apply(now);
         }
-        Ok(())
+    }
+
+    fn apply(&mut self, now: Instant) {
+        let result = self.kernel.apply(&mut self.core, now);
+        self.faults.survive("write the kernel's table", result);
     }
 
     fn transmit(&mut self, now: Instant) {
@@ -226,12 +240,6 @@ impl Driver {
         } in complaints.look(self.origin.elapsed(), value)
         {
             warn!(counter, grown, "{advice}");
-        }
-    }
-
-    fn note_read_error(&self, interval: &mut Interval, error: &DumpError) {
-        if let Some(suppressed) = interval.tick() {
-            warn!(%error, suppressed, "the kernel's table could not be read, it is tried again");
         }
     }
 }

@@ -88,5 +88,45 @@ impl Interval {
     }
 }
 
+/// Faults that the daemon survives: each kind is logged once an interval.
+#[derive(Debug, Default)]
+pub struct Faults {
+    kinds: Vec<(&'static str, Interval)>,
+}
+
+/// Between two lines about the same fault.
+const FAULT_INTERVAL: Duration = Duration::from_secs(10);
+
+impl Faults {
+    /// The value, or `None` and a line that says that `what` failed.
+    pub fn survive<T, E: std::fmt::Display>(
+        &mut self,
+        what: &'static str,
+        result: Result<T, E>,
+    ) -> Option<T> {
+        match result {
+            Ok(value) => Some(value),
+            Err(error) => {
+                if let Some(suppressed) = self.interval(what).tick() {
+                    tracing::warn!(%error, suppressed, "could not {what}; it is tried again");
+                }
+                None
+            }
+        }
+    }
+
+    fn interval(&mut self, what: &'static str) -> &mut Interval {
+        let at = self
+            .kinds
+            .iter()
+            .position(|(kind, _)| *kind == what)
+            .unwrap_or_else(|| {
+                self.kinds.push((what, Interval::new(FAULT_INTERVAL)));
+                self.kinds.len() - 1
+            });
+        &mut self.kinds[at].1
+    }
+}
+
 #[cfg(test)]
 mod tests;
