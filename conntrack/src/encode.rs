@@ -6,9 +6,9 @@
 //!   of the original one; the kernel makes the translated one of it (`ctnetlink_setup_nat`). Both are always said, with
 //!   one address and one port each: for a direction left out, or a port not said, the kernel would choose, and could
 //!   choose another port than the flow has.
-//! - **Status**: only [`IPS_SEEN_REPLY`], [`IPS_ASSURED`] and [`IPS_FIXED_TIMEOUT`] are ours to set. The rest follows from what is
-//!   created (NAT, helper, master, sequence adjustment) or must be said as it is (confirmed; expected in an update),
-//!   else the kernel answers EBUSY (`nf_ct_change_status_common`).
+//! - **Status**: only [`IPS_SEEN_REPLY`], [`IPS_ASSURED`] and [`IPS_FIXED_TIMEOUT`] are ours to set. The rest follows
+//!   from what is created (NAT, helper, master, sequence adjustment) or must be said as it is (confirmed; expected in
+//!   an update), else the kernel answers EBUSY (`nf_ct_change_status_common`).
 //! - **TCP** windows can't be set, so both directions are made liberal; flags are only added.
 //! - **Zone**: of the flow or of a tuple, not both, else EINVAL; a master has none, it is sought in the flow's.
 

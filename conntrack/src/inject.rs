@@ -96,7 +96,7 @@ impl Injector {
     ///
     /// `timeout` must be there (else EINVAL). NAT is made of the difference between `reply` and the mirror of `orig`.
     /// EEXIST: there is one with the original or the reply tuple; ENOENT: the master is not there; EOPNOTSUPP: no
-    /// such helper. Labels are kept only if a rule of the namespace uses labels.
+    /// such helper; ENOMEM: the table is full. Labels are kept only if a rule of the namespace uses labels.
     pub fn create(&mut self, flow: &Flow) -> usize {
         encode::create(&mut self.requests, flow, self.mark_mask);
         self.appended()
@@ -104,19 +104,21 @@ impl Injector {
 
     /// Appends a request to write what the flow says into the entry of its original tuple and zone.
     ///
-    /// `None` stays as it is; so do NAT, helper and master, which the kernel takes only at creation. ENOENT: there is no
-    /// such entry; EBUSY: `status` lacks [`IPS_SEEN_REPLY`](crate::consts::IPS_SEEN_REPLY),
-    /// [`IPS_ASSURED`](crate::consts::IPS_ASSURED) or [`IPS_EXPECTED`](crate::consts::IPS_EXPECTED) which the entry has,
-    /// as bits can only be added, or has the last which the entry has not (timeout is written then, the rest is not); ENOSPC: labels, where no rule uses them;
-    /// EPERM: timeout, of an entry whose timeout is fixed.
+    /// `None` stays as it is; so do NAT, helper and master, which the kernel takes only at creation. TCP flags and
+    /// status bits are only added.
+    ///
+    /// ENOENT: there is no such entry. EBUSY: `status` lacks [`IPS_SEEN_REPLY`](crate::consts::IPS_SEEN_REPLY) or
+    /// [`IPS_ASSURED`](crate::consts::IPS_ASSURED) which the entry has, or differs from it in
+    /// [`IPS_EXPECTED`](crate::consts::IPS_EXPECTED); then the timeout is written and the rest is not. ENOSPC:
+    /// labels, where no rule uses them. EPERM: timeout, of an entry whose timeout is fixed.
     pub fn update(&mut self, flow: &Flow) -> usize {
         encode::update(&mut self.requests, flow, self.mark_mask);
         self.appended()
     }
 
-    /// Appends a request to delete the entry of the flow's original tuple, zone and, if there, id. ENOENT: there is none.
+    /// Appends a request to delete the entry of the flow's original tuple, zone and, if there, id.
     ///
-    /// The kernel compares the tuple with both directions of its entries: give the id to be sure which one goes.
+    /// ENOENT: there is none. The kernel compares the tuple with both directions of its entries: give the id to be sure which one goes.
     pub fn delete(&mut self, flow: &Flow) -> usize {
         encode::delete(&mut self.requests, flow);
         self.appended()
@@ -124,8 +126,8 @@ impl Injector {
 
     /// Sends what was appended; `outcome` is called once for each request, in order of their indices.
     ///
-    /// When the kernel's answers are lost, which takes a kernel without memory, requests are done twice: a create may have
-    /// EEXIST, a delete ENOENT as its outcome though it was done. An error is returned when a socket call failed;
+    /// When the kernel's answers are lost, which takes a kernel without memory, requests are done twice: a create may
+    /// have EEXIST, a delete ENOENT as its outcome though it was done. An error is returned when a socket call failed;
     /// requests not done by then have its number as their outcome.
     pub fn commit(&mut self, outcome: &mut impl FnMut(usize, Outcome)) -> io::Result<()> {
         let mut requests = std::mem::take(&mut self.requests);

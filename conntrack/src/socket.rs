@@ -1,8 +1,8 @@
 //! A netlink socket to netfilter, and why there is none.
 //!
-//! Nobody but the kernel, and processes with CAP_NET_ADMIN, can send to such a socket (`netlink_sendmsg`), so senders are
-//! not checked. The kernel works a request off within `send`: what it answers is in the queue when `send` returns, so
-//! no socket here ever waits in `recv`.
+//! Nobody but the kernel, and processes with CAP_NET_ADMIN, can send to such a socket (`netlink_sendmsg`), so senders
+//! are not checked. The kernel works a request off within `send`: what it answers is in the queue when `send` returns,
+//! so no socket here ever waits in `recv`.
 
 use std::fmt;
 use std::io;

@@ -71,6 +71,30 @@ fn a_status_bit_that_is_set_is_never_cleared() {
 }
 
 #[test]
+fn an_update_must_know_whether_the_flow_was_expected() {
+    in_netns(|| {
+        let mut injector = Injector::open().expect("an injector");
+        let master = ftp_flow();
+        let data = ftp_data_flow(&master);
+        create(&mut injector, &master);
+        create(&mut injector, &data);
+        let with = |flow: &Flow, bits| Flow {
+            status: flow.status.map(|status| status & !IPS_EXPECTED | bits),
+            ..*flow
+        };
+        for (flow, bits, outcome) in [
+            (&master, 0, Ok(())),
+            (&master, IPS_EXPECTED, Err(Errno::BUSY)),
+            (&data, 0, Err(Errno::BUSY)),
+            (&data, IPS_EXPECTED, Ok(())),
+        ] {
+            injector.update(&with(flow, bits));
+            assert_eq!(commit(&mut injector), [outcome]);
+        }
+    });
+}
+
+#[test]
 fn a_fixed_timeout_is_created_and_left_alone() {
     in_netns(|| {
         let mut injector = Injector::open().expect("an injector");

@@ -1,4 +1,5 @@
-//! The crate against the running kernel: every test has a network namespace of its own. They need root, and fail without.
+//! The crate against the running kernel: every test has a network namespace of its own. They need root, and fail
+//! without.
 
 mod captures;
 mod change;
