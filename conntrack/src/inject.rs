@@ -118,7 +118,8 @@ impl Injector {
 
     /// Appends a request to delete the entry of the flow's original tuple, zone and, if there, id.
     ///
-    /// ENOENT: there is none. The kernel compares the tuple with both directions of its entries: give the id to be sure which one goes.
+    /// ENOENT: there is none. The kernel compares the tuple with both directions of its entries: give the id to be sure
+    /// which one goes.
     pub fn delete(&mut self, flow: &Flow) -> usize {
         encode::delete(&mut self.requests, flow);
         self.appended()

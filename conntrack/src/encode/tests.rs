@@ -282,7 +282,9 @@ prop_compose! {
             helper: helper.as_deref().and_then(HelperName::new),
             master: timeout.map(|_| Tuple { zone: 0, ..orig }),
             seq_adj,
-            synproxy: synproxy.filter(|&numbers| numbers != (0, 0, 0)).map(|(isn, its, tsoff)| SynProxy { isn, its, tsoff }),
+            synproxy: synproxy
+                .filter(|&numbers| numbers != (0, 0, 0))
+                .map(|(isn, its, tsoff)| SynProxy { isn, its, tsoff }),
             ..Flow::new(orig)
         }
     }
