@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::lab::{Lab, sync_address};
+use crate::lab::{Family, Lab, sync_address};
 use crate::leftovers::Directory;
 use crate::netns::{Namespace, Process, run, wait_until};
 
@@ -32,6 +32,27 @@ pub enum Transport {
     Broadcast,
 }
 
+/// What of the configuration a test chooses.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// How members reach each other.
+    pub transport: Transport,
+    /// The family of the sync network.
+    pub family: Family,
+    /// More of the configuration file, such as `kernel: { labels: true }`.
+    pub more: &'static str,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            transport: Transport::Unicast,
+            family: Family::Ipv4,
+            more: "",
+        }
+    }
+}
+
 /// The daemons of a lab, in the order of its gateways.
 #[derive(Debug)]
 pub struct Cluster {
@@ -41,92 +62,114 @@ pub struct Cluster {
     _directory: Directory,
 }
 
-/// A daemon, or the place where it ran.
+/// A daemon, or the place for one.
 #[derive(Debug)]
 pub struct Daemon {
     gateway: String,
     config: PathBuf,
     log: PathBuf,
-    process: Process,
+    process: Option<Process>,
 }
 
 impl Cluster {
     /// Starts a daemon on every gateway, and waits until they are in step.
     #[track_caller]
     pub fn start(lab: &Lab, transport: Transport) -> Cluster {
-        let directory = Directory::new("cluster");
-        let members = (0..lab.gateways.len())
-            .map(|index| Daemon::start(lab, index, transport, directory.path()))
-            .collect();
-        let cluster = Cluster {
-            members,
-            _directory: directory,
+        let settings = Settings {
+            transport,
+            ..Settings::default()
         };
+        Cluster::start_with(lab, settings)
+    }
+
+    /// As [`Cluster::start`], with more to choose.
+    #[track_caller]
+    pub fn start_with(lab: &Lab, settings: Settings) -> Cluster {
+        let mut cluster = Cluster::configure(lab, settings);
+        for (member, gateway) in cluster.members.iter_mut().zip(&lab.gateways) {
+            member.start(gateway);
+        }
         cluster.wait_in_step();
         cluster
     }
 
-    /// Waits until every member has every other in step.
+    /// Writes the configuration of every gateway's daemon, and starts none.
+    #[track_caller]
+    pub fn configure(lab: &Lab, settings: Settings) -> Cluster {
+        let directory = Directory::new("cluster");
+        let members = (0..lab.gateways.len())
+            .map(|index| Daemon::configure(lab, index, settings, directory.path()))
+            .collect();
+        Cluster {
+            members,
+            _directory: directory,
+        }
+    }
+
+    /// Waits until every member that runs has every other that runs in step.
     #[track_caller]
     pub fn wait_in_step(&self) {
+        let running: Vec<_> = self.running().map(|(id, _)| id).collect();
         wait_until("all members are in step", IN_STEP_DEADLINE, || {
-            self.members
-                .iter()
-                .all(|it| it.status().is_some_and(|status| is_in_step(&status)))
+            self.running().all(|(_, daemon)| {
+                daemon
+                    .status()
+                    .is_some_and(|status| is_in_step(&status, &running))
+            })
         });
+    }
+
+    /// The daemons that were started, with their member ids.
+    fn running(&self) -> impl Iterator<Item = (u64, &Daemon)> {
+        let started = (1..).zip(&self.members);
+        started.filter(|(_, daemon)| daemon.process.is_some())
     }
 }
 
 impl Daemon {
     #[track_caller]
-    fn start(lab: &Lab, index: usize, transport: Transport, directory: &Path) -> Daemon {
+    fn configure(lab: &Lab, index: usize, settings: Settings, directory: &Path) -> Daemon {
         let gateway = &lab.gateways[index];
         let config = directory.join(format!("{}.yaml", gateway.label()));
-        write_config(&config, lab, index, transport);
-        let log = directory.join(format!("{}.log", gateway.label()));
-        let process = Daemon::spawn(gateway, &config, &log);
+        write_config(&config, lab, index, settings);
         Daemon {
-            gateway: gateway.name().to_owned(),
+            gateway: gateway.label().to_owned(),
             config,
-            log,
-            process,
+            log: directory.join(format!("{}.log", gateway.label())),
+            process: None,
         }
     }
 
+    /// Starts it on the gateway it was configured for. If it runs already, that run ends first, with SIGKILL.
     #[track_caller]
-    fn spawn(gateway: &Namespace, config: &Path, log: &Path) -> Process {
+    pub fn start(&mut self, gateway: &Namespace) {
+        assert_eq!(
+            gateway.label(),
+            self.gateway,
+            "a daemon stays where it was configured for"
+        );
+        self.process = None;
         let log = File::options()
             .create(true)
             .append(true)
-            .open(log)
+            .open(&self.log)
             .expect("the directory is ours");
         let mut command = gateway.command(program());
         command
             .args(["run", "--config"])
-            .arg(config)
-            .env_remove("JOURNAL_STREAM");
-        command
+            .arg(&self.config)
+            .env_remove("JOURNAL_STREAM")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log);
-        Process::spawn(&format!("ctsync of {}", gateway.label()), &mut command)
-    }
-
-    /// Starts it again after it was killed, on the gateway where it ran.
-    #[track_caller]
-    pub fn restart(&mut self, gateway: &Namespace) {
-        assert_eq!(
-            gateway.name(),
-            self.gateway,
-            "a daemon stays where it was configured for"
-        );
-        self.process.kill();
-        self.process = Daemon::spawn(gateway, &self.config, &self.log);
+        let name = format!("ctsync of {}", self.gateway);
+        self.process = Some(Process::spawn(&name, &mut command));
     }
 
     /// Its process: to kill, stop, continue.
+    #[track_caller]
     pub fn process(&mut self) -> &mut Process {
-        &mut self.process
+        self.process.as_mut().expect("it was started")
     }
 
     /// What `ctsync status --json` says; nothing while no daemon answers.
@@ -203,17 +246,18 @@ pub fn program() -> PathBuf {
 
 /// Writes the configuration of one member, and the secret beside it.
 #[track_caller]
-pub fn write_config(path: &Path, lab: &Lab, index: usize, transport: Transport) {
+pub fn write_config(path: &Path, lab: &Lab, index: usize, settings: Settings) {
     let directory = path.parent().expect("a file is in a directory");
     let secret = directory.join("cluster.secret");
     write_private(&secret, SECRET);
     let members: String = (0..lab.gateways.len())
         .map(|it| {
-            let (id, name, address) = (it + 1, lab.gateways[it].label(), sync_address(it));
-            format!("  - id: {id}\n    name: {name}\n    addresses: {{ sync: {address} }}\n")
+            let (id, name) = (it + 1, lab.gateways[it].label());
+            let address = sync_address(it, settings.family);
+            format!("  - id: {id}\n    name: {name}\n    addresses: {{ sync: \"{address}\" }}\n")
         })
         .collect();
-    let transport = match transport {
+    let transport = match settings.transport {
         Transport::Unicast => "unicast",
         Transport::Multicast => "multicast",
         Transport::Broadcast => "broadcast",
@@ -229,10 +273,12 @@ members:
 secret_file: {secret}
 control:
   socket: {socket}
+{more}
 ",
         id = index + 1,
         secret = secret.display(),
         socket = path.with_extension("sock").display(),
+        more = settings.more,
     );
     write_private(path, &text);
 }
@@ -250,10 +296,15 @@ fn write_private(path: &Path, text: &str) {
         .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
 }
 
-fn is_in_step(status: &Value) -> bool {
+/// Whether a member has every one of these, itself left out, in step.
+fn is_in_step(status: &Value, members: &[u64]) -> bool {
     let peers = status["peers"].as_array().expect("a status has peers");
-    !peers.is_empty()
-        && peers
-            .iter()
-            .all(|it| it["state"] == "live" && it["synced"] == true)
+    members.iter().all(|id| {
+        let is_it = |it: &&Value| it["id"] == *id;
+        status["member"]["id"] == *id
+            || peers
+                .iter()
+                .find(is_it)
+                .is_some_and(|it| it["state"] == "live" && it["synced"] == true)
+    })
 }

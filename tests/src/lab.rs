@@ -4,7 +4,7 @@
 //!              lan                     wan                      each gateway: lan, wan, sync0
 //!   client ----+---- gateway a ----+---- server                 inside    10.0.0.0/24     fd00::/64
 //!   .100       +---- gateway b ----+     .100                   outside   203.0.113.0/24  2001:db8::/64
-//!              +---- (gateway c) --+                            sync      192.0.2.0/24
+//!              +---- (gateway c) --+                            sync      192.0.2.0/24    2001:db8:2::/64
 //! ```
 //!
 //! The gateways filter strictly: a packet that belongs to no flow of the kernel's table, and opens none, is dropped. So a
@@ -16,8 +16,9 @@
 //! address, are host addresses (/32; /128 and deprecated).
 
 use std::net::IpAddr;
+use std::time::Duration;
 
-use crate::netns::Namespace;
+use crate::netns::{Namespace, wait_until};
 
 /// Where a LAN host appears outside when it is masqueraded: on the gateway that is active.
 pub const SHARED_IPV4: &str = "203.0.113.1";
@@ -27,6 +28,9 @@ pub const SERVICE_IPV4: &str = "203.0.113.2";
 pub const SHARED_IPV6: &str = "2001:db8::1";
 /// As [`SERVICE_IPV4`].
 pub const SERVICE_IPV6: &str = "2001:db8::2";
+
+/// How long the interfaces of a removed namespace may stay.
+const LINKS_GONE_DEADLINE: Duration = Duration::from_secs(20);
 
 /// The gateways: strictly stateful, new flows from inside only, and two kinds of NAT. What is masqueraded is a property of
 /// the client's address.
@@ -159,7 +163,7 @@ impl Lab {
                 .for_each(|it| plug(&switch, "sync", it, "sync0")),
         }
         for (index, gateway) in gateways.iter().enumerate() {
-            gateway.ip(&format!("addr add {}/24 dev sync0", sync_address(index)));
+            address_sync(gateway, index);
         }
         let lab = Lab {
             client,
@@ -197,6 +201,27 @@ impl Lab {
         ));
     }
 
+    /// Puts a new machine in the place of a gateway, as when it boots: its connection table is empty. What ran on the old
+    /// one has been killed. Takes a lab with a switch for the sync network, which is one of three gateways or more.
+    #[track_caller]
+    pub fn reboot(&mut self, index: usize) {
+        assert!(
+            self.gateways.len() > 2,
+            "a cable is gone with one of its ends"
+        );
+        let label = self.gateways[index].label().to_owned();
+        drop(self.gateways.remove(index));
+        // The kernel takes its time with the interfaces of a namespace, and the switch has the other ends.
+        wait_until("the old links are gone", LINKS_GONE_DEADLINE, || {
+            let links = self.switch.run("ip -brief link");
+            !links.contains(&format!("-{label}@"))
+        });
+        let gateway = gateway(&self.switch, index);
+        plug(&self.switch, "sync", &gateway, "sync0");
+        address_sync(&gateway, index);
+        self.gateways.insert(index, gateway);
+    }
+
     /// Takes the links of a gateway down, all at once, as when its power fails.
     #[track_caller]
     pub fn cut(&self, index: usize) {
@@ -205,8 +230,16 @@ impl Lab {
 }
 
 /// The address of a gateway on the sync network.
-pub fn sync_address(index: usize) -> IpAddr {
-    address(Family::Ipv4, "192.0.2.", "", index + 1)
+pub fn sync_address(index: usize, family: Family) -> IpAddr {
+    address(family, "192.0.2.", "2001:db8:2::", index + 1)
+}
+
+fn address_sync(gateway: &Namespace, index: usize) {
+    let [ipv4, ipv6] = [Family::Ipv4, Family::Ipv6].map(|it| sync_address(index, it));
+    gateway.ip(&format!(
+        "addr add {ipv4}/24 dev sync0
+         addr add {ipv6}/64 dev sync0 nodad"
+    ));
 }
 
 /// The host part of a gateway's own addresses, inside and outside.

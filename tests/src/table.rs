@@ -1,13 +1,13 @@
 //! The kernel's connection table, as the tool `conntrack` shows it, and where two tables differ.
 //!
 //! A line of the tool, less what differs rightly between two gateways that agree (how long an entry has to live, how
-//! many use it), is an entry. The sync network's own flows are left out.
+//! many use it), is an entry. The cluster's own flows are left out.
 
 use std::collections::BTreeSet;
-
 use std::time::Duration;
 
 use crate::netns::{Namespace, holds_within};
+use crate::wire::CCP_PORT;
 
 /// The entries of a gateway, a line each.
 pub type Table = BTreeSet<String>;
@@ -18,10 +18,9 @@ pub fn table(gateway: &Namespace) -> Table {
     let families =
         ["ipv4", "ipv6"].map(|it| gateway.run(&format!("conntrack -L -o extended -f {it}")));
     let lines = families.iter().flat_map(|it| it.lines());
-    lines
-        .filter(|it| !it.contains("src=192.0.2."))
-        .map(entry)
-        .collect()
+    // The cluster's own: their source may be any address of the sync network, link-local ones too.
+    let own = format!("dport={CCP_PORT} ");
+    lines.filter(|it| !it.contains(&own)).map(entry).collect()
 }
 
 /// Waits until all gateways have the same table, and returns it. Panics with a part of the differences when `deadline`

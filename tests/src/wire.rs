@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::lab::{Lab, sync_address};
+use crate::lab::{Family, Lab, sync_address};
 
 /// Where members listen.
 pub const CCP_PORT: u16 = 8116;
@@ -60,13 +60,13 @@ impl Forger {
         let socket = lab.gateways[from]
             .inside(|| Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::UDP)))
             .expect("root may send raw packets");
-        let from = SocketAddr::new(sync_address(from), 0);
+        let from = SocketAddr::new(sync_address(from, Family::Ipv4), 0);
         socket
             .bind(&from.into())
             .expect("the gateway has the address");
         Forger {
             socket,
-            to: SocketAddr::new(sync_address(to), 0),
+            to: SocketAddr::new(sync_address(to, Family::Ipv4), 0),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::{Command, Output, Stdio};
 
-use tests::cluster::{Cluster, Transport, program, write_config};
+use tests::cluster::{Cluster, Settings, Transport, program, write_config};
 use tests::crowd::Crowd;
 use tests::lab::{Family, Lab, Path};
 use tests::leftovers::Directory;
@@ -36,7 +36,7 @@ fn check_names_file_line_and_column_of_an_unknown_key() {
     let lab = Lab::new(2);
     let directory = Directory::new("command-line");
     let path = directory.path().join("ctsync.yaml");
-    write_config(&path, &lab, 0, Transport::Unicast);
+    write_config(&path, &lab, 0, Settings::default());
     let good = fs::read_to_string(&path).expect("it was written");
     assert!(
         Command::new(program())
@@ -68,7 +68,7 @@ fn run_without_the_privilege_names_it() {
     let lab = Lab::new(2);
     let directory = Directory::new("command-line");
     let path = directory.path().join("ctsync.yaml");
-    write_config(&path, &lab, 0, Transport::Unicast);
+    write_config(&path, &lab, 0, Settings::default());
     let mut command = lab.gateways[0].command("setpriv");
     command
         .args(["--bounding-set=-net_admin", "--inh-caps=-net_admin"])
@@ -84,7 +84,7 @@ fn run_without_the_sync_interface_names_it() {
     let elsewhere = Namespace::new("elsewhere");
     let directory = Directory::new("command-line");
     let path = directory.path().join("ctsync.yaml");
-    write_config(&path, &lab, 0, Transport::Unicast);
+    write_config(&path, &lab, 0, Settings::default());
     let (status, said) = refusal(
         elsewhere
             .command(program())
@@ -100,7 +100,7 @@ fn run_refuses_a_secret_that_others_can_read() {
     let lab = Lab::new(2);
     let directory = Directory::new("command-line");
     let path = directory.path().join("ctsync.yaml");
-    write_config(&path, &lab, 0, Transport::Unicast);
+    write_config(&path, &lab, 0, Settings::default());
     let secret = directory.path().join("cluster.secret");
     let open = std::os::unix::fs::PermissionsExt::from_mode(0o644);
     fs::set_permissions(&secret, open).expect("the file is ours");

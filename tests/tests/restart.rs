@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use tests::cluster::{Cluster, Transport};
+use rustix::process::Signal;
+
+use tests::cluster::{Cluster, Settings, Transport};
 use tests::crowd::Crowd;
 use tests::lab::{Family, Lab, Path};
 use tests::table::wait_equal;
@@ -21,6 +23,68 @@ fn flows_older_than_every_daemon_are_replicated() {
     let cluster = Cluster::start(&lab, Transport::Unicast);
     assert_eq!(wait_equal(&lab.gateways, AGREE_DEADLINE).len(), 600);
     drop(cluster);
+}
+
+#[test]
+fn a_late_joiner_gets_everything_while_more_begins() {
+    let lab = Lab::new(3);
+    let mut cluster = Cluster::configure(&lab, Settings::default());
+    for member in [0, 1] {
+        cluster.members[member].start(&lab.gateways[member]);
+    }
+    cluster.wait_in_step();
+    let mut crowd = Crowd::default();
+    for gateway in [0, 1, 2] {
+        crowd.udp(&lab, Path::Through(gateway), Family::Ipv4, 1000);
+        crowd.tcp(&lab, Path::Through(gateway), Family::Ipv6, 300);
+    }
+
+    cluster.members[2].start(&lab.gateways[2]);
+    for gateway in [0, 1, 2] {
+        crowd.udp(&lab, Path::Through(gateway), Family::Ipv6, 500);
+    }
+    cluster.wait_in_step();
+    assert_eq!(
+        wait_equal(&lab.gateways, AGREE_DEADLINE).len(),
+        3 * (1000 + 300 + 500)
+    );
+}
+
+#[test]
+fn a_gateway_that_was_booted_gets_back_even_what_it_carried() {
+    let mut lab = Lab::new(3);
+    let mut cluster = Cluster::start(&lab, Transport::Multicast);
+    let mut crowd = Crowd::default();
+    for gateway in [0, 1, 2] {
+        crowd.udp(&lab, Path::Through(gateway), Family::Ipv4, 200);
+        crowd.tcp(&lab, Path::Through(gateway), Family::Ipv6, 100);
+    }
+    let before = wait_equal(&lab.gateways, AGREE_DEADLINE);
+    assert_eq!(before.len(), 900);
+
+    cluster.members[0].process().kill();
+    lab.reboot(0);
+    cluster.members[0].start(&lab.gateways[0]);
+    cluster.wait_in_step();
+    assert_eq!(wait_equal(&lab.gateways, AGREE_DEADLINE), before);
+}
+
+#[test]
+fn a_daemon_that_is_told_to_end_ends_well_and_leaves_the_flows() {
+    let lab = Lab::new(2);
+    let mut cluster = Cluster::start(&lab, Transport::Unicast);
+    let mut crowd = Crowd::default();
+    crowd.tcp(&lab, Path::Plain, Family::Ipv4, 100);
+    let before = wait_equal(&lab.gateways, AGREE_DEADLINE);
+    for (daemon, signal) in cluster.members.iter_mut().zip([Signal::TERM, Signal::INT]) {
+        daemon.process().signal(signal);
+        let status = daemon.process().wait(AGREE_DEADLINE);
+        assert!(status.success(), "{signal:?}: {status}");
+        let socket = daemon.config().with_extension("sock");
+        assert!(!socket.exists(), "{}", socket.display());
+    }
+    assert_eq!(before.len(), 100);
+    assert_eq!(wait_equal(&lab.gateways, AGREE_DEADLINE), before);
 }
 
 #[test]
@@ -46,7 +110,7 @@ fn began_and_ended_while_dead(member: usize) {
     cluster.members[member].process().kill();
     lab.gateways[0].run("conntrack -D -p udp -s 10.0.0.100");
     crowd.tcp(&lab, Path::Redirected, Family::Ipv4, 300);
-    cluster.members[member].restart(&lab.gateways[member]);
+    cluster.members[member].start(&lab.gateways[member]);
     cluster.wait_in_step();
     assert_eq!(wait_equal(&lab.gateways, AGREE_DEADLINE).len(), 500);
 }

@@ -31,13 +31,13 @@ fn a_stopped_peer_delays_nobody_and_catches_up() {
     let last = open_flows(&lab, Duration::from_secs(1));
     cluster.members[1].process().signal(Signal::CONT);
 
-    // Listener, load and daemons share the cores with each other: a few milliseconds say nothing.
-    let tolerated = delay_before * 2 + Duration::from_millis(5);
+    // A peer that is waited for would cost at least the second after which it counts as dead.
+    let tolerated = (delay_before * 3).max(Duration::from_millis(250));
     assert!(
         delay_during <= tolerated,
         "{delay_during:?}, before it was stopped {delay_before:?}"
     );
-    let table = wait_equal(&lab.gateways, Duration::from_secs(10));
+    let table = wait_equal(&lab.gateways, Duration::from_secs(20));
     assert_eq!(table.len(), last.len());
 }
 
@@ -87,7 +87,7 @@ fn median_delay(flows: &[Flow], arrivals: &Arrivals) -> Duration {
             .port();
         arrivals.of(port)
     };
-    wait_until("every flow has arrived", Duration::from_secs(5), || {
+    wait_until("every flow has arrived", Duration::from_secs(10), || {
         flows.iter().all(|it| arrived(it).is_some())
     });
     let delays = flows

@@ -3,30 +3,45 @@
 use std::thread;
 use std::time::Duration;
 
-use tests::cluster::{Cluster, Transport};
+use tests::cluster::{Cluster, Settings, Transport};
 use tests::crowd::Crowd;
 use tests::lab::{Family, Lab, Path};
 use tests::table::wait_equal;
 
 #[test]
 fn each_has_all_flows_of_all_by_unicast() {
-    each_has_all_flows_of_all(Transport::Unicast);
+    each_has_all_flows_of_all(Transport::Unicast, Family::Ipv4);
 }
 
 #[test]
 fn each_has_all_flows_of_all_by_multicast() {
-    each_has_all_flows_of_all(Transport::Multicast);
+    each_has_all_flows_of_all(Transport::Multicast, Family::Ipv4);
 }
 
 #[test]
 fn each_has_all_flows_of_all_by_broadcast() {
-    each_has_all_flows_of_all(Transport::Broadcast);
+    each_has_all_flows_of_all(Transport::Broadcast, Family::Ipv4);
+}
+
+#[test]
+fn each_has_all_flows_of_all_by_unicast_over_ipv6() {
+    each_has_all_flows_of_all(Transport::Unicast, Family::Ipv6);
+}
+
+#[test]
+fn each_has_all_flows_of_all_by_multicast_over_ipv6() {
+    each_has_all_flows_of_all(Transport::Multicast, Family::Ipv6);
 }
 
 #[track_caller]
-fn each_has_all_flows_of_all(transport: Transport) {
+fn each_has_all_flows_of_all(transport: Transport, family: Family) {
     let lab = Lab::new(3);
-    let cluster = Cluster::start(&lab, transport);
+    let settings = Settings {
+        transport,
+        family,
+        ..Settings::default()
+    };
+    let cluster = Cluster::start_with(&lab, settings);
     // All three at the same time, each through its gateway.
     let crowds: Vec<_> = thread::scope(|scope| {
         let gateways = 0..lab.gateways.len();
@@ -43,7 +58,7 @@ fn each_has_all_flows_of_all(transport: Transport) {
             .map(|it| it.join().expect("a crowd opens"))
             .collect()
     });
-    let table = wait_equal(&lab.gateways, Duration::from_secs(10));
+    let table = wait_equal(&lab.gateways, Duration::from_secs(20));
     let opened: usize = crowds.iter().map(|(_, opened)| opened).sum();
     assert_eq!(table.len(), opened);
     drop(cluster);

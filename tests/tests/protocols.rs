@@ -1,0 +1,211 @@
+//! Every protocol that the kernel tracks is replicated: flows opened by real packets through one gateway go on through
+//! another, which lets in nothing that it has no flow for.
+//!
+//! TCP and UDP have tests of their own (`failover`). Here packets are made by hand and sent through raw sockets.
+
+use std::io::Read as _;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use socket2::{Domain, Socket, Type};
+
+use tests::cluster::{Cluster, Transport};
+use tests::lab::{Family, Lab, Path};
+use tests::netns::Namespace;
+use tests::table::{Table, wait_equal};
+
+/// How long tables may take to agree, and a packet to arrive.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+const IPPROTO_DCCP: u8 = 33;
+const IPPROTO_GRE: u8 = 47;
+const IPPROTO_SCTP: u8 = 132;
+const IPPROTO_UDPLITE: u8 = 136;
+/// For experiments, RFC 3692: the kernel tracks it as it does every protocol that it knows nothing of.
+const IPPROTO_EXPERIMENT: u8 = 253;
+
+/// The lab's gateways let in what the other tests use; these open flows too.
+const ACCEPT: &str = "nft insert rule inet filter forward iifname lan meta l4proto { 33, 47, 132, 136, 253 } ct state new accept";
+
+#[test]
+fn sctp_goes_on_with_its_state_and_tags() {
+    let (client_tag, server_tag) = (0x0c0c_0c0c, 0x0505_0505);
+    let opening = [
+        (Side::Client, sctp(Side::Client, 0, INIT, client_tag)),
+        (
+            Side::Server,
+            sctp(Side::Server, client_tag, INIT_ACK, server_tag),
+        ),
+        (Side::Client, sctp(Side::Client, server_tag, COOKIE_ECHO, 1)),
+        (Side::Server, sctp(Side::Server, client_tag, COOKIE_ACK, 2)),
+    ];
+    for family in [Family::Ipv4, Family::Ipv6] {
+        let table = goes_on(
+            IPPROTO_SCTP,
+            family,
+            &opening,
+            &sctp(Side::Server, client_tag, DATA, 3),
+        );
+        assert!(
+            table.iter().all(|it| it.contains(" ESTABLISHED ")),
+            "{table:#?}"
+        );
+    }
+}
+
+#[test]
+fn udplite_goes_on() {
+    // Ports, coverage (0: all), checksum, data.
+    let there = [15, 160, 19, 136, 0, 0, 255, 255, 1, 1, 1, 1];
+    let back = [19, 136, 15, 160, 0, 0, 255, 255, 2, 2, 2, 2];
+    both_families(IPPROTO_UDPLITE, &there, &back);
+}
+
+#[test]
+fn gre_goes_on() {
+    // Version 0 without a key, carrying IPv4.
+    both_families(
+        IPPROTO_GRE,
+        &[0, 0, 8, 0, 1, 1, 1, 1],
+        &[0, 0, 8, 0, 2, 2, 2, 2],
+    );
+}
+
+#[test]
+fn protocols_that_the_kernel_does_not_know_go_on() {
+    both_families(IPPROTO_DCCP, b"request.", b"response");
+    both_families(IPPROTO_EXPERIMENT, b"there", b"back");
+}
+
+#[test]
+fn pings_go_on() {
+    for (family, protocol, request, reply) in
+        [(Family::Ipv4, 1, 8, 0), (Family::Ipv6, 58, 128, 129)]
+    {
+        // Type, code, checksum, id, sequence.
+        let echo = |kind, sequence| vec![kind, 0, 0, 0, 0, 7, 0, sequence];
+        let opening = [
+            (Side::Client, echo(request, 1)),
+            (Side::Server, echo(reply, 1)),
+        ];
+        goes_on(protocol, family, &opening, &echo(reply, 2));
+    }
+}
+
+/// Who sends a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    Client,
+    Server,
+}
+
+fn both_families(protocol: u8, there: &[u8], back: &[u8]) {
+    for family in [Family::Ipv4, Family::Ipv6] {
+        let opening = [
+            (Side::Client, there.to_vec()),
+            (Side::Server, back.to_vec()),
+        ];
+        goes_on(protocol, family, &opening, back);
+    }
+}
+
+/// Opens a flow through the first gateway, packet by packet; moves it to the second, where the server's next packet has to
+/// reach the client. Returns the table that the gateways agreed on.
+#[track_caller]
+fn goes_on(protocol: u8, family: Family, opening: &[(Side, Vec<u8>)], after: &[u8]) -> Table {
+    let lab = Lab::new(2);
+    for gateway in &lab.gateways {
+        gateway.run(ACCEPT);
+        // Not what is tested here.
+        gateway.sysctl("netfilter.nf_conntrack_checksum", 0);
+    }
+    let cluster = Cluster::start(&lab, Transport::Unicast);
+    let client = Raw::open(&lab.client, protocol, Path::Plain.client(family));
+    let server = Raw::open(&lab.server, protocol, Path::Plain.server(family));
+    for (side, packet) in opening {
+        match side {
+            Side::Client => client.send(packet, &server),
+            Side::Server => server.send(packet, &client),
+        }
+    }
+    let table = wait_equal(&lab.gateways, DEADLINE);
+    assert_eq!(table.len(), 1, "{table:#?}");
+    assert!(
+        !table.iter().any(|it| it.contains("UNREPLIED")),
+        "{table:#?}"
+    );
+    lab.activate(1);
+    server.send(after, &client);
+    drop(cluster);
+    table
+}
+
+/// A raw socket: sends and receives what follows the IP header.
+struct Raw {
+    socket: Socket,
+    address: IpAddr,
+}
+
+impl Raw {
+    #[track_caller]
+    fn open(machine: &Namespace, protocol: u8, address: IpAddr) -> Raw {
+        let socket = machine.inside(|| {
+            let domain = Domain::for_address(SocketAddr::new(address, 0));
+            let socket = Socket::new(domain, Type::RAW, Some(i32::from(protocol).into()))?;
+            socket.bind(&SocketAddr::new(address, 0).into())?;
+            socket.set_read_timeout(Some(DEADLINE))?;
+            Ok::<Socket, std::io::Error>(socket)
+        });
+        Raw {
+            socket: socket.expect("root may open raw sockets"),
+            address,
+        }
+    }
+
+    /// Sends a packet, and waits until the other end has it.
+    #[track_caller]
+    fn send(&self, packet: &[u8], to: &Raw) {
+        let address = SocketAddr::new(to.address, 0);
+        self.socket
+            .send_to(packet, &address.into())
+            .expect("there is a route");
+        // The kernel puts a header before it, and the checksum into ICMPv6: the last bytes stay as they are.
+        let mark = &packet[packet.len() - 4..];
+        let mut bytes = [0; 2048];
+        loop {
+            match (&to.socket).read(&mut bytes) {
+                Ok(length) if bytes[..length].ends_with(mark) => return,
+                Ok(_) => {}
+                Err(error) => panic!("{packet:02x?} does not arrive: {error}"),
+            }
+        }
+    }
+}
+
+/// Chunk types of SCTP, RFC 9260 section 3.2.
+const DATA: u8 = 0;
+const INIT: u8 = 1;
+const INIT_ACK: u8 = 2;
+const COOKIE_ECHO: u8 = 10;
+const COOKIE_ACK: u8 = 11;
+
+/// A packet of one chunk, whose first field is what tells it from the others: the initiate tag, if it has one.
+fn sctp(from: Side, verification_tag: u32, chunk: u8, first: u32) -> Vec<u8> {
+    let ports: [u16; 2] = match from {
+        Side::Client => [4000, 5000],
+        Side::Server => [5000, 4000],
+    };
+    let mut packet: Vec<u8> = ports.iter().flat_map(|it| it.to_be_bytes()).collect();
+    packet.extend(verification_tag.to_be_bytes());
+    packet.extend([0; 4]);
+    // INIT and INIT ACK have window, streams and first number, all others need no more than their first field.
+    let rest: &[u8] = match chunk {
+        INIT | INIT_ACK => &[0, 1, 0, 0, 0, 1, 0, 1, 0, 0, 0, 1],
+        _ => &[],
+    };
+    let length = u8::try_from(8 + rest.len()).expect("a chunk is short");
+    packet.extend([chunk, 0, 0, length]);
+    packet.extend(first.to_be_bytes());
+    packet.extend(rest);
+    packet
+}
