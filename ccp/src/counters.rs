@@ -36,6 +36,8 @@ counters! {
     handovers,
     /// Copies that ended in our kernel while their carrier had not ended them.
     copies_expired,
+    /// Of those, how many were put back, as their carrier had still not ended them.
+    copies_put_back,
     /// Flows not taken because the table is full.
     table_full,
     /// Kernel updates of flows not known, left to the next reconciliation.

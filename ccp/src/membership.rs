@@ -1,20 +1,17 @@
 //! Who is there: incarnations, proof that a peer speaks now, and when it is dead.
 //!
-//! A peer's word counts only after its hello has named the incarnation that *we* drew at our start, together with its
-//! own: such a hello cannot be older than our start, so nothing recorded before it can be played back to us. From then on
-//! its packet numbers only grow, and an incarnation that was replaced is never taken again (PROTOCOL.md 3).
+//! A peer's word counts only after its hello has named the incarnation that *we* drew at our start and a hello of ours
+//! that we sent after the run of it that we know began: such a hello is newer than both, so nothing recorded before can be
+//! played back to us, and a run that was replaced cannot prove itself again. From then on packet numbers tell new
+//! from seen (PROTOCOL.md 3).
 
 use crate::record::{MemberId, MemberSet};
 use crate::seal::ReplayWindow;
 use crate::time::Instant;
 use crate::wire::control::{Heard, Hello};
-use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-/// Replaced incarnations of a member that are remembered; it would have to restart more often during one run of ours for
-/// the first of them to be taken again.
-const RETIRED_MAX: usize = 1024;
 /// Hellos that answer an unproven one are at least this far apart.
 const ANSWER_INTERVAL: Duration = Duration::from_millis(5);
 
@@ -38,7 +35,7 @@ pub enum Change {
     Back,
     /// Nothing.
     Nothing,
-    /// The hello was seen before, or is of an incarnation that was replaced.
+    /// The hello was seen before, or nobody configured is its sender.
     Refused,
 }
 
@@ -48,7 +45,12 @@ struct Session {
     table: u64,
     window: ReplayWindow,
     heard: Instant,
+    /// Packet number of its newest hello.
+    hello: u64,
+    /// What that hello said.
     hears_us: bool,
+    /// Number of the last datagram that we had sent when it began.
+    began_after: u64,
 }
 
 /// A peer.
@@ -57,9 +59,8 @@ pub struct Peer {
     /// Who.
     pub member: MemberId,
     session: Option<Session>,
-    /// An incarnation that has not proven itself.
-    candidate: Option<u64>,
-    retired: VecDeque<u64>,
+    /// An incarnation that has not proven itself, with the packet number of its newest hello.
+    candidate: Option<(u64, u64)>,
     /// Counts the incarnations that proved themselves; wraps.
     pub run: u8,
     /// The table that the incarnation before had, to see whether this is the same.
@@ -149,42 +150,43 @@ impl Membership {
         true
     }
 
-    /// Takes in a hello that is authentic, but not necessarily new.
+    /// Takes in a hello that is authentic, but not necessarily new. `last_sent` is the number of our last datagram.
     pub fn handle_hello(
         &mut self,
         member: MemberId,
-        incarnation: u64,
-        packet_number: u64,
+        [incarnation, packet_number]: [u64; 2],
         hello: &Hello,
+        last_sent: u64,
         now: Instant,
     ) -> Change {
         let me = (self.me, self.incarnation);
-        let proof = hello
+        let echo = hello
             .heard
             .iter()
-            .any(|heard| (heard.member, heard.incarnation) == me);
+            .filter(|heard| (heard.member, heard.incarnation) == me)
+            .map(|heard| heard.packet_number)
+            .max();
         let Some(peer) = self.peer_mut(member) else {
-            return Change::Nothing;
+            return Change::Refused;
         };
-        let known = peer
+        let known = peer.is_run(incarnation);
+        let began_after = peer
             .session
             .as_ref()
-            .is_some_and(|session| session.incarnation == incarnation);
-        if peer.retired.contains(&incarnation) {
-            return Change::Refused;
-        }
-        if !known && !proof {
+            .map_or(0, |session| session.began_after);
+        if !known && echo.is_none_or(|echo| echo <= began_after) {
             // It may be there and not have heard of us: say that we heard of it, at once. It proves itself with the answer.
-            peer.candidate = Some(incarnation);
+            peer.candidate = Some((incarnation, packet_number));
             self.answer(now);
             return Change::Nothing;
         }
         if !known {
-            peer.begin(incarnation, packet_number, hello.table, now);
+            peer.begin([incarnation, packet_number], hello.table, last_sent, now);
             peer.state = PeerState::Live;
             self.answer(now);
             return Change::NewRun;
         }
+        let proof = echo.is_some();
         if !self.accept(member, incarnation, packet_number, now) {
             return Change::Refused;
         }
@@ -192,6 +194,10 @@ impl Membership {
             return Change::Nothing;
         };
         if let Some(session) = &mut peer.session {
+            if session.hello > packet_number {
+                return Change::Nothing;
+            }
+            session.hello = packet_number;
             session.hears_us = proof;
         }
         match (peer.state, proof) {
@@ -253,13 +259,15 @@ impl Membership {
                     member: peer.member,
                     incarnation: session.incarnation,
                     base: base(peer.member),
+                    packet_number: session.hello,
                 });
             }
-            if let Some(incarnation) = peer.candidate {
+            if let Some((incarnation, packet_number)) = peer.candidate {
                 heard.push(Heard {
                     member: peer.member,
                     incarnation,
                     base: 0,
+                    packet_number,
                 });
             }
         }
@@ -294,7 +302,6 @@ impl Peer {
             member,
             session: None,
             candidate: None,
-            retired: VecDeque::new(),
             run: 0,
             table_before: None,
             state: PeerState::NeverSeen,
@@ -319,14 +326,16 @@ impl Peer {
         self.session.as_ref().map(|session| session.heard)
     }
 
-    fn begin(&mut self, incarnation: u64, packet_number: u64, table: u64, now: Instant) {
+    fn begin(
+        &mut self,
+        [incarnation, packet_number]: [u64; 2],
+        table: u64,
+        last_sent: u64,
+        now: Instant,
+    ) {
         self.candidate = None;
         if let Some(old) = self.session.take() {
             self.table_before = Some(old.table);
-            if self.retired.len() == RETIRED_MAX {
-                self.retired.pop_front();
-            }
-            self.retired.push_back(old.incarnation);
         }
         self.run = self.run.wrapping_add(1);
         let mut window = ReplayWindow::new(packet_number);
@@ -336,7 +345,9 @@ impl Peer {
             table,
             window,
             heard: now,
+            hello: packet_number,
             hears_us: true,
+            began_after: last_sent,
         });
     }
 }

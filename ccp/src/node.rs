@@ -1,10 +1,14 @@
 //! One member of the cluster: the protocol's parts together, without I/O, clock or cipher.
 //!
 //! The owner hands in what happened (`handle_*`, with the time), then drains what there is to do: [`Node::poll_apply`]
-//! until `None`, answering each with [`Node::handle_applied`], then [`Node::poll_transmit`] until `None`, then it waits
-//! until [`Node::poll_timeout`] at most and calls [`Node::handle_timeout`]. Nothing else may be handed in before
-//! `poll_apply` has been drained: an [`Apply`] reads the flow as it is now.
+//! until `None`, answering each with [`Node::handle_applied`] in that order, then [`Node::poll_transmit`] until `None`,
+//! then it waits until [`Node::poll_timeout`] at most and calls [`Node::handle_timeout`]. An answer can give rise to
+//! more for the kernel to do.
+//!
+//! A new node tells deltas, but does not tell a peer *everything* before the kernel table was read once
+//! ([`Node::end_pass`]): the peer takes what was not named for gone.
 
+mod grace;
 mod local;
 mod reconcile;
 mod remote;
@@ -16,9 +20,9 @@ use crate::counters::Counters;
 use crate::membership::{Change, Membership, PeerState};
 use crate::outbox::Outbox;
 use crate::receiver::Incoming;
-use crate::record::{FlowKey, FlowState, MemberId};
+use crate::record::{Claim, FlowKey, FlowState, MemberId, MemberSet, Record, Term};
 use crate::sender::{PeerSend, Sender};
-use crate::table::{Entry, Life, Origin, Slot, Table};
+use crate::table::{Entry, Life, Origin, Pending, Slot, Table};
 use crate::time::Instant;
 use crate::timer::Timer;
 use crate::wire::DecodeError;
@@ -27,6 +31,7 @@ use crate::wire::header::{Destination, HEADER_BYTES, Header, Opcode, TAG_BYTES, 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::time::Duration;
+use grace::Grace;
 use hashbrown::HashSet;
 
 /// What a node is made with.
@@ -92,10 +97,18 @@ pub enum Action {
 /// Names an [`Apply`] when its outcome is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ticket {
-    /// Whose delta it comes from, and its sequence; `None` if nobody waits for an acknowledgement.
-    delta: Option<(MemberId, u64)>,
+    /// Whose delta it comes from; `None` if nobody waits for an acknowledgement.
+    delta: Option<DeltaId>,
     slot: Slot,
     action: Action,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct DeltaId {
+    member: MemberId,
+    /// Runs of a member count from 1 each.
+    run: u8,
+    seq: u64,
 }
 
 /// A change that the kernel has to take.
@@ -147,9 +160,16 @@ pub struct Node {
     flush_now: bool,
     /// A flush has begun and goes on until nothing is left.
     flushing: bool,
+    /// The kernel table was read to its end once.
+    complete: bool,
     pass: u8,
     /// Flows that ended since a reconciliation began; `None` while there is none.
     ended: Option<HashSet<FlowKey, reconcile::KeyedHash>>,
+    expired: Grace,
+    graves: Grace,
+    records: Vec<Record>,
+    /// The latest time that was handed in.
+    now: Instant,
     counters: Counters,
 }
 
@@ -171,7 +191,7 @@ impl Node {
         Self {
             table: Table::new(config.flows_max, config.hash_seed),
             outbox: Outbox::default(),
-            sender: Sender::default(),
+            sender: Sender::new(config.flows_max),
             incoming: core::array::from_fn(|_| Incoming::default()),
             membership,
             applies: VecDeque::new(),
@@ -180,20 +200,27 @@ impl Node {
             flushed: None,
             flush_now: false,
             flushing: false,
+            complete: false,
             pass: 0,
             ended: None,
+            expired: Grace::of_expired(),
+            graves: Grace::of_graves(),
+            records: Vec::new(),
+            now,
             counters: Counters::default(),
             config,
         }
     }
 
-    /// Takes in an authentic datagram: its header, and its body as it was before sealing.
+    /// Takes in an authentic datagram of another member of our cluster for us: its header, and its body as it was before
+    /// sealing.
     pub fn handle_datagram(
         &mut self,
         header: &Header,
         body: &[u8],
         now: Instant,
     ) -> Result<(), DecodeError> {
+        self.now = now;
         let member = header.source;
         if header.opcode == Opcode::Hello {
             let hello = Hello::decode(body)?;
@@ -223,9 +250,9 @@ impl Node {
         let member = header.source;
         let change = self.membership.handle_hello(
             member,
-            header.incarnation,
-            header.packet_number,
+            [header.incarnation, header.packet_number],
             hello,
+            self.packet_number,
             now,
         );
         match change {
@@ -252,58 +279,88 @@ impl Node {
                 .iter()
                 .find(|heard| (heard.member, heard.incarnation) == me)
         {
-            let before = self.incoming_mut(member).base();
             self.incoming_mut(member).handle_base(heard.base, now);
-            if before != 0 && heard.base > before {
-                self.incoming_mut(member).synced = false;
-            }
+            self.advance(member);
         }
     }
 
     /// The kernel answered an [`Apply`].
     pub fn handle_applied(&mut self, ticket: Ticket, outcome: Outcome, now: Instant) {
+        self.now = now;
+        let refused = outcome == Outcome::Refused;
         if let Some(entry) = self.table.get_mut(ticket.slot) {
-            entry.in_kernel = outcome == Outcome::Done && ticket.action != Action::Delete;
+            match (ticket.action, outcome) {
+                (Action::Create | Action::Update | Action::Replace, Outcome::Done) => {
+                    entry.in_kernel = true;
+                }
+                (Action::Create | Action::Replace, Outcome::Refused) | (Action::Delete, _) => {
+                    entry.in_kernel = false;
+                }
+                // It may be there as it was.
+                (Action::Update, Outcome::Refused) => {}
+            }
         }
         match outcome {
             Outcome::Done => self.counters.applied_changes += 1,
             Outcome::Refused => self.counters.refused_changes += 1,
         }
-        if let Some((member, seq)) = ticket.delta {
-            let incoming = self.incoming_mut(member);
-            incoming.refused += u64::from(outcome == Outcome::Refused);
-            incoming.handle_applied(seq, now);
+        if let Some(delta) = ticket.delta.filter(|_| refused) {
+            self.incoming_mut(delta.member).refused += 1;
+        }
+        self.settle(ticket);
+    }
+
+    /// Nothing more will come of a ticket.
+    fn settle(&mut self, ticket: Ticket) {
+        if let Some(DeltaId { member, run, seq }) = ticket.delta
+            && run == self.run(member)
+        {
+            let now = self.now;
+            self.incoming_mut(member).handle_applied(seq, now);
             self.advance(member);
+        }
+        if ticket.action == Action::Delete {
+            self.bury(ticket.slot);
         }
     }
 
     /// Time has passed.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.now = now;
         while let Some(member) = self.membership.poll_dead(now) {
+            self.sender.handle_death();
             self.note(Event::PeerDead(member));
         }
+        self.end_graces(now);
         self.sender.handle_timeout(self.membership.live(), now);
     }
 
     /// The next thing that the kernel has to do.
     pub fn poll_apply(&mut self) -> Option<Apply<'_>> {
-        while let Some(ticket) = self.applies.pop_front() {
-            if self.table.get(ticket.slot).is_some() {
-                let entry = self.table.get(ticket.slot)?;
-                return Some(Apply {
-                    ticket,
-                    action: ticket.action,
-                    key: &entry.key,
-                    state: &entry.state,
-                });
+        let ticket = loop {
+            let ticket = self.applies.pop_front()?;
+            // What happened since may have made it pointless.
+            let life = self.table.get(ticket.slot).map(|entry| entry.life);
+            match (ticket.action, life) {
+                (Action::Delete, Some(Life::Dead)) => break ticket,
+                (Action::Create | Action::Update | Action::Replace, Some(Life::Live)) => {
+                    break ticket;
+                }
+                (_, Some(Life::Live | Life::Dead) | None) => self.settle(ticket),
             }
-            debug_assert!(false, "an entry is not freed before its apply was polled");
-        }
-        None
+        };
+        let entry = self.table.get(ticket.slot)?;
+        Some(Apply {
+            ticket,
+            action: ticket.action,
+            key: &entry.key,
+            state: &entry.state,
+        })
     }
 
     /// The next datagram, its header and body appended to `out`.
     pub fn poll_transmit(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<Transmit> {
+        self.now = now;
         let start = out.len();
         out.resize(start + HEADER_BYTES, 0);
         let Some((opcode, to, urgency)) = self.poll_body(now, out) else {
@@ -336,6 +393,9 @@ impl Node {
         now: Instant,
         out: &mut Vec<u8>,
     ) -> Option<(Opcode, Audience, Urgency)> {
+        if self.sender.take_base_changed() {
+            self.membership.answer(now);
+        }
         let sender = &self.sender;
         let base = |member| sender.peer(member).map_or(0, PeerSend::base);
         if let Some(hello) = self.membership.poll_hello(now, sender.last_seq(), base) {
@@ -357,11 +417,16 @@ impl Node {
                 return Some((Opcode::Ack, Audience::Member(member), Urgency::Normal));
             }
         }
-        if let Some(member) = self.sender.poll_resend(&self.table, out) {
+        let bytes_max = (self.config.datagram_bytes_max).saturating_sub(HEADER_BYTES + TAG_BYTES);
+        if let Some(member) = self.sender.poll_resend(&self.table, bytes_max, out) {
             return Some((Opcode::Delta, Audience::Member(member), Urgency::Urgent));
         }
         if !self.flushing {
-            if !self.flush_due(now) {
+            if !self.wants_to_flush() {
+                self.flush_now = false;
+                return None;
+            }
+            if self.flush_at() > now {
                 return None;
             }
             self.flushing = true;
@@ -369,19 +434,22 @@ impl Node {
         }
         if !self.sender.has_peers() {
             self.flushing = false;
+            self.flush_now = false;
             self.discard_pending();
             return None;
         }
-        let body_bytes_max = self.config.datagram_bytes_max - HEADER_BYTES - TAG_BYTES;
-        let live = self.membership.live();
+        let audiences = [self.membership.live(), self.to_tell()];
         let made = self.sender.poll_delta(
             &mut self.table,
             &mut self.outbox,
-            live,
-            body_bytes_max,
+            audiences,
+            bytes_max,
             now,
             out,
         );
+        for member in self.sender.take_adopted() {
+            self.incoming_mut(member).ask_anew();
+        }
         if made.is_none() {
             self.flushing = false;
             self.flush_now = false;
@@ -397,24 +465,30 @@ impl Node {
     }
 
     fn wants_to_flush(&self) -> bool {
-        !self.outbox.is_empty() || self.sender.wants_to_tell(self.membership.live())
+        !self.outbox.is_empty() || self.sender.wants_to_tell(self.to_tell())
     }
 
-    fn flush_at(&self) -> Instant {
-        self.flushed
-            .map_or(Instant::default(), |flushed| flushed + self.config.flush)
+    /// Who may be told everything: nobody before we know everything ourselves.
+    fn to_tell(&self) -> MemberSet {
+        if self.complete {
+            self.membership.live()
+        } else {
+            MemberSet::default()
+        }
     }
 
     /// At once when the last flush is long ago, else when the flush interval is over: rare changes don't wait, frequent
     /// ones are gathered.
-    fn flush_due(&self, now: Instant) -> bool {
-        self.wants_to_flush() && (self.flush_now || self.flush_at() <= now)
+    fn flush_at(&self) -> Instant {
+        self.flushed
+            .filter(|_| !self.flush_now)
+            .map_or(Instant::default(), |flushed| flushed + self.config.flush)
     }
 
     /// Nobody ever asked for deltas: nobody has to be told.
     fn discard_pending(&mut self) {
         while let Some((slot, entry)) = self.outbox.peek(&mut self.table) {
-            entry.pending = crate::table::Pending::Nothing;
+            entry.pending = Pending::Nothing;
             let dead = entry.life == Life::Dead;
             self.outbox.pop();
             if dead {
@@ -439,6 +513,8 @@ impl Node {
         };
         consider(self.wants_to_flush().then(|| self.flush_at()), Timer::Flush);
         consider(self.sender.poll_timeout(live), Timer::Probe);
+        consider(self.expired.poll_timeout(), Timer::Grace);
+        consider(self.graves.poll_timeout(), Timer::Grace);
         for peer in self
             .membership
             .peers()
@@ -499,9 +575,30 @@ impl Node {
             .expect("a member's index is below MemberId::MAX")
     }
 
+    /// Which run of a member counts now.
+    fn run(&self, member: MemberId) -> u8 {
+        self.membership.peer(member).map_or(0, |peer| peer.run)
+    }
+
     fn note(&mut self, event: Event) {
         if self.events.len() < EVENTS_MAX {
             self.events.push_back(event);
+        }
+    }
+
+    /// Frees a tombstone of a copy, once nothing older can arrive and the kernel has no entry. What arrives from others
+    /// than its carrier is older only if there were others.
+    fn bury(&mut self, slot: Slot) {
+        let Some(entry) = self.table.get(slot) else {
+            return;
+        };
+        if let Origin::Copy { member, run } = entry.origin
+            && entry.life == Life::Dead
+            && !entry.in_kernel
+            && (entry.term == Term::default() || entry.claim == Claim::Found)
+            && (run != self.run(member) || entry.seq <= self.incoming(member).frontier())
+        {
+            self.table.remove(slot);
         }
     }
 
@@ -523,6 +620,7 @@ impl Node {
         let Some(entry) = self.table.get_mut(slot) else {
             return;
         };
+        entry.claim = Claim::Carried;
         match entry.origin {
             Origin::Own => return,
             Origin::Copy { .. } => self.counters.takeovers += 1,

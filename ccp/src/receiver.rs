@@ -6,7 +6,7 @@
 use crate::range::RangeSet;
 use crate::record::{Claim, MemberId, Term};
 use crate::sender::ACK_DELAY;
-use crate::table::{Entry, Life, Origin, Slot};
+use crate::table::{Entry, Origin, Slot};
 use crate::time::Instant;
 use crate::wire::control::{ACK_RANGES_MAX, Ack};
 use crate::wire::header::Urgency;
@@ -43,10 +43,12 @@ pub struct Incoming {
     waiting: Vec<(u64, u32)>,
     /// Flows that ended, by the sequence that said so: needed until everything before it has arrived.
     pub tombstones: BTreeSet<(u64, Slot)>,
-    /// The mark that ends the telling we follow: its sequence.
-    told: Option<u64>,
+    /// The mark that ends a telling: its sequence, and the base of the telling.
+    told: Option<(u64, u64)>,
     /// True once everything the peer had at our start, or at the loss of our place, has been told.
     pub synced: bool,
+    /// We lost something that the peer believes we have: it is to tell us anew.
+    lost: bool,
     ack_at: Option<Instant>,
     arrived: Option<Instant>,
     unacknowledged: u32,
@@ -66,6 +68,7 @@ impl Default for Incoming {
             tombstones: BTreeSet::new(),
             told: None,
             synced: false,
+            lost: false,
             ack_at: None,
             arrived: None,
             unacknowledged: 0,
@@ -97,19 +100,30 @@ impl Incoming {
             .map_or(0, |last| last - self.frontier - received)
     }
 
-    /// The peer tells us anew from `base` on; what was missing before it is not waited for any longer.
+    /// The peer tells us anew from `base` on; what was missing before it is not waited for any longer. What came of the
+    /// new telling before we knew of it counts.
     pub fn handle_base(&mut self, base: u64, now: Instant) {
         if base <= self.base {
+            if self.lost {
+                self.ack_at = Some(now);
+            }
             return;
         }
-        *self = Self {
-            base,
-            frontier: base - 1,
-            refused: self.refused,
-            tombstones: core::mem::take(&mut self.tombstones),
-            ..Self::default()
-        };
+        self.base = base;
+        self.received.remove_through(base - 1);
+        self.applied.remove_through(base - 1);
+        self.waiting.retain(|(seq, _)| *seq >= base);
+        self.frontier = self.applied.advance(base - 1);
+        self.received.remove_through(self.frontier);
+        self.told = self.told.filter(|(_, told)| *told == base);
+        self.synced = false;
+        self.lost = false;
         self.ack_at = Some(now);
+    }
+
+    /// Something that the peer believes we have is lost: after each hello it is asked to tell us anew, until it does.
+    pub fn ask_anew(&mut self) {
+        self.lost = self.base != 0;
     }
 
     /// Notes an arriving delta.
@@ -168,14 +182,17 @@ impl Incoming {
 
     /// The peer says that it told us everything in deltas up to `seq`, since `base`.
     pub fn handle_told(&mut self, seq: u64, base: u64) {
-        if base == self.base {
-            self.told = Some(seq);
+        if base >= self.base {
+            self.told = Some((seq, base));
         }
     }
 
     /// True once, when everything up to the end of the telling is in our kernel.
     pub fn poll_told(&mut self) -> bool {
-        if self.told.is_some_and(|seq| seq <= self.frontier) {
+        if self
+            .told
+            .is_some_and(|(seq, base)| base == self.base && seq <= self.frontier)
+        {
             self.told = None;
             self.synced = true;
             return true;
@@ -203,6 +220,15 @@ impl Incoming {
         }
         self.ack_at = None;
         self.unacknowledged = 0;
+        if self.lost {
+            return Some(Ack {
+                base: 0,
+                frontier: self.base,
+                delay_micros: 0,
+                refused: self.refused,
+                beyond: RangeSet::new(ACK_RANGES_MAX),
+            });
+        }
         let delay = self
             .arrived
             .take()
@@ -249,18 +275,13 @@ pub fn is_news(entry: &Entry, me: MemberId, said: &Said) -> bool {
         }
         (_, Claim::Found) => false,
         (Origin::Found, Claim::Carried) => true,
-        // A flow that ended here and lives elsewhere began anew there: whoever begins one knows of no term.
-        (Origin::Own | Origin::Copy { .. }, Claim::Carried) if entry.life == Life::Dead => true,
+        // Nobody was seen to carry it; or it ended long ago, and begins anew elsewhere without a term.
+        (Origin::Own | Origin::Copy { .. }, Claim::Carried) if entry.claim == Claim::Found => true,
         (Origin::Own, Claim::Carried) => (said.term, said.member) > (entry.term, me),
         (Origin::Copy { member, .. }, Claim::Carried) => {
             (said.term, said.member) > (entry.term, member)
         }
     }
-}
-
-/// As [`is_news`], for the end of a flow: nobody holds on to one that nobody carries.
-pub fn is_news_of_end(entry: &Entry, me: MemberId, said: &Said) -> bool {
-    entry.life == Life::Live && (entry.origin == Origin::Found || is_news(entry, me, said))
 }
 
 #[cfg(test)]

@@ -6,20 +6,25 @@
 //!
 //! Entries stand in chunks that never move, so growth costs no copy and no second table in memory.
 
-use crate::record::{Family, FlowKey, FlowState, MemberId, Term};
+use crate::record::{Claim, Family, FlowKey, FlowState, MemberId, Term};
 use alloc::vec::Vec;
 use core::hash::Hasher;
 use hashbrown::HashTable;
 use siphasher::sip::SipHasher13;
 
-/// Place of an entry; reused after the entry was removed.
+/// Place of one entry. The place is used again after the entry was removed, but by then the slot finds nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Slot(u32);
+pub struct Slot {
+    index: u32,
+    /// Counts insertions: who holds on to a slot for 65,536 of them is taken in only if this very place is used again by
+    /// the last of them.
+    serial: u16,
+}
 
 impl Slot {
-    /// The slot's number, below [`Table::slot_end`].
+    /// The number of its place, below [`Table::slot_end`].
     pub fn index(self) -> u32 {
-        self.0
+        self.index
     }
 }
 
@@ -72,16 +77,20 @@ pub struct Entry {
     pub told: bool,
     /// Term of the newest claim.
     pub term: Term,
+    /// For a copy: how sure its carrier was. For a tombstone [`Claim::Found`] once it gives way to every claim.
+    pub claim: Claim,
     /// Who carries it.
     pub origin: Origin,
     /// Live or tombstone.
     pub life: Life,
     /// What is in the outbox.
     pub pending: Pending,
-    /// True if, as far as we know, the local kernel has an entry for it.
+    /// True if, as far as we know, the local kernel has an entry for it, or was asked for one and has not refused.
     pub in_kernel: bool,
     /// The last reconciliation with the kernel that saw it, or that it was touched after.
     pub pass: u8,
+    /// The table's: tells the entry from others in the same place before and after it.
+    pub(crate) serial: u16,
 }
 
 impl Entry {
@@ -93,11 +102,13 @@ impl Entry {
             seq: 0,
             told: false,
             term: Term::default(),
+            claim: Claim::Carried,
             origin,
             life: Life::Live,
             pending: Pending::Nothing,
             in_kernel: true,
             pass: 0,
+            serial: 0,
         }
     }
 }
@@ -116,6 +127,7 @@ pub struct Table {
     free: Vec<u32>,
     flows_max: usize,
     seed: [u64; 2],
+    serial: u16,
 }
 
 impl Table {
@@ -129,6 +141,7 @@ impl Table {
             free: Vec::new(),
             flows_max,
             seed,
+            serial: 0,
         }
     }
 
@@ -153,10 +166,13 @@ impl Table {
     /// The entry of `key`.
     pub fn find(&self, key: &FlowKey) -> Option<Slot> {
         let hash = hash(self.seed, key);
-        let slot = self.index.find(hash, |slot| {
-            at(&self.chunks, *slot).is_some_and(|entry| entry.key == *key)
-        });
-        slot.map(|slot| Slot(*slot))
+        let index = *self.index.find(hash, |index| {
+            at(&self.chunks, *index).is_some_and(|entry| entry.key == *key)
+        })?;
+        at(&self.chunks, index).map(|entry| Slot {
+            index,
+            serial: entry.serial,
+        })
     }
 
     /// Adds an entry whose key is not in the table.
@@ -165,22 +181,20 @@ impl Table {
             return Err(Full);
         }
         let hash_of_new = hash(self.seed, &entry.key);
-        let slot = match self.free.pop() {
-            Some(slot) => slot,
+        let index = match self.free.pop() {
+            Some(index) => index,
             None => self.new_slot(),
         };
-        if let Some(place) = self
-            .chunks
-            .get_mut(slot as usize / CHUNK)
-            .and_then(|chunk| chunk.get_mut(slot as usize % CHUNK))
-        {
-            *place = Some(entry);
+        self.serial = self.serial.wrapping_add(1);
+        let serial = self.serial;
+        if let Some(place) = place(&mut self.chunks, index) {
+            *place = Some(Entry { serial, ..entry });
         }
         let (chunks, seed) = (&self.chunks, self.seed);
-        self.index.insert_unique(hash_of_new, slot, |slot| {
-            at(chunks, *slot).map_or(0, |entry| hash(seed, &entry.key))
+        self.index.insert_unique(hash_of_new, index, |index| {
+            at(chunks, *index).map_or(0, |entry| hash(seed, &entry.key))
         });
-        Ok(Slot(slot))
+        Ok(Slot { index, serial })
     }
 
     /// Takes an entry out.
@@ -190,42 +204,38 @@ impl Table {
         };
         if let Ok(found) = self
             .index
-            .find_entry(hash(self.seed, &key), |other| *other == slot.0)
+            .find_entry(hash(self.seed, &key), |other| *other == slot.index)
         {
             found.remove();
         }
-        if let Some(place) = self
-            .chunks
-            .get_mut(slot.0 as usize / CHUNK)
-            .and_then(|chunk| chunk.get_mut(slot.0 as usize % CHUNK))
-        {
+        if let Some(place) = place(&mut self.chunks, slot.index) {
             *place = None;
         }
-        self.free.push(slot.0);
+        self.free.push(slot.index);
     }
 
-    /// The entry at `slot`, if there is one.
+    /// The entry at `slot`, unless it was removed.
     pub fn get(&self, slot: Slot) -> Option<&Entry> {
-        at(&self.chunks, slot.0)
+        at(&self.chunks, slot.index).filter(|entry| entry.serial == slot.serial)
     }
 
-    /// The entry at `slot`, if there is one.
+    /// The entry at `slot`, unless it was removed.
     pub fn get_mut(&mut self, slot: Slot) -> Option<&mut Entry> {
-        self.chunks
-            .get_mut(slot.0 as usize / CHUNK)?
-            .get_mut(slot.0 as usize % CHUNK)?
+        place(&mut self.chunks, slot.index)?
             .as_mut()
+            .filter(|entry| entry.serial == slot.serial)
     }
 
     /// The slots of all entries from the number `from` on.
     pub fn slots_from(&self, from: u32) -> impl Iterator<Item = (Slot, &Entry)> {
-        (from..self.slot_end())
-            .filter_map(|slot| at(&self.chunks, slot).map(|entry| (Slot(slot), entry)))
+        (from..self.slot_end()).filter_map(|index| self.slot(index))
     }
 
-    /// The slot with this number, whether or not it is in use.
-    pub fn slot(&self, index: u32) -> Slot {
-        Slot(index)
+    /// The entry whose slot has this number.
+    pub fn slot(&self, index: u32) -> Option<(Slot, &Entry)> {
+        let entry = at(&self.chunks, index)?;
+        let serial = entry.serial;
+        Some((Slot { index, serial }, entry))
     }
 
     fn new_slot(&mut self) -> u32 {
@@ -242,11 +252,17 @@ impl Table {
     }
 }
 
-fn at(chunks: &[Vec<Option<Entry>>], slot: u32) -> Option<&Entry> {
+fn at(chunks: &[Vec<Option<Entry>>], index: u32) -> Option<&Entry> {
     chunks
-        .get(slot as usize / CHUNK)?
-        .get(slot as usize % CHUNK)?
+        .get(index as usize / CHUNK)?
+        .get(index as usize % CHUNK)?
         .as_ref()
+}
+
+fn place(chunks: &mut [Vec<Option<Entry>>], index: u32) -> Option<&mut Option<Entry>> {
+    chunks
+        .get_mut(index as usize / CHUNK)?
+        .get_mut(index as usize % CHUNK)
 }
 
 fn hash(seed: [u64; 2], key: &FlowKey) -> u64 {

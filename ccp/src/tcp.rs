@@ -7,14 +7,18 @@ const LAST_ACK: u8 = 6;
 const SYN_SENT2: u8 = 9;
 
 /// The state that a flow has when two gateways saw `ours` and `theirs` of it. Of a connection that goes on the further
-/// state counts; a new one over a finished one (the same ports again) begins anew. For other protocols theirs counts.
+/// state counts; a new one over a finished one begins anew. For other protocols theirs counts.
 pub fn merge(proto: u8, ours: u8, theirs: u8) -> u8 {
-    let begins_anew = theirs == SYN_SENT && ours >= LAST_ACK && ours != SYN_SENT2;
-    if proto != TCP || begins_anew || progress(theirs) >= progress(ours) {
+    if proto != TCP || begins_anew(proto, ours, theirs) || progress(theirs) >= progress(ours) {
         theirs
     } else {
         ours
     }
+}
+
+/// True if `theirs` is of a new connection over the finished one that we have: the same ports again.
+pub fn begins_anew(proto: u8, ours: u8, theirs: u8) -> bool {
+    proto == TCP && theirs == SYN_SENT && ours >= LAST_ACK && ours != SYN_SENT2
 }
 
 /// How far a connection is: NONE, SYN_SENT, SYN_SENT2 (simultaneous open), SYN_RECV, ESTABLISHED, FIN_WAIT, CLOSE_WAIT,

@@ -9,6 +9,8 @@ pub enum Timer {
     Ack,
     /// A peer has not acknowledged for too long: its oldest missing delta is resent.
     Probe,
+    /// Copies that ended while their carriers live are put back, and tombstones give way.
+    Grace,
     /// A hello is due, or a peer has been silent for so long that it is dead.
     Membership,
 }

@@ -10,6 +10,9 @@ pub mod header;
 
 use core::fmt;
 
+/// Greatest sequence that is taken for one: no sender lives to reach it, and sums with it cannot overflow.
+pub const SEQ_MAX: u64 = 1 << 62;
+
 /// Why a datagram was not understood; each has a counter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DecodeError {

@@ -3,8 +3,8 @@
 use super::Node;
 use crate::membership::PeerState;
 use crate::outbox::Change;
-use crate::record::{FlowKey, FlowState, Patch};
-use crate::table::{Entry, Life, Origin};
+use crate::record::{FlowKey, FlowState, MemberId, Patch};
+use crate::table::{Entry, Life, Origin, Slot};
 
 /// A change that the local kernel told, not caused by us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,11 +84,6 @@ impl Node {
         let Some(slot) = self.table.find(key) else {
             return;
         };
-        let carrier_lives = |member, run| {
-            self.membership
-                .peer(member)
-                .is_some_and(|peer| peer.run == run && peer.state == PeerState::Live)
-        };
         let Some(entry) = self
             .table
             .get_mut(slot)
@@ -98,14 +93,34 @@ impl Node {
         };
         entry.in_kernel = false;
         match entry.origin {
-            Origin::Own | Origin::Found => self.outbox.push(&mut self.table, slot, Change::Delete),
+            Origin::Own | Origin::Found => {
+                self.outbox.push(&mut self.table, slot, Change::Delete);
+                self.graves.push(slot, self.now);
+            }
             // Its carrier says when it ends. An orphan has nobody to say so.
             Origin::Copy { member, run } => {
                 self.counters.copies_expired += 1;
-                if !carrier_lives(member, run) {
-                    self.table.remove(slot);
+                if self.carries(member, run) {
+                    self.expired.push(slot, self.now);
+                } else {
+                    self.let_go(member, run, slot);
                 }
             }
+        }
+    }
+
+    /// True if that run of the member goes on: then only it can end its flows.
+    pub(super) fn carries(&self, member: MemberId, run: u8) -> bool {
+        self.membership
+            .peer(member)
+            .is_some_and(|peer| peer.run == run && peer.state == PeerState::Live)
+    }
+
+    /// Forgets a copy that is not in our kernel any more. Its carrier believes that we have it, if it ever comes back.
+    pub(super) fn let_go(&mut self, member: MemberId, run: u8, slot: Slot) {
+        self.table.remove(slot);
+        if run == self.run(member) {
+            self.incoming_mut(member).ask_anew();
         }
     }
 }

@@ -6,8 +6,9 @@
 
 use super::{Action, Node};
 use crate::outbox::Change;
-use crate::record::{FlowKey, Patch};
+use crate::record::{Claim, FlowKey, FlowState, Patch};
 use crate::table::{Entry, Life, Origin, Slot};
+use crate::tcp;
 use alloc::vec::Vec;
 use core::hash::BuildHasher;
 use hashbrown::HashSet;
@@ -47,18 +48,16 @@ impl Node {
     /// One row of the kernel table. `unknown` is what a flow is taken for that nobody told of: found at the first pass,
     /// our own later, as then its birth was missed.
     pub fn handle_row(&mut self, row: Row<'_>, unknown: Origin) {
+        let outdated = self
+            .ended
+            .as_ref()
+            .is_some_and(|ended| ended.len() >= ENDED_MAX || ended.contains(row.key));
+        if outdated {
+            return;
+        }
         let Some(slot) = self.table.find(row.key) else {
-            if self
-                .ended
-                .as_ref()
-                .is_none_or(|ended| !ended.contains(row.key))
-                && let Some(slot) = self.insert(Entry::new(*row.key, unknown))
-            {
-                if let Some(entry) = self.table.get_mut(slot) {
-                    entry.state.apply(row.state);
-                }
-                self.counters.reconciled += 1;
-                self.outbox.push(&mut self.table, slot, Change::Upsert);
+            if let Some(slot) = self.insert(Entry::new(*row.key, unknown)) {
+                self.begin_flow(slot, row.state);
             }
             return;
         };
@@ -66,30 +65,53 @@ impl Node {
         let Some(entry) = self.table.get_mut(slot) else {
             return;
         };
-        if entry.pass == pass || entry.life == Life::Dead {
-            return;
-        }
-        entry.pass = pass;
-        entry.in_kernel = true;
-        let moved_here = match entry.origin {
-            Origin::Own | Origin::Found => false,
-            // What was injected reads back with more than was asked for; only progress shows that packets passed here.
-            Origin::Copy { .. } => {
-                row.state
-                    .proto_state
-                    .is_some_and(|state| state != entry.state.proto_state)
-                    || row
-                        .state
-                        .status
-                        .is_some_and(|status| status != entry.state.status)
+        match (entry.origin, entry.life) {
+            (_, Life::Live) if entry.pass == pass => {}
+            (Origin::Own | Origin::Found, Life::Live) => {
+                entry.pass = pass;
+                entry.in_kernel = true;
+                if entry.state.apply(row.state) {
+                    self.note_reconciled(slot);
+                }
             }
-        };
-        if moved_here {
-            entry.state.apply(row.state);
-            self.take_over(slot);
-        } else if matches!(entry.origin, Origin::Copy { .. }) || !entry.state.apply(row.state) {
-            return;
+            (Origin::Copy { .. }, Life::Live) => {
+                entry.pass = pass;
+                entry.in_kernel = true;
+                match compare(entry, row.state) {
+                    Progress::None => {}
+                    Progress::Ours => {
+                        entry.state.apply(row.state);
+                        self.take_over(slot);
+                        self.note_reconciled(slot);
+                    }
+                    Progress::Carrier => {
+                        self.counters.reconciled += 1;
+                        self.apply(None, slot, Action::Update);
+                    }
+                }
+            }
+            // It ended before the pass began, so this is another under the same key, whose birth was missed.
+            (Origin::Own | Origin::Found, Life::Dead) if !entry.in_kernel => {
+                entry.origin = unknown;
+                entry.claim = Claim::Carried;
+                entry.pass = pass;
+                entry.in_kernel = true;
+                self.begin_flow(slot, row.state);
+            }
+            // A tombstone of a copy: what the kernel still has is about to go.
+            (Origin::Own | Origin::Found | Origin::Copy { .. }, Life::Dead) => {}
         }
+    }
+
+    fn begin_flow(&mut self, slot: Slot, state: &Patch) {
+        if let Some(entry) = self.table.get_mut(slot) {
+            entry.state = FlowState::default();
+            entry.state.apply(state);
+        }
+        self.note_reconciled(slot);
+    }
+
+    fn note_reconciled(&mut self, slot: Slot) {
         self.counters.reconciled += 1;
         self.outbox.push(&mut self.table, slot, Change::Upsert);
     }
@@ -103,6 +125,7 @@ impl Node {
         if ended.len() >= ENDED_MAX {
             return false;
         }
+        self.complete = true;
         let pass = self.pass;
         let unseen: Vec<(Slot, FlowKey, Origin)> = (self.table.slots_from(0))
             .filter(|(_, entry)| entry.pass != pass && entry.life == Life::Live && entry.in_kernel)
@@ -112,12 +135,7 @@ impl Node {
             self.counters.reconciled += 1;
             match origin {
                 Origin::Own | Origin::Found => self.local_destroy(&key),
-                Origin::Copy { .. } => {
-                    if let Some(entry) = self.table.get_mut(slot) {
-                        entry.in_kernel = false;
-                    }
-                    self.apply(None, slot, Action::Create);
-                }
+                Origin::Copy { .. } => self.apply(None, slot, Action::Create),
             }
         }
         true
@@ -129,5 +147,34 @@ impl Node {
         {
             ended.insert(*key);
         }
+    }
+}
+
+/// Who knows more of a copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    /// Nobody: they agree.
+    None,
+    /// Our kernel: packets passed here.
+    Ours,
+    /// Its carrier: our kernel has not taken something.
+    Carrier,
+}
+
+/// What was injected reads back with more than was asked for; only states and status bits show where packets passed.
+fn compare(entry: &Entry, row: &Patch) -> Progress {
+    let told = &entry.state;
+    let state = row.proto_state.unwrap_or(told.proto_state);
+    let status = row.status.unwrap_or(told.status);
+    let further = state != told.proto_state
+        && tcp::merge(entry.key.proto, told.proto_state, state) == state
+        || status.seen_reply && !told.status.seen_reply
+        || status.assured && !told.status.assured;
+    if further {
+        Progress::Ours
+    } else if state != told.proto_state || status != told.status {
+        Progress::Carrier
+    } else {
+        Progress::None
     }
 }

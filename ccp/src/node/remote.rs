@@ -1,9 +1,9 @@
 //! What peers say: their deltas become changes of our kernel.
 
-use super::{Action, Event, Node, Ticket};
+use super::{Action, DeltaId, Event, Node, Ticket};
 use crate::outbox::Change;
-use crate::receiver::{Arrival, Said, is_news, is_news_of_end};
-use crate::record::{FlowKey, FlowState, MemberId, Record};
+use crate::receiver::{Arrival, Said, is_news};
+use crate::record::{FlowKey, FlowState, MemberId, Record, Term};
 use crate::table::{Entry, Life, Origin, Pending, Slot};
 use crate::tcp;
 use crate::time::Instant;
@@ -18,7 +18,7 @@ impl Node {
     pub(super) fn forget_run(&mut self, member: MemberId) {
         let old = core::mem::take(self.incoming_mut(member));
         for (_, slot) in old.tombstones {
-            self.bury(member, slot);
+            self.bury(slot);
         }
     }
 
@@ -31,65 +31,69 @@ impl Node {
     ) -> Result<(), DecodeError> {
         let mut reader = Reader::new(body);
         let seq = reader.u64()?;
-        let mut records = Vec::new();
+        // Nothing is acted on before all of it was read. The buffer is kept from one delta to the next.
+        let mut records = core::mem::take(&mut self.records);
+        records.clear();
         while !reader.is_empty() {
-            records.extend(flow::take_record(&mut reader)?);
+            match flow::take_record(&mut reader) {
+                Ok(record) => records.extend(record),
+                Err(error) => {
+                    self.records = records;
+                    return Err(error);
+                }
+            }
         }
+        self.take_records(member, urgency, seq, &mut records, now);
+        self.records = records;
+        Ok(())
+    }
+
+    fn take_records(
+        &mut self,
+        member: MemberId,
+        urgency: Urgency,
+        seq: u64,
+        records: &mut Vec<Record>,
+        now: Instant,
+    ) {
         match self.incoming_mut(member).handle_delta(seq, urgency, now) {
             Arrival::New => {}
             Arrival::Duplicate => {
                 self.counters.deltas_duplicate += 1;
-                return Ok(());
+                return;
             }
             Arrival::OutOfWindow => {
                 self.counters.deltas_out_of_window += 1;
-                return Ok(());
+                return;
             }
         }
         self.counters.deltas_received += 1;
-        let run = self.membership.peer(member).map_or(0, |peer| peer.run);
+        let run = self.run(member);
         let applies_before = self.applies.len();
-        for record in records {
+        for record in records.drain(..) {
             self.handle_record(member, run, seq, record);
         }
         let changes = u32::try_from(self.applies.len() - applies_before).unwrap_or(u32::MAX);
         self.incoming_mut(member).expect_applied(seq, changes, now);
         self.advance(member);
-        Ok(())
     }
 
     fn handle_record(&mut self, member: MemberId, run: u8, seq: u64, record: Record) {
+        let said = |term, claim| Said {
+            member,
+            run,
+            seq,
+            term,
+            claim,
+        };
         match record {
             Record::Upsert {
                 key,
                 state,
                 term,
                 claim,
-            } => {
-                self.handle_upsert(
-                    &key,
-                    state,
-                    &Said {
-                        member,
-                        run,
-                        seq,
-                        term,
-                        claim,
-                    },
-                );
-            }
-            Record::Delete { key, term, claim } => {
-                self.handle_delete(
-                    &key,
-                    &Said {
-                        member,
-                        run,
-                        seq,
-                        term,
-                        claim,
-                    },
-                );
-            }
+            } => self.handle_upsert(&key, state, &said(term, claim)),
+            Record::Delete { key, term, claim } => self.handle_delete(&key, &said(term, claim)),
             Record::Told { member: to, base } => {
                 if to == self.config.member {
                     self.incoming_mut(member).handle_told(seq, base);
@@ -98,23 +102,17 @@ impl Node {
         }
     }
 
-    fn handle_upsert(&mut self, key: &FlowKey, mut state: FlowState, said: &Said) {
+    fn handle_upsert(&mut self, key: &FlowKey, state: FlowState, said: &Said) {
         self.counters.remote_changes += 1;
-        let origin = Origin::Copy {
-            member: said.member,
-            run: said.run,
-        };
         let Some(slot) = self.table.find(key) else {
             let entry = Entry {
                 state,
-                seq: said.seq,
-                term: said.term,
-                told: true,
                 in_kernel: false,
-                ..Entry::new(*key, origin)
+                ..said.entry(*key)
             };
-            if let Some(slot) = self.insert(entry) {
-                self.apply(Some(said), slot, Action::Create);
+            match self.insert(entry) {
+                Some(slot) => self.apply(Some(said), slot, Action::Create),
+                None => self.incoming_mut(said.member).refused += 1,
             }
             return;
         };
@@ -126,29 +124,26 @@ impl Node {
             self.counters.remote_changes_stale += 1;
             return;
         }
-        if entry.origin == Origin::Own {
-            self.counters.handovers += 1;
-            if entry.life == Life::Live {
-                state.proto_state =
-                    tcp::merge(key.proto, entry.state.proto_state, state.proto_state);
+        let joined = join(entry, &state, said);
+        let action = action(entry, &joined);
+        let is_further = !joined.same_but_timeout(&state);
+        entry.state = joined;
+        entry.told = true;
+        entry.pass = pass;
+        match entry.origin {
+            Origin::Own | Origin::Found if is_further => {
+                // Packets passed here that the claimant did not know of when it took the flow over.
+                entry.origin = Origin::Own;
+                entry.term = said.term.next();
+                self.outbox.push(&mut self.table, slot, Change::Upsert);
+            }
+            Origin::Own | Origin::Found | Origin::Copy { .. } => {
+                self.counters.handovers += u64::from(entry.origin == Origin::Own);
+                entry.life = Life::Live;
+                entry.pending = Pending::Nothing;
+                said.claim_entry(entry);
             }
         }
-        let action = match (entry.in_kernel, entry.state.nat == state.nat) {
-            (false, _) => Some(Action::Create),
-            (true, false) => Some(Action::Replace),
-            (true, true) if entry.state.same_but_timeout(&state) => None,
-            (true, true) => Some(Action::Update),
-        };
-        let key = *key;
-        *entry = Entry {
-            state,
-            seq: said.seq,
-            term: said.term,
-            told: true,
-            in_kernel: entry.in_kernel,
-            pass,
-            ..Entry::new(key, origin)
-        };
         match action {
             Some(action) => self.apply(Some(said), slot, action),
             None => self.counters.remote_changes_known += 1,
@@ -157,24 +152,17 @@ impl Node {
 
     fn handle_delete(&mut self, key: &FlowKey, said: &Said) {
         self.counters.remote_changes += 1;
-        let origin = Origin::Copy {
-            member: said.member,
-            run: said.run,
-        };
         let Some(slot) = self.table.find(key) else {
             // Something older of it may still be on its way.
-            if said.seq > self.incoming(said.member).frontier() + 1 {
+            let frontier = self.incoming(said.member).frontier();
+            if said.seq > frontier + 1 || said.term != Term::default() {
                 let entry = Entry {
-                    seq: said.seq,
-                    term: said.term,
                     life: Life::Dead,
                     in_kernel: false,
-                    ..Entry::new(*key, origin)
+                    ..said.entry(*key)
                 };
                 if let Some(slot) = self.insert(entry) {
-                    self.incoming_mut(said.member)
-                        .tombstones
-                        .insert((said.seq, slot));
+                    self.note_tombstone(slot, said);
                 }
             }
             return;
@@ -183,61 +171,79 @@ impl Node {
         let Some(entry) = self.table.get_mut(slot) else {
             return;
         };
-        if !is_news_of_end(entry, me, said) {
-            self.counters.remote_changes_stale += 1;
-            return;
+        match (entry.origin, entry.life, is_news(entry, me, said)) {
+            (Origin::Found, Life::Live, false) => {
+                // Somebody let go of what we still have: nobody else keeps it for him.
+                self.counters.remote_changes_stale += 1;
+                self.outbox.push(&mut self.table, slot, Change::Upsert);
+            }
+            (_, _, false) | (Origin::Own | Origin::Found, Life::Dead, true) => {
+                self.counters.remote_changes_stale += 1;
+            }
+            (Origin::Own | Origin::Found, Life::Live, true) if entry.told => {
+                // Others have it from us, perhaps after they heard of its end: they have to hear the end from us too.
+                entry.origin = Origin::Own;
+                entry.term = said.term.next();
+                self.graves.push(slot, self.now);
+                self.outbox.push(&mut self.table, slot, Change::Delete);
+                self.end_in_kernel(slot, Some(said));
+            }
+            (Origin::Own | Origin::Found | Origin::Copy { .. }, Life::Live, true)
+            | (Origin::Copy { .. }, Life::Dead, true) => {
+                said.claim_entry(entry);
+                entry.life = Life::Dead;
+                entry.pending = Pending::Nothing;
+                self.note_tombstone(slot, said);
+                self.end_in_kernel(slot, Some(said));
+            }
         }
-        entry.origin = origin;
-        entry.seq = said.seq;
-        entry.term = said.term;
-        self.end_copy(slot, said.member, Some(said));
     }
 
-    /// Makes a tombstone of a copy, and lets the kernel forget it.
-    fn end_copy(&mut self, slot: Slot, member: MemberId, said: Option<&Said>) {
-        let Some(entry) = self.table.get_mut(slot) else {
+    fn note_tombstone(&mut self, slot: Slot, said: &Said) {
+        self.incoming_mut(said.member)
+            .tombstones
+            .insert((said.seq, slot));
+        if said.term != Term::default() {
+            self.graves.push(slot, self.now);
+        }
+    }
+
+    /// Lets the kernel forget a flow that has ended elsewhere.
+    fn end_in_kernel(&mut self, slot: Slot, said: Option<&Said>) {
+        let Some(entry) = self.table.get(slot) else {
             return;
         };
-        entry.life = Life::Dead;
-        entry.pending = Pending::Nothing;
         let (key, in_kernel) = (entry.key, entry.in_kernel);
         self.note_ended(&key);
-        let incoming = self.incoming_mut(member);
-        let seq = said.map_or(incoming.frontier(), |said| said.seq);
-        incoming.tombstones.insert((seq, slot));
         if in_kernel {
             self.apply(said, slot, Action::Delete);
         }
     }
 
     pub(super) fn apply(&mut self, said: Option<&Said>, slot: Slot, action: Action) {
-        self.applies.push_back(Ticket {
-            delta: said.map(|said| (said.member, said.seq)),
-            slot,
-            action,
-        });
+        if let Some(entry) = self.table.get_mut(slot) {
+            // Asked for is as good as there: whatever comes next reaches the kernel after it.
+            entry.in_kernel = true;
+            self.applies.push_back(Ticket {
+                delta: said.map(|said| DeltaId {
+                    member: said.member,
+                    run: said.run,
+                    seq: said.seq,
+                }),
+                slot,
+                action,
+            });
+        }
     }
 
     /// Does what had to wait until everything before it was in our kernel.
     pub(super) fn advance(&mut self, member: MemberId) {
         while let Some((_, slot)) = self.incoming_mut(member).poll_tombstone() {
-            self.bury(member, slot);
+            self.bury(slot);
         }
         if self.incoming_mut(member).poll_told() {
             self.sweep(member);
             self.note(Event::Synced(member));
-        }
-    }
-
-    /// Frees a tombstone, unless the flow lives again.
-    fn bury(&mut self, member: MemberId, slot: Slot) {
-        let Some(entry) = self.table.get(slot) else {
-            return;
-        };
-        let still_its =
-            matches!(entry.origin, Origin::Copy { member: carrier, .. } if carrier == member);
-        if still_its && entry.life == Life::Dead {
-            self.table.remove(slot);
         }
     }
 
@@ -267,7 +273,13 @@ impl Node {
         }
         for slot in gone {
             self.counters.swept += 1;
-            self.end_copy(slot, member, None);
+            if let Some(entry) = self.table.get_mut(slot) {
+                entry.life = Life::Dead;
+                entry.pending = Pending::Nothing;
+            }
+            // Nothing older can arrive: the tombstone only waits for the kernel.
+            self.end_in_kernel(slot, None);
+            self.bury(slot);
         }
         for slot in orphans {
             if let Some(entry) = self.table.get_mut(slot) {
@@ -276,5 +288,58 @@ impl Node {
             }
             self.outbox.push(&mut self.table, slot, Change::Upsert);
         }
+    }
+}
+
+impl Said {
+    /// What is known of a flow that nobody told of before.
+    fn entry(&self, key: FlowKey) -> Entry {
+        let mut entry = Entry::new(key, Origin::Found);
+        entry.told = true;
+        self.claim_entry(&mut entry);
+        entry
+    }
+
+    /// The flow is the sayer's from now on.
+    fn claim_entry(&self, entry: &mut Entry) {
+        entry.origin = Origin::Copy {
+            member: self.member,
+            run: self.run,
+        };
+        entry.seq = self.seq;
+        entry.term = self.term;
+        entry.claim = self.claim;
+    }
+}
+
+/// The state that a flow has from now on. A carrier that told it before knows all of it; of one that was carried elsewhere
+/// until now, and goes on, it may not know yet how far it came.
+fn join(entry: &Entry, theirs: &FlowState, said: &Said) -> FlowState {
+    let same_carrier = matches!(entry.origin, Origin::Copy { member, .. } if member == said.member);
+    let (proto, ours) = (entry.key.proto, &entry.state);
+    let goes_on =
+        entry.life == Life::Live && !tcp::begins_anew(proto, ours.proto_state, theirs.proto_state);
+    let mut joined = theirs.clone();
+    if goes_on && !same_carrier {
+        joined.proto_state = tcp::merge(proto, ours.proto_state, theirs.proto_state);
+        joined.status.seen_reply |= ours.status.seen_reply;
+        joined.status.assured |= ours.status.assured;
+    }
+    joined
+}
+
+/// What the kernel has to do, that has the flow as in `entry` if at all, to have it as in `state`.
+fn action(entry: &Entry, state: &FlowState) -> Option<Action> {
+    let (old, new) = (entry.state.status, state.status);
+    // Status bits can't be taken away from an entry: without them it is a new one under the same key.
+    let began_anew = old.seen_reply && !new.seen_reply || old.assured && !new.assured;
+    if !entry.in_kernel {
+        Some(Action::Create)
+    } else if entry.state.nat != state.nat || began_anew {
+        Some(Action::Replace)
+    } else if entry.state.same_but_timeout(state) && entry.life == Life::Live {
+        None
+    } else {
+        Some(Action::Update)
     }
 }

@@ -58,6 +58,18 @@ fn a_full_table_refuses_and_takes_again_after_a_removal() {
     assert!(table.insert(Entry::new(key(3), Origin::Own)).is_ok());
 }
 
+#[test]
+fn the_slot_of_a_removed_entry_never_finds_the_next_in_its_place() {
+    let mut table = Table::new(2, [1, 2]);
+    let old = table.insert(Entry::new(key(1), Origin::Own)).unwrap();
+    table.remove(old);
+    let new = table.insert(Entry::new(key(2), Origin::Own)).unwrap();
+    assert_eq!(new.index(), old.index());
+    assert!(table.get(old).is_none() && table.get_mut(old).is_none());
+    table.remove(old);
+    assert_eq!(table.find(&key(2)), Some(new));
+}
+
 proptest! {
     #[test]
     fn behaves_as_a_map(steps in prop::collection::vec((any::<bool>(), 0u16..300), 0..3000)) {

@@ -1,7 +1,7 @@
 //! Bodies of the datagrams that are not changes: hello and acknowledgement (PROTOCOL.md 3 and 5).
 
-use super::DecodeError;
 use super::cursor::{Reader, put_varint};
+use super::{DecodeError, SEQ_MAX};
 use crate::range::RangeSet;
 use crate::record::MemberId;
 use alloc::vec::Vec;
@@ -26,10 +26,12 @@ pub struct Heard {
     pub incarnation: u64,
     /// The first sequence of the sender's deltas that this member needs (PROTOCOL.md 5.1); 0 while there is none yet.
     pub base: u64,
+    /// Packet number of that newest hello: proves when the sender of this one heard it (PROTOCOL.md 3.2).
+    pub packet_number: u64,
 }
 
 const ATTRIBUTE_HEARD: u8 = 1;
-const HEARD_BYTES: u8 = 17;
+const HEARD_BYTES: u8 = 25;
 /// Most members a hello can name: each with the incarnation that proved itself and one that has not.
 const HEARD_MAX: usize = 2 * MemberId::MAX;
 
@@ -42,13 +44,14 @@ impl Hello {
             out.extend_from_slice(&[ATTRIBUTE_HEARD, HEARD_BYTES, heard.member.get()]);
             out.extend_from_slice(&heard.incarnation.to_be_bytes());
             out.extend_from_slice(&heard.base.to_be_bytes());
+            out.extend_from_slice(&heard.packet_number.to_be_bytes());
         }
     }
 
     /// Reads a body; attributes not known are skipped, more of them than there can be members is an error.
     pub fn decode(body: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(body);
-        let (table, last_seq) = (reader.u64()?, reader.u64()?);
+        let (table, last_seq) = (reader.u64()?, reader.seq()?);
         let mut heard = Vec::new();
         while !reader.is_empty() {
             let tag = reader.u8()?;
@@ -64,7 +67,8 @@ impl Hello {
             heard.push(Heard {
                 member,
                 incarnation: value.u64()?,
-                base: value.u64()?,
+                base: value.seq()?,
+                packet_number: value.u64()?,
             });
         }
         Ok(Self {
@@ -78,7 +82,7 @@ impl Hello {
 /// Which of a member's deltas are in the sender's kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ack {
-    /// The telling that the sender of this acknowledgement follows (PROTOCOL.md 5.1).
+    /// The telling that the sender of this acknowledgement follows (PROTOCOL.md 5.1); 0 asks to be told anew.
     pub base: u64,
     /// Every delta up to this sequence is in its kernel.
     pub frontier: u64,
@@ -112,19 +116,19 @@ impl Ack {
     /// Reads a body.
     pub fn decode(body: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(body);
-        let (base, frontier) = (reader.varint()?, reader.varint()?);
+        let (base, frontier) = (reader.seq_varint()?, reader.seq_varint()?);
         let delay_micros = u32::try_from(reader.varint()?).map_err(|_| DecodeError::Number)?;
         let refused = reader.varint()?;
         let mut beyond = RangeSet::new(ACK_RANGES_MAX);
-        let mut next = frontier.checked_add(1).ok_or(DecodeError::Number)?;
+        let mut next = frontier + 1;
         while !reader.is_empty() {
-            let start = next
-                .checked_add(reader.varint()?)
-                .ok_or(DecodeError::Number)?;
-            let end = start
-                .checked_add(reader.varint()?)
-                .ok_or(DecodeError::Number)?;
-            next = end.checked_add(1).ok_or(DecodeError::Number)?;
+            // Both below SEQ_MAX, so the sums are far from overflow.
+            let start = next + reader.seq_varint()?;
+            let end = start + reader.seq_varint()?;
+            if end > SEQ_MAX {
+                return Err(DecodeError::Number);
+            }
+            next = end + 1;
             if !beyond.insert_range(start, end) {
                 return Err(DecodeError::Record);
             }

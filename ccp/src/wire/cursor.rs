@@ -1,6 +1,6 @@
 //! Reads and writes numbers in network order. With its siblings the only code that takes bytes of a datagram apart.
 
-use super::DecodeError;
+use super::{DecodeError, SEQ_MAX};
 use alloc::vec::Vec;
 
 /// Reads from the front of a slice; every read past the end is [`DecodeError::Truncated`].
@@ -18,6 +18,11 @@ impl<'a> Reader<'a> {
     /// True when all was read.
     pub fn is_empty(&self) -> bool {
         self.rest.is_empty()
+    }
+
+    /// Everything that was not read yet.
+    pub fn rest(&mut self) -> &'a [u8] {
+        core::mem::take(&mut self.rest)
     }
 
     /// The next `len` bytes.
@@ -60,6 +65,16 @@ impl<'a> Reader<'a> {
         self.array().map(u64::from_be_bytes)
     }
 
+    /// A sequence in eight bytes.
+    pub fn seq(&mut self) -> Result<u64, DecodeError> {
+        self.u64().and_then(seq)
+    }
+
+    /// A sequence in LEB128.
+    pub fn seq_varint(&mut self) -> Result<u64, DecodeError> {
+        self.varint().and_then(seq)
+    }
+
     /// A number in LEB128: seven bits a byte, least first, the top bit says that more follow. At most ten bytes.
     pub fn varint(&mut self) -> Result<u64, DecodeError> {
         let mut value = 0u64;
@@ -76,6 +91,13 @@ impl<'a> Reader<'a> {
         }
         Err(DecodeError::Number)
     }
+}
+
+fn seq(number: u64) -> Result<u64, DecodeError> {
+    if number > SEQ_MAX {
+        return Err(DecodeError::Number);
+    }
+    Ok(number)
 }
 
 /// Appends `value` in LEB128.

@@ -14,8 +14,12 @@ use crate::record::{
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-/// The longest a record can be, length byte included: what one length byte can say.
-pub const RECORD_BYTES_MAX: usize = 1 + 254;
+/// The longest a record can be, length byte included: what one length byte can say. The longest that there is today, with
+/// everything in it, has 240.
+pub const RECORD_BYTES_MAX: usize = 1 + 255;
+
+/// The longest that the mark at the end of a telling can be: length, kind, member and nine bytes of a sequence.
+pub const TOLD_BYTES_MAX: usize = 12;
 
 const OP_UPSERT: u8 = 0;
 const OP_DELETE: u8 = 1;
@@ -113,7 +117,7 @@ pub fn take_record(reader: &mut Reader<'_>) -> Result<Option<Record>, DecodeErro
             let member = MemberId::new(reader.u8()?).ok_or(DecodeError::Member)?;
             Ok(Some(Record::Told {
                 member,
-                base: reader.varint()?,
+                base: reader.seq_varint()?,
             }))
         }
         _ => Ok(None),
@@ -155,6 +159,14 @@ fn take_upsert(reader: &mut Reader<'_>, kind: u8) -> Result<Record, DecodeError>
         }
     }
     state.nat = (nat != Nat::default()).then(|| Box::new(nat));
+    if let Some(master) = &mut extra.master {
+        // The kernel looks for a master in the zone of its flow, so the record has the zone only once.
+        master.zone = key.zone;
+        master.zone_direction = key.zone_direction;
+        if master.family != key.family {
+            return Err(DecodeError::Record);
+        }
+    }
     state.extra = (extra != Extra::default()).then(|| Box::new(extra));
     Ok(Record::Upsert {
         key,
@@ -398,9 +410,5 @@ fn take_seq_adj(value: &mut Reader<'_>) -> Result<SeqAdj, DecodeError> {
 }
 
 fn take_helper(value: &mut Reader<'_>) -> Result<Helper, DecodeError> {
-    let mut name = Vec::with_capacity(15);
-    while !value.is_empty() {
-        name.push(value.u8()?);
-    }
-    Helper::new(&name).ok_or(DecodeError::Record)
+    Helper::new(value.rest()).ok_or(DecodeError::Record)
 }

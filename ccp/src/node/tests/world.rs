@@ -1,0 +1,594 @@
+//! Nodes, their kernels and the network between them, under one virtual clock. The same seed gives the same run.
+
+use crate::node::{Action, Audience, Config, Event, Local, Node, Outcome, Row, Ticket};
+use crate::record::{Family, FlowKey, FlowState, MemberId, Patch, Status, ZoneDirection};
+use crate::table::Origin;
+use crate::time::Instant;
+use crate::wire::header::{HEADER_BYTES, Header, Opcode};
+use alloc::collections::{BTreeMap, BTreeSet};
+use core::time::Duration;
+use std::collections::VecDeque;
+use std::vec::Vec;
+
+/// The kernel table that every member has at first.
+pub const TABLE_OLD: u64 = 1000;
+const LATENCY: u64 = 150;
+
+/// In percent of the datagrams.
+#[derive(Clone, Copy)]
+pub struct Faults {
+    pub loss: u8,
+    pub duplicates: u8,
+    /// Up to 20 ms late, so overtaken by others.
+    pub late: u8,
+}
+
+impl Faults {
+    pub const NONE: Self = Self {
+        loss: 0,
+        duplicates: 0,
+        late: 0,
+    };
+}
+
+struct Gateway {
+    node: Option<Node>,
+    kernel: BTreeMap<FlowKey, FlowState>,
+    table: u64,
+    events: Vec<Event>,
+    held: Option<VecDeque<(Ticket, Action, FlowKey, FlowState)>>,
+    outcome: Outcome,
+    flows_max: usize,
+    calls: u64,
+}
+
+pub struct World {
+    gateways: Vec<Gateway>,
+    now: Instant,
+    wire: BTreeMap<(Instant, u64), (usize, Vec<u8>)>,
+    sent: u64,
+    faults: Faults,
+    cut: BTreeSet<(usize, usize)>,
+    random: u64,
+    incarnation: u64,
+    /// Flows that live, and the gateway that carries each.
+    carriers: BTreeMap<FlowKey, usize>,
+    fresh: u32,
+}
+
+pub fn member(at: usize) -> MemberId {
+    MemberId::new(at as u8 + 1).unwrap()
+}
+
+pub fn key(n: u32) -> FlowKey {
+    let mut src = [0; 16];
+    src[..4].copy_from_slice(&n.to_be_bytes());
+    FlowKey {
+        src,
+        dst: [0; 16],
+        l4: [n as u16, 80],
+        zone: 0,
+        proto: 6,
+        family: Family::V4,
+        zone_direction: ZoneDirection::Both,
+    }
+}
+
+pub fn patch(proto_state: u8) -> Patch {
+    Patch {
+        timeout_secs: Some(432_000),
+        proto_state: Some(proto_state),
+        status: Some(Status {
+            seen_reply: proto_state >= 2,
+            assured: proto_state >= 3,
+        }),
+        ..Patch::default()
+    }
+}
+
+/// Bodies with the greatest numbers where small ones are expected, by opcode.
+pub fn hostile_bodies() -> Vec<(Opcode, Vec<u8>)> {
+    let mut bodies = Vec::new();
+    let max = |len: usize| std::vec![0xff; len];
+    for len in 0..120 {
+        for opcode in [Opcode::Delta, Opcode::Ack, Opcode::Hello] {
+            bodies.push((opcode, max(len)));
+            bodies.push((opcode, std::vec![0; len]));
+            bodies.push((opcode, std::vec![0x7f; len]));
+        }
+    }
+    for number in [0, 1, u64::MAX >> 1, crate::wire::SEQ_MAX, u64::MAX] {
+        let mut ack = Vec::new();
+        for _ in 0..6 {
+            crate::wire::cursor::put_varint(&mut ack, number);
+            bodies.push((Opcode::Ack, ack.clone()));
+        }
+        let mut delta = number.to_be_bytes().to_vec();
+        bodies.push((Opcode::Delta, delta.clone()));
+        crate::wire::flow::put_told(&mut delta, member(1), number.min(crate::wire::SEQ_MAX));
+        bodies.push((Opcode::Delta, delta));
+    }
+    bodies
+}
+
+impl World {
+    pub fn new(members: usize, faults: Faults, seed: u64) -> Self {
+        let mut world = Self {
+            gateways: Vec::new(),
+            now: Instant::from_micros(1_000_000),
+            wire: BTreeMap::new(),
+            sent: 0,
+            faults,
+            cut: BTreeSet::new(),
+            random: seed | 1,
+            incarnation: 0,
+            carriers: BTreeMap::new(),
+            fresh: 1_000_000,
+        };
+        for _ in 0..members {
+            world.gateways.push(Gateway {
+                node: None,
+                kernel: BTreeMap::new(),
+                table: TABLE_OLD,
+                events: Vec::new(),
+                held: None,
+                outcome: Outcome::Done,
+                flows_max: 100_000,
+                calls: 0,
+            });
+        }
+        for at in 0..members {
+            world.start(at, TABLE_OLD);
+        }
+        world
+    }
+
+    pub fn faults(&mut self, faults: Faults) {
+        self.faults = faults;
+    }
+
+    /// Starts all members again with tables of that limit.
+    pub fn flows_max(&mut self, flows_max: usize) {
+        for at in 0..self.gateways.len() {
+            self.flows_max_of(at, flows_max);
+        }
+    }
+
+    pub fn flows_max_of(&mut self, at: usize, flows_max: usize) {
+        self.gateways[at].flows_max = flows_max;
+        self.stop(at);
+        self.start(at, TABLE_OLD);
+    }
+
+    /// The daemon starts and reads its kernel's table.
+    pub fn start(&mut self, at: usize, table: u64) {
+        self.start_unread(at, table);
+        self.read_table(at);
+    }
+
+    pub fn start_unread(&mut self, at: usize, table: u64) {
+        self.incarnation += 1;
+        let members = self.gateways.len();
+        let gateway = &mut self.gateways[at];
+        gateway.table = table;
+        let config = Config {
+            cluster: 1,
+            member: member(at),
+            peers: (0..members)
+                .filter(|peer| *peer != at)
+                .map(member)
+                .collect(),
+            incarnation: self.incarnation * 0x9e37_79b9,
+            table,
+            hash_seed: [1, 2],
+            datagram_bytes_max: 1472,
+            flows_max: gateway.flows_max,
+            flush: Duration::from_millis(1),
+            hello: Duration::from_millis(100),
+            dead_after: Duration::from_millis(500),
+        };
+        gateway.node = Some(Node::new(config, self.now));
+        gateway.events.clear();
+    }
+
+    /// A reconciliation.
+    pub fn read_table(&mut self, at: usize) {
+        let gateway = &mut self.gateways[at];
+        let node = gateway.node.as_mut().unwrap();
+        let first = node.counters().reconciled == 0 && node.table().is_empty();
+        node.begin_pass();
+        for (key, state) in &gateway.kernel {
+            let patch = Patch {
+                timeout_secs: Some(state.timeout_secs),
+                proto_state: Some(state.proto_state),
+                status: Some(state.status),
+                ..Patch::default()
+            };
+            let unknown = if first { Origin::Found } else { Origin::Own };
+            node.handle_row(Row { key, state: &patch }, unknown);
+        }
+        assert!(node.end_pass());
+        self.drain(at);
+    }
+
+    /// The daemon ends, its kernel goes on.
+    pub fn stop(&mut self, at: usize) {
+        self.gateways[at].node = None;
+    }
+
+    /// The whole gateway is gone; its flows live on with the others.
+    pub fn crash(&mut self, at: usize) {
+        self.stop(at);
+        self.gateways[at].kernel.clear();
+    }
+
+    pub fn restart(&mut self, at: usize, keeps_table: bool) {
+        let table = self.gateways[at].table;
+        if keeps_table {
+            self.stop(at);
+            self.start(at, table);
+        } else {
+            self.crash(at);
+            self.start(at, table + 1);
+        }
+    }
+
+    pub fn node(&self, at: usize) -> &Node {
+        self.gateways[at].node.as_ref().unwrap()
+    }
+
+    pub fn kernel(&self, at: usize) -> &BTreeMap<FlowKey, FlowState> {
+        &self.gateways[at].kernel
+    }
+
+    pub fn events(&self, at: usize) -> &[Event] {
+        &self.gateways[at].events
+    }
+
+    pub fn calls(&self, at: usize) -> u64 {
+        self.gateways[at].calls
+    }
+
+    pub fn cut(&mut self, a: usize, b: usize) {
+        self.cut.extend([(a, b), (b, a)]);
+    }
+
+    pub fn cut_one_way(&mut self, from: usize, to: usize) {
+        self.cut.insert((from, to));
+    }
+
+    pub fn heal(&mut self) {
+        self.cut.clear();
+    }
+
+    pub fn hold_kernel(&mut self, at: usize) {
+        self.gateways[at].held = Some(VecDeque::new());
+    }
+
+    pub fn release_kernel(&mut self, at: usize) {
+        for (ticket, action, key, state) in self.gateways[at].held.take().unwrap() {
+            self.apply(at, ticket, action, key, state);
+        }
+        self.drain(at);
+    }
+
+    pub fn answer_with(&mut self, at: usize, outcome: Outcome) {
+        self.gateways[at].outcome = outcome;
+    }
+
+    pub fn open(&mut self, at: usize, key: FlowKey) {
+        self.open_unseen(at, key);
+        self.local(at, &key, Local::New(&patch(1)));
+    }
+
+    pub fn open_unseen(&mut self, at: usize, key: FlowKey) {
+        let mut state = FlowState::default();
+        state.apply(&patch(1));
+        self.gateways[at].kernel.insert(key, state);
+        self.carriers.insert(key, at);
+    }
+
+    pub fn update(&mut self, at: usize, key: FlowKey, proto_state: u8) {
+        let state = self.gateways[at].kernel.get_mut(&key).unwrap();
+        state.apply(&patch(proto_state));
+        self.carriers.insert(key, at);
+        self.local(at, &key, Local::Update(&patch(proto_state)));
+    }
+
+    pub fn close(&mut self, at: usize, key: FlowKey) {
+        self.close_unseen(at, key);
+        self.local(at, &key, Local::Destroy);
+    }
+
+    pub fn close_unseen(&mut self, at: usize, key: FlowKey) {
+        assert!(self.gateways[at].kernel.remove(&key).is_some());
+        assert_eq!(self.carriers.remove(&key), Some(at));
+    }
+
+    pub fn expire_copy(&mut self, at: usize, key: FlowKey) {
+        assert_ne!(self.carriers.get(&key), Some(&at));
+        assert!(self.gateways[at].kernel.remove(&key).is_some());
+        self.local(at, &key, Local::Destroy);
+    }
+
+    fn local(&mut self, at: usize, key: &FlowKey, change: Local<'_>) {
+        if let Some(node) = &mut self.gateways[at].node {
+            node.handle_local(key, change);
+            self.drain(at);
+        }
+    }
+
+    /// Some flows begin, change, move and end, a few a millisecond.
+    pub fn work(&mut self, steps: usize) {
+        for _ in 0..steps {
+            let at = self.random(self.gateways.len() as u64) as usize;
+            match self.random(10) {
+                0..4 => {
+                    self.fresh += 1;
+                    self.open(at, key(self.fresh));
+                }
+                4..7 => {
+                    if let Some(key) = self.pick(|world, key, _| world.kernel(at).contains_key(key))
+                    {
+                        let further = (self.kernel(at)[&key].proto_state + 1).min(5);
+                        self.update(at, key, further);
+                    }
+                }
+                _ => {
+                    if let Some(key) =
+                        self.pick(|world, key, carrier| carrier == at && world.is_quiet(at, key))
+                    {
+                        self.close(at, key);
+                    }
+                }
+            }
+            let pause = self.random(700);
+            self.run(Duration::from_micros(pause));
+        }
+    }
+
+    /// True if nobody but `at` believes that it carries the flow. A kernel ends a flow long after its last packet, never
+    /// while the claims of that packet are on their way.
+    fn is_quiet(&self, at: usize, key: &FlowKey) -> bool {
+        let mut nodes = (self.gateways.iter().enumerate())
+            .filter_map(|(i, gateway)| Some((i, gateway.node.as_ref()?)));
+        nodes.all(|(i, node)| {
+            let slot = node.table().find(key);
+            match slot.and_then(|slot| node.table().get(slot)) {
+                Some(entry) if i == at => entry.origin == Origin::Own,
+                Some(entry) => {
+                    matches!(entry.origin, Origin::Copy { member: carrier, .. } if carrier == member(at))
+                }
+                None => i != at,
+            }
+        })
+    }
+
+    /// Runs until every live member has acknowledged everything.
+    pub fn settle(&mut self) {
+        for _ in 0..1000 {
+            self.run(Duration::from_millis(20));
+            let settled = self
+                .gateways
+                .iter()
+                .flat_map(|gateway| &gateway.node)
+                .all(|node| {
+                    node.membership().peers().all(|peer| {
+                        node.peer_send(peer.member).is_some_and(|send| {
+                            send.frontier() == node.last_seq() && !send.is_telling()
+                        })
+                    })
+                });
+            if settled {
+                return;
+            }
+        }
+        panic!("never settles");
+    }
+
+    fn pick(&mut self, fits: impl Fn(&Self, &FlowKey, usize) -> bool) -> Option<FlowKey> {
+        let fitting: Vec<FlowKey> = (self.carriers.iter())
+            .filter(|(key, at)| fits(self, key, **at))
+            .map(|(key, _)| *key)
+            .collect();
+        let at = self.random(fitting.len().max(1) as u64) as usize;
+        fitting.get(at).copied()
+    }
+
+    fn random(&mut self, below: u64) -> u64 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        (self.random >> 11) % below.max(1)
+    }
+
+    fn percent(&mut self, percent: u8) -> bool {
+        self.random(100) < u64::from(percent)
+    }
+
+    pub fn run(&mut self, duration: Duration) {
+        let end = self.now + duration;
+        loop {
+            let arrival = self.wire.keys().next().map(|(at, _)| *at);
+            let timeouts = self
+                .gateways
+                .iter()
+                .map(|gateway| gateway.node.as_ref().map(|node| node.poll_timeout().0));
+            let (who, next) = timeouts
+                .enumerate()
+                .filter_map(|(at, timeout)| Some((Some(at), timeout?)))
+                .chain(arrival.map(|at| (None, at)))
+                .min_by_key(|(_, at)| *at)
+                .unwrap_or((None, end));
+            if next > end || (who.is_none() && arrival.is_none()) {
+                self.now = end;
+                return;
+            }
+            self.now = self.now.max(next);
+            match who {
+                Some(at) => {
+                    let now = self.now;
+                    let gateway = &mut self.gateways[at];
+                    gateway.calls += 1;
+                    gateway.node.as_mut().unwrap().handle_timeout(now);
+                    self.drain(at);
+                    let after = self.node(at).poll_timeout();
+                    assert!(after.0 > now, "{after:?} is due again at {now:?}");
+                }
+                None => self.deliver(),
+            }
+        }
+    }
+
+    fn deliver(&mut self) {
+        let (_, (to, datagram)) = self.wire.pop_first().unwrap();
+        let Some(node) = &mut self.gateways[to].node else {
+            return;
+        };
+        let (header, body) = Header::decode(&datagram).unwrap();
+        node.handle_datagram(&header, body, self.now).unwrap();
+        self.gateways[to].calls += 1;
+        self.drain(to);
+    }
+
+    /// As if `from` had said this, with the secret.
+    pub fn inject(&mut self, from: usize, to: usize, (opcode, body): &(Opcode, Vec<u8>)) {
+        let mut out = Vec::new();
+        let node = self.gateways[from].node.as_mut().unwrap();
+        node.packet_number += 1;
+        let header = Header {
+            cluster: 1,
+            opcode: *opcode,
+            source: member(from),
+            destination: crate::wire::header::Destination::All,
+            interface: 0,
+            urgency: crate::wire::header::Urgency::Urgent,
+            policy: 0,
+            incarnation: node.config.incarnation,
+            packet_number: node.packet_number,
+        };
+        out.extend_from_slice(body);
+        let now = self.now;
+        // An error is an answer too.
+        let _ = self.gateways[to]
+            .node
+            .as_mut()
+            .unwrap()
+            .handle_datagram(&header, &out, now);
+        self.drain(to);
+    }
+
+    /// Does everything that a node has to do now.
+    fn drain(&mut self, at: usize) {
+        let now = self.now;
+        loop {
+            let gateway = &mut self.gateways[at];
+            let node = gateway.node.as_mut().unwrap();
+            let Some(apply) = node.poll_apply() else {
+                break;
+            };
+            let ask = (apply.ticket, apply.action, *apply.key, apply.state.clone());
+            match &mut gateway.held {
+                Some(held) => held.push_back(ask),
+                None => self.apply(at, ask.0, ask.1, ask.2, ask.3),
+            }
+        }
+        let mut out = Vec::new();
+        let node = self.gateways[at].node.as_mut().unwrap();
+        let (mut sent, mut events) = (Vec::new(), Vec::new());
+        while let Some(transmit) = node.poll_transmit(now, &mut out) {
+            let (header, body) = Header::decode(&out).unwrap();
+            assert_eq!(header, transmit.header);
+            assert!(HEADER_BYTES + body.len() + 16 <= 1472, "fits the MTU");
+            sent.push((transmit.to, core::mem::take(&mut out)));
+        }
+        while let Some(event) = node.poll_event() {
+            events.push(event);
+        }
+        self.gateways[at].events.append(&mut events);
+        for (to, datagram) in sent {
+            self.send(at, to, &datagram);
+        }
+    }
+
+    fn send(&mut self, from: usize, to: Audience, datagram: &[u8]) {
+        let live = self.node(from).membership().live();
+        for at in 0..self.gateways.len() {
+            let wanted = match to {
+                Audience::Member(to) => to == member(at),
+                Audience::Everyone => at != from,
+                Audience::Live => live.contains(member(at)),
+            };
+            if !wanted || self.cut.contains(&(from, at)) || self.percent(self.faults.loss) {
+                continue;
+            }
+            let copies = if self.percent(self.faults.duplicates) {
+                2
+            } else {
+                1
+            };
+            for _ in 0..copies {
+                let late = if self.percent(self.faults.late) {
+                    self.random(20_000)
+                } else {
+                    0
+                };
+                self.sent += 1;
+                let arrival = self.now + Duration::from_micros(LATENCY + late);
+                self.wire
+                    .insert((arrival, self.sent), (at, datagram.to_vec()));
+            }
+        }
+    }
+
+    fn apply(&mut self, at: usize, ticket: Ticket, action: Action, key: FlowKey, state: FlowState) {
+        let gateway = &mut self.gateways[at];
+        if gateway.outcome == Outcome::Done {
+            match action {
+                Action::Create | Action::Update | Action::Replace => {
+                    gateway.kernel.insert(key, state);
+                }
+                Action::Delete => {
+                    gateway.kernel.remove(&key);
+                }
+            }
+        }
+        let node = gateway.node.as_mut().unwrap();
+        node.handle_applied(ticket, gateway.outcome, self.now);
+    }
+
+    /// Every kernel has every flow that lives, in the same state, and nothing else.
+    #[track_caller]
+    pub fn check(&self) {
+        let living: BTreeSet<&FlowKey> = self.carriers.keys().collect();
+        for (at, gateway) in self.gateways.iter().enumerate() {
+            let keys: BTreeSet<&FlowKey> = gateway.kernel.keys().collect();
+            let (missing, ghosts): (Vec<_>, Vec<_>) = (
+                living.difference(&keys).collect(),
+                keys.difference(&living).collect(),
+            );
+            assert!(
+                missing.is_empty() && ghosts.is_empty(),
+                "gateway {at}: {} missing {:?}, {} ghosts {:?}",
+                missing.len(),
+                missing.first().map(|key| &key.src[..4]),
+                ghosts.len(),
+                ghosts.first().map(|key| &key.src[..4]),
+            );
+            let live = self.node(at).table().slots_from(0);
+            let known = live.filter(|(_, entry)| entry.life == crate::table::Life::Live);
+            assert_eq!(known.count(), living.len(), "table of gateway {at}");
+        }
+        let first = &self.gateways[0].kernel;
+        for gateway in &self.gateways {
+            for (key, state) in &gateway.kernel {
+                assert!(
+                    state.same_but_timeout(&first[key]),
+                    "{:?} {state:?} {:?}",
+                    &key.src[..4],
+                    first[key]
+                );
+            }
+        }
+    }
+}
