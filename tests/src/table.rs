@@ -18,9 +18,12 @@ pub fn table(gateway: &Namespace) -> Table {
     let families =
         ["ipv4", "ipv6"].map(|it| gateway.run(&format!("conntrack -L -o extended -f {it}")));
     let lines = families.iter().flat_map(|it| it.lines());
-    // The cluster's own: their source may be any address of the sync network, link-local ones too.
-    let own = format!("dport={CCP_PORT} ");
-    lines.filter(|it| !it.contains(&own)).map(entry).collect()
+    // The cluster's own, from whichever address they are, and what makes switches lead its multicast.
+    let own = [format!("dport={CCP_PORT} "), "src=192.0.2.".to_owned()];
+    lines
+        .filter(|line| !own.iter().any(|own| line.contains(own)))
+        .map(entry)
+        .collect()
 }
 
 /// Waits until all gateways have the same table, and returns it. Panics with a part of the differences when `deadline`
