@@ -20,7 +20,7 @@ pub(crate) const NLMSG_HDRLEN: usize = 16;
 /// Bytes of a `nfgenmsg`.
 pub(crate) const NFGENMSG_LEN: usize = 4;
 /// Bytes of a `nlattr`.
-const NLA_HDRLEN: usize = 4;
+pub(crate) const NLA_HDRLEN: usize = 4;
 
 /// A message of a datagram.
 #[derive(Clone, Copy)]
@@ -193,19 +193,29 @@ impl<'a> Iterator for Attributes<'a> {
             return None;
         }
         let bytes = std::mem::take(&mut self.rest);
-        let Some([l0, l1, k0, k1]) = bytes.first_chunk::<NLA_HDRLEN>().copied() else {
+        let Some((len, kind)) = attribute_header(bytes) else {
             return Some(Err(DecodeError::AttributeLength));
         };
-        let len = usize::from(u16::from_ne_bytes([l0, l1]));
         let Some(value) = bytes.get(NLA_HDRLEN..len) else {
             return Some(Err(DecodeError::AttributeLength));
         };
         self.rest = bytes.get(len.next_multiple_of(4)..).unwrap_or_default();
         Some(Ok(Attribute {
-            kind: u16::from_ne_bytes([k0, k1]) & NLA_TYPE_MASK,
+            kind: kind & NLA_TYPE_MASK,
             value,
         }))
     }
+}
+
+/// Length and type, flags included, of the attribute that the bytes begin with.
+#[inline]
+pub(crate) fn attribute_header(bytes: &[u8]) -> Option<(usize, u16)> {
+    let (len, rest) = bytes.split_first_chunk()?;
+    let kind = rest.first_chunk()?;
+    Some((
+        usize::from(u16::from_ne_bytes(*len)),
+        u16::from_ne_bytes(*kind),
+    ))
 }
 
 /// Appends one message to a buffer; [`finish`](Self::finish) writes its length.

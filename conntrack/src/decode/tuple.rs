@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use crate::consts::*;
 use crate::decode::DecodeError;
 use crate::flow::{L4, Tuple};
-use crate::nfnl::Attributes;
+use crate::nfnl::{Attributes, NLA_HDRLEN, attribute_header};
 
 /// A tuple to be written by [`read_tuple`].
 pub(super) const BLANK_TUPLE: Tuple = Tuple {
@@ -74,9 +74,8 @@ impl Usual<'_> {
     /// Passes over a header of this length and type; `None` when it is another.
     #[inline]
     fn header(&mut self, len: usize, kind: u16) -> Option<()> {
-        let [l0, l1, k0, k1] = self.value()?;
-        let same = usize::from(u16::from_ne_bytes([l0, l1])) == len
-            && u16::from_ne_bytes([k0, k1]) == kind;
+        let same = attribute_header(self.rest)? == (len, kind);
+        self.rest = self.rest.get(NLA_HDRLEN..)?;
         same.then_some(())
     }
 
