@@ -191,7 +191,7 @@ impl Node {
         Self {
             table: Table::new(config.flows_max, config.hash_seed),
             outbox: Outbox::default(),
-            sender: Sender::new(config.flows_max),
+            sender: Sender::new(config.peers.iter().copied().collect(), config.flows_max),
             incoming: core::array::from_fn(|_| Incoming::default()),
             membership,
             applies: VecDeque::new(),
@@ -447,7 +447,7 @@ impl Node {
             now,
             out,
         );
-        for member in self.sender.take_adopted() {
+        for member in self.sender.take_adopted().iter() {
             self.incoming_mut(member).ask_anew();
         }
         if made.is_none() {

@@ -4,7 +4,7 @@
 //! acknowledged when the kernel has taken every change of it (I6), not when it was received.
 
 use crate::range::RangeSet;
-use crate::record::{Claim, MemberId, Term};
+use crate::record::{Claim, MemberId, MemberSet, Term};
 use crate::sender::ACK_DELAY;
 use crate::table::{Entry, Origin, Slot};
 use crate::time::Instant;
@@ -45,6 +45,10 @@ pub struct Incoming {
     pub tombstones: BTreeSet<(u64, Slot)>,
     /// The mark that ends a telling: its sequence, and the base of the telling.
     told: Option<(u64, u64)>,
+    /// Members whose claims on flows of this peer were refused, as its own were newer.
+    pub outclaimed: MemberSet,
+    /// The same for its earlier run: when all of this run is known, it may turn out that theirs are the newest.
+    pub outclaimed_before: MemberSet,
     /// True once everything the peer had at our start, or at the loss of our place, has been told.
     pub synced: bool,
     /// We lost something that the peer believes we have: it is to tell us anew.
@@ -67,6 +71,8 @@ impl Default for Incoming {
             waiting: Vec::new(),
             tombstones: BTreeSet::new(),
             told: None,
+            outclaimed: MemberSet::default(),
+            outclaimed_before: MemberSet::default(),
             synced: false,
             lost: false,
             ack_at: None,

@@ -62,14 +62,32 @@ impl MemberSet {
         self.0 |= 1 << member.index();
     }
 
+    /// Takes a member out.
+    pub fn remove(&mut self, member: MemberId) {
+        self.0 &= !(1 << member.index());
+    }
+
     /// True if it is in the set.
     pub fn contains(self, member: MemberId) -> bool {
         self.0 & 1 << member.index() != 0
     }
 
+    /// Its members, in order.
+    pub fn iter(self) -> impl Iterator<Item = MemberId> {
+        MemberId::all().filter(move |member| self.contains(*member))
+    }
+
     /// True if nobody is in it.
     pub fn is_empty(self) -> bool {
         self.0 == 0
+    }
+}
+
+impl FromIterator<MemberId> for MemberSet {
+    fn from_iter<I: IntoIterator<Item = MemberId>>(members: I) -> Self {
+        let mut set = Self::default();
+        members.into_iter().for_each(|member| set.insert(member));
+        set
     }
 }
 

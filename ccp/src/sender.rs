@@ -63,6 +63,8 @@ pub struct Sent {
 pub struct Sender {
     log: Log,
     peers: Peers,
+    /// Members that were never told anything: until they are, the log keeps the ends of flows for them.
+    expected: MemberSet,
     resends: VecDeque<(MemberId, u64)>,
     /// A peer was given another base, which only a hello tells it.
     base_changed: bool,
@@ -86,11 +88,13 @@ impl Body {
 }
 
 impl Sender {
-    /// Nobody was told anything yet. `flows_max` is the limit of the table: tombstones of the log take part of it.
-    pub fn new(flows_max: usize) -> Self {
+    /// None of the `expected` was told anything yet. `flows_max` is the limit of the table: tombstones of the log take
+    /// part of it.
+    pub fn new(expected: MemberSet, flows_max: usize) -> Self {
         Self {
             log: Log::new(LOG_FLOWS_MAX.min(flows_max / LOG_PART_OF_TABLE).max(1)),
             peers: [const { None }; MemberId::MAX],
+            expected,
             resends: VecDeque::new(),
             base_changed: false,
             adopted: MemberSet::default(),
@@ -119,19 +123,19 @@ impl Sender {
     }
 
     /// Members whose flows we keep for them since the last call. If one is back it has to tell us of them again.
-    pub fn take_adopted(&mut self) -> impl Iterator<Item = MemberId> + use<> {
-        let adopted = core::mem::take(&mut self.adopted);
-        MemberId::all().filter(move |member| adopted.contains(*member))
+    pub fn take_adopted(&mut self) -> MemberSet {
+        core::mem::take(&mut self.adopted)
     }
 
     /// Begins to tell `member` everything from now on, and everything there is. It is a new run, or has lost its place.
     pub fn tell_anew(&mut self, member: MemberId) {
-        let base = self.log.next_seq();
+        let (base, forgotten) = (self.log.next_seq(), self.log.start() - 1);
+        self.expected.remove(member);
         if let Some(place) = self.peers.get_mut(member.index()) {
-            // Ends that an earlier run of it missed are still in the log: its kernel may have those flows yet.
-            let ends_after = place
-                .as_ref()
-                .map_or(base - 1, |peer| peer.forgettable().min(base - 1));
+            // It may still have flows whose ends it missed: from an earlier run of it, or of us.
+            let ends_after = place.as_ref().map_or(forgotten, |peer| {
+                peer.forgettable().clamp(forgotten, base - 1)
+            });
             *place = Some(PeerSend::new(base, ends_after));
             self.sent.tellings += 1;
             self.base_changed = true;
@@ -332,8 +336,7 @@ impl Sender {
     /// Forgets from the log what every peer has, and the oldest of what is more than it may hold; frees tombstones that
     /// nobody can ask for any longer.
     pub fn trim(&mut self, table: &mut Table) {
-        let peers = self.peers.iter().flatten();
-        let mut forgettable = peers.map(PeerSend::forgettable).min().unwrap_or(u64::MAX);
+        let mut forgettable = self.forgettable();
         while self.log.start() <= forgettable || self.log.is_over() {
             let Some((seq, flows)) = self.log.pop() else {
                 break;
@@ -352,10 +355,19 @@ impl Sender {
                     peer.ends_after = peer.ends_after.max(seq);
                     peer.lost |= peer.frontier < seq;
                 }
-                let peers = self.peers.iter().flatten();
-                forgettable = peers.map(PeerSend::forgettable).min().unwrap_or(u64::MAX);
+                self.expected = MemberSet::default();
+                forgettable = self.forgettable();
             }
         }
+    }
+
+    /// The log may forget everything up to this sequence without anybody missing it.
+    fn forgettable(&self) -> u64 {
+        if !self.expected.is_empty() {
+            return 0;
+        }
+        let peers = self.peers.iter().flatten();
+        peers.map(PeerSend::forgettable).min().unwrap_or(u64::MAX)
     }
 }
 

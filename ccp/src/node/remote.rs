@@ -3,7 +3,7 @@
 use super::{Action, DeltaId, Event, Node, Ticket};
 use crate::outbox::Change;
 use crate::receiver::{Arrival, Said, is_news};
-use crate::record::{FlowKey, FlowState, MemberId, Record, Term};
+use crate::record::{Claim, FlowKey, FlowState, MemberId, Record, Term};
 use crate::table::{Entry, Life, Origin, Pending, Slot};
 use crate::tcp;
 use crate::time::Instant;
@@ -17,6 +17,7 @@ impl Node {
     /// A new run of `member` begins: it counts its deltas anew.
     pub(super) fn forget_run(&mut self, member: MemberId) {
         let old = core::mem::take(self.incoming_mut(member));
+        self.incoming_mut(member).outclaimed_before = old.outclaimed;
         for (_, slot) in old.tombstones {
             self.bury(slot);
         }
@@ -122,6 +123,17 @@ impl Node {
         };
         if !is_news(entry, me, said) {
             self.counters.remote_changes_stale += 1;
+            if let Origin::Copy { member, run } = entry.origin
+                && said.claim == Claim::Carried
+            {
+                let is_run = run == self.run(member);
+                let incoming = self.incoming_mut(member);
+                if is_run {
+                    incoming.outclaimed.insert(said.member);
+                } else {
+                    incoming.outclaimed_before.insert(said.member);
+                }
+            }
             return;
         }
         let joined = join(entry, &state, said);
@@ -255,6 +267,10 @@ impl Node {
         };
         let (run_now, kept_its_table) = (peer.run, peer.kept_its_table());
         let base = self.incoming(member).base();
+        let outclaimed = core::mem::take(&mut self.incoming_mut(member).outclaimed_before);
+        for other in outclaimed.iter().filter(|other| *other != member) {
+            self.incoming_mut(other).ask_anew();
+        }
         let (mut gone, mut orphans) = (Vec::new(), Vec::new());
         for (slot, entry) in self.table.slots_from(0) {
             match entry.origin {
@@ -276,8 +292,9 @@ impl Node {
             if let Some(entry) = self.table.get_mut(slot) {
                 entry.life = Life::Dead;
                 entry.pending = Pending::Nothing;
+                // Perhaps another carries it, so the tombstone weighs nothing: it only waits for the kernel.
+                entry.claim = Claim::Found;
             }
-            // Nothing older can arrive: the tombstone only waits for the kernel.
             self.end_in_kernel(slot, None);
             self.bury(slot);
         }

@@ -310,6 +310,25 @@ proptest! {
         world.run(SECOND * 4);
         world.check();
     }
+
+    #[test]
+    fn members_that_restart_under_load_end_with_the_same_tables(
+        seed in any::<u64>(),
+        loss in 0u8..20,
+        restarts in prop::collection::vec((0usize..3, any::<bool>()), 1..4),
+    ) {
+        let mut world = World::new(3, Faults { loss, duplicates: 5, late: 10 }, seed);
+        for (at, keeps_table) in restarts {
+            world.work(300);
+            // Nothing that is known to one member only is lost with it.
+            world.settle();
+            world.restart(at, keeps_table);
+            world.work(300);
+        }
+        world.faults(Faults::NONE);
+        world.run(SECOND * 4);
+        world.check();
+    }
 }
 
 #[test]
