@@ -1,14 +1,72 @@
-//! When flows arrive in a kernel's table: the tool `conntrack` tells of each as the kernel does.
+//! How long a flow takes to a kernel's table: flows that are opened one after the other, and when each arrives, which the
+//! tool `conntrack` tells as the kernel does.
 
 use std::collections::HashMap;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
+use std::net::UdpSocket;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::lab::{Family, Lab, Path};
 use crate::netns::{Namespace, Process, wait_until};
+
+/// Between two flows of [`open_flows`].
+const INTERVAL: Duration = Duration::from_millis(2);
+/// How long one flow may take to be answered.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
+
+/// A UDP flow, which keeps its port as long as it lives.
+#[derive(Debug)]
+pub struct Flow {
+    socket: UdpSocket,
+    /// When its first datagram was sent.
+    pub sent: Instant,
+}
+
+impl Flow {
+    /// The client's port.
+    pub fn port(&self) -> u16 {
+        let address = self.socket.local_addr();
+        address.expect("a socket has an address").port()
+    }
+}
+
+/// Opens flows through the active gateway at a steady pace, each with a datagram there and one back.
+#[track_caller]
+pub fn open_flows(lab: &Lab, duration: Duration) -> Vec<Flow> {
+    let (client, server) = (
+        Path::Plain.client(Family::Ipv4),
+        Path::Plain.server(Family::Ipv4),
+    );
+    let listener = lab.server.inside(|| UdpSocket::bind((server, 0)));
+    let listener = listener.expect("the server has the address");
+    listener
+        .set_read_timeout(Some(ANSWER_DEADLINE))
+        .expect("a timeout that is not zero");
+    let port = listener
+        .local_addr()
+        .expect("a socket has an address")
+        .port();
+    lab.client.inside(|| {
+        let start = Instant::now();
+        let mut flows = Vec::new();
+        while start.elapsed() < duration {
+            let socket = UdpSocket::bind((client, 0)).expect("a port is free");
+            let sent = Instant::now();
+            socket
+                .send_to(b"a", (server, port))
+                .expect("there is a route");
+            let (_, from) = listener.recv_from(&mut [0]).expect("the datagram arrives");
+            listener.send_to(b"b", from).expect("there is a route");
+            flows.push(Flow { socket, sent });
+            thread::sleep(INTERVAL);
+        }
+        flows
+    })
+}
 
 /// Listens to a gateway's kernel, as long as it lives.
 #[derive(Debug)]

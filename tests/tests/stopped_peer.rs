@@ -1,19 +1,14 @@
 //! A peer that is stopped for 10 s under load: it holds up nobody, and catches up when it runs again.
 
-use std::net::UdpSocket;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::Signal;
 
-use tests::arrivals::Arrivals;
+use tests::arrivals::{Arrivals, Flow, open_flows};
 use tests::cluster::{Cluster, Transport};
-use tests::lab::{Family, Lab, Path};
+use tests::lab::Lab;
 use tests::netns::wait_until;
 use tests::table::wait_equal;
-
-/// Between two flows of the load.
-const INTERVAL: Duration = Duration::from_millis(2);
 
 #[test]
 fn a_stopped_peer_delays_nobody_and_catches_up() {
@@ -41,52 +36,10 @@ fn a_stopped_peer_delays_nobody_and_catches_up() {
     assert_eq!(table.len(), last.len());
 }
 
-/// A UDP flow, which keeps its port as long as it lives.
-struct Flow {
-    socket: UdpSocket,
-    sent: Instant,
-}
-
-/// Opens flows through the first gateway at a steady rate, each with a datagram there and one back.
-fn open_flows(lab: &Lab, duration: Duration) -> Vec<Flow> {
-    let server = lab
-        .server
-        .inside(|| UdpSocket::bind((Path::Plain.listener(Family::Ipv4), 0)));
-    let server = server.expect("the server has the address");
-    server
-        .set_read_timeout(Some(Duration::from_secs(5)))
-        .expect("a timeout that is not zero");
-    let port = server.local_addr().expect("a socket has an address").port();
-    lab.client.inside(|| {
-        let start = Instant::now();
-        let mut flows = Vec::new();
-        while start.elapsed() < duration {
-            let socket =
-                UdpSocket::bind((Path::Plain.client(Family::Ipv4), 0)).expect("a port is free");
-            let sent = Instant::now();
-            socket
-                .send_to(b"a", (Path::Plain.server(Family::Ipv4), port))
-                .expect("there is a route");
-            let (_, client) = server.recv_from(&mut [0]).expect("the datagram arrives");
-            server.send_to(b"b", client).expect("there is a route");
-            flows.push(Flow { socket, sent });
-            thread::sleep(INTERVAL);
-        }
-        flows
-    })
-}
-
 /// From a flow's first datagram to its entry in the listener's table.
 #[track_caller]
 fn median_delay(flows: &[Flow], arrivals: &Arrivals) -> Duration {
-    let arrived = |flow: &Flow| {
-        let port = flow
-            .socket
-            .local_addr()
-            .expect("a socket has an address")
-            .port();
-        arrivals.of(port)
-    };
+    let arrived = |flow: &Flow| arrivals.of(flow.port());
     wait_until("every flow has arrived", Duration::from_secs(10), || {
         flows.iter().all(|it| arrived(it).is_some())
     });
