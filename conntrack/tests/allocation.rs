@@ -1,0 +1,36 @@
+//! No event costs an allocation: every captured message of a real kernel is decoded, and the allocator asked.
+
+use conntrack::decode::decode_event;
+
+fn messages() -> Vec<Vec<u8>> {
+    let bytes = |hex: &str| {
+        let digits: Vec<_> = hex
+            .chars()
+            .map(|digit| digit.to_digit(16).expect("a digit") as u8)
+            .collect();
+        digits
+            .chunks_exact(2)
+            .map(|pair| pair[0] << 4 | pair[1])
+            .collect()
+    };
+    include_str!("data/events.txt")
+        .lines()
+        .skip(1)
+        .step_by(2)
+        .map(bytes)
+        .collect()
+}
+
+#[test]
+fn decoding_an_event_allocates_nothing() {
+    let messages = messages();
+    assert!(messages.len() > 50);
+    let allocations = allocation_counter::measure(|| {
+        for message in &messages {
+            assert!(decode_event(message).is_ok());
+        }
+    });
+    assert_eq!(allocations.count_total, 0);
+    let counted = allocation_counter::measure(|| drop(Box::new(1)));
+    assert_eq!(counted.count_total, 1, "the counter counts");
+}
