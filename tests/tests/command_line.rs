@@ -2,12 +2,15 @@
 
 use std::fs;
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use rustix::process::Signal;
 
 use tests::cluster::{Cluster, Settings, Transport, program, write_config};
 use tests::crowd::Crowd;
 use tests::lab::{Family, Lab, Path};
 use tests::leftovers::Directory;
-use tests::netns::Namespace;
+use tests::netns::{Namespace, Process, wait_until};
 
 /// A problem was found.
 const PROBLEM: i32 = 1;
@@ -42,6 +45,7 @@ fn check_names_file_line_and_column_of_an_unknown_key() {
         Command::new(program())
             .args(["check", "--config"])
             .arg(&path)
+            .stdout(Stdio::null())
             .status()
             .expect("it runs")
             .success()
@@ -76,6 +80,35 @@ fn run_without_the_privilege_names_it() {
     let (status, said) = refusal(command.args(["run", "--config"]).arg(&path));
     assert_eq!(status, Some(PROBLEM), "{said}");
     assert!(said.contains("CAP_NET_ADMIN"), "{said}");
+}
+
+#[test]
+fn run_needs_no_other_privilege() {
+    let lab = Lab::new(2);
+    let directory = Directory::new("command-line");
+    let path = directory.path().join("ctsync.yaml");
+    write_config(&path, &lab, 0, Settings::default());
+    // Where it was built may be a home that only its user, or a greater privilege, can enter.
+    let copy = directory.path().join("ctsync");
+    fs::copy(program(), &copy).expect("there is room for a copy");
+    let mut command = lab.gateways[0].command("setpriv");
+    command
+        .args([
+            "--bounding-set=-all,+net_admin",
+            "--inh-caps=-all,+net_admin",
+        ])
+        .arg(copy)
+        .args(["run", "--config"])
+        .arg(&path);
+    let mut daemon = Process::spawn("ctsync", command.stderr(Stdio::null()));
+    wait_until("the daemon answers", Duration::from_secs(10), || {
+        let mut status = Command::new(program());
+        status.args(["status", "--config"]).arg(&path);
+        let output = status.output().expect("it can be started");
+        output.status.success()
+    });
+    daemon.signal(Signal::TERM);
+    assert!(daemon.wait(Duration::from_secs(10)).success());
 }
 
 #[test]
@@ -142,7 +175,7 @@ fn status_and_flows_tell_of_every_flow_and_stop_when_nobody_reads_on() {
     let mut crowd = Crowd::default();
     crowd.tcp(&lab, Path::Masqueraded, Family::Ipv4, 500);
     crowd.udp(&lab, Path::Plain, Family::Ipv6, 500);
-    tests::table::wait_equal(&lab.gateways, std::time::Duration::from_secs(10));
+    tests::table::wait_equal(&lab.gateways, Duration::from_secs(10));
 
     for (member, origin) in cluster.members.iter().zip(["own", "copies"]) {
         let status = member.status().expect("the daemon answers");
