@@ -20,7 +20,7 @@ use crate::counters::Counters;
 use crate::membership::{Change, Membership, PeerState};
 use crate::outbox::Outbox;
 use crate::receiver::Incoming;
-use crate::record::{Claim, FlowKey, FlowState, MemberId, MemberSet, Record, Term};
+use crate::record::{Claim, FlowKey, FlowState, MemberId, MemberSet, Record};
 use crate::sender::{PeerSend, Sender};
 use crate::table::{Entry, Life, Origin, Pending, Slot, Table};
 use crate::time::Instant;
@@ -586,18 +586,20 @@ impl Node {
         }
     }
 
-    /// Frees a tombstone of a copy, once nothing older can arrive and the kernel has no entry. What arrives from others
-    /// than its carrier is older only if there were others.
+    /// Frees a tombstone once nothing older can arrive, nobody has to be told, and the kernel has no entry.
     fn bury(&mut self, slot: Slot) {
         let Some(entry) = self.table.get(slot) else {
             return;
         };
-        if let Origin::Copy { member, run } = entry.origin
-            && entry.life == Life::Dead
-            && !entry.in_kernel
-            && (entry.term == Term::default() || entry.claim == Claim::Found)
-            && (run != self.run(member) || entry.seq <= self.incoming(member).frontier())
-        {
+        let done = match entry.origin {
+            Origin::Own | Origin::Found => {
+                entry.pending == Pending::Nothing && !self.sender.keeps(entry.seq)
+            }
+            Origin::Copy { member, run } => {
+                run != self.run(member) || entry.seq <= self.incoming(member).frontier()
+            }
+        };
+        if done && entry.life == Life::Dead && !entry.in_kernel && !entry.is_contested() {
             self.table.remove(slot);
         }
     }

@@ -368,9 +368,15 @@ fn set_some<T>(old: &mut Option<T>, new: Option<T>) {
 pub struct Term(pub u16);
 
 impl Term {
-    /// The term of whoever takes the flow over now.
+    /// The term of whoever takes the flow over now: even.
     pub fn next(self) -> Self {
-        Self(self.0.saturating_add(1))
+        Self(self.0.saturating_add(2) & !1)
+    }
+
+    /// The term of a carrier that heard of another claim without taking anything over: above 0, and below whatever
+    /// another takes the flow over with, that has not heard of this.
+    pub fn contested(self) -> Self {
+        Self(self.0.max(1))
     }
 }
 

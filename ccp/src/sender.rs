@@ -346,6 +346,7 @@ impl Sender {
                     && last_told_in(entry, seq)
                     && entry.life == Life::Dead
                     && entry.pending == Pending::Nothing
+                    && !entry.is_contested()
                 {
                     table.remove(slot);
                 }
@@ -359,6 +360,11 @@ impl Sender {
                 forgettable = self.forgettable();
             }
         }
+    }
+
+    /// True if a peer may still ask for the delta `seq`.
+    pub fn keeps(&self, seq: u64) -> bool {
+        seq >= self.log.start()
     }
 
     /// The log may forget everything up to this sequence without anybody missing it.

@@ -113,6 +113,13 @@ impl Entry {
     }
 }
 
+impl Entry {
+    /// True if claims of several members on it may be on their way (PROTOCOL.md 6.4).
+    pub fn is_contested(&self) -> bool {
+        self.term != Term::default() && self.claim == Claim::Carried
+    }
+}
+
 /// The table is at its limit; the flow is not replicated, and that is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full;

@@ -123,17 +123,7 @@ impl Node {
         };
         if !is_news(entry, me, said) {
             self.counters.remote_changes_stale += 1;
-            if let Origin::Copy { member, run } = entry.origin
-                && said.claim == Claim::Carried
-            {
-                let is_run = run == self.run(member);
-                let incoming = self.incoming_mut(member);
-                if is_run {
-                    incoming.outclaimed.insert(said.member);
-                } else {
-                    incoming.outclaimed_before.insert(said.member);
-                }
-            }
+            self.note_refused(slot, said);
             return;
         }
         let joined = join(entry, &state, said);
@@ -159,6 +149,28 @@ impl Node {
         match action {
             Some(action) => self.apply(Some(said), slot, action),
             None => self.counters.remote_changes_known += 1,
+        }
+    }
+
+    /// A claim was refused for the sake of another.
+    fn note_refused(&mut self, slot: Slot, said: &Said) {
+        let Some(entry) = self.table.get_mut(slot) else {
+            return;
+        };
+        match (entry.origin, said.claim) {
+            // From now on two have claimed it: others may hear of its end before they hear of this.
+            (Origin::Own, Claim::Found) => entry.term = entry.term.contested(),
+            (Origin::Copy { member, run }, Claim::Carried) => {
+                let is_run = run == self.run(member);
+                let incoming = self.incoming_mut(member);
+                if is_run {
+                    incoming.outclaimed.insert(said.member);
+                } else {
+                    incoming.outclaimed_before.insert(said.member);
+                }
+            }
+            (Origin::Own | Origin::Found, Claim::Carried)
+            | (Origin::Found | Origin::Copy { .. }, Claim::Found) => {}
         }
     }
 
