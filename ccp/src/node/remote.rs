@@ -158,8 +158,16 @@ impl Node {
             return;
         };
         match (entry.origin, said.claim) {
-            // From now on two have claimed it: others may hear of its end before they hear of this.
-            (Origin::Own, Claim::Found) => entry.term = entry.term.contested(),
+            // From now on two have claimed it: others may hear of its end before they hear of this, or have already.
+            (Origin::Own, Claim::Found) => {
+                let contested = entry.term.contested();
+                let is_told_anew = contested != entry.term && entry.life == Life::Dead;
+                entry.term = contested;
+                if is_told_anew {
+                    self.outbox.push(&mut self.table, slot, Change::Delete);
+                    self.graves.push(slot, self.now);
+                }
+            }
             (Origin::Copy { member, run }, Claim::Carried) => {
                 let is_run = run == self.run(member);
                 let incoming = self.incoming_mut(member);
