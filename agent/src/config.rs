@@ -15,6 +15,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::ruleset::CopyBit;
+
 pub use ccp::record::MemberId;
 pub use error::{ConfigError, Place};
 pub use secret::{Secret, SecretError};
@@ -120,8 +122,10 @@ pub struct Liveness {
 pub struct Kernel {
     /// Receive buffer of the socket that hears conntrack events, in bytes; 1 MiB to 512 MiB.
     pub event_buffer_bytes: u32,
-    /// The bits of the connmark that are replicated.
+    /// The bits of the connmark that are replicated; never `copy_bit`.
     pub mark_mask: u32,
+    /// The bit of the connmark that marks a copy; `None` to do without.
+    pub copy_bit: Option<CopyBit>,
     /// Whether connection labels are replicated.
     pub labels: bool,
 }

@@ -3,9 +3,10 @@
 //! Every field is taken apart by name: a field that is new on either side does not compile until someone decides here
 //! what becomes of it.
 
+use crate::ruleset::CopyBit;
 use ccp::record::{
-    Address, Endpoint, Extra, Family, FlowKey, FlowState, Helper, Nat, Patch, SeqAdj, Status,
-    SynProxy, TcpOptions, ZoneDirection,
+    Address, Endpoint, Extra, Family, FlowKey, FlowState, Helper, Nat, Packets, Patch, SeqAdj,
+    Status, SynProxy, TcpOptions, ZoneDirection,
 };
 use conntrack::consts::{IPPROTO_ICMP, IPPROTO_ICMPV6, IPS_ASSURED, IPS_SEEN_REPLY};
 use conntrack::{DccpInfo, Flow, HelperName, L4, ProtoInfo, SctpInfo, TcpInfo, Tuple};
@@ -21,6 +22,8 @@ const DCCP: u8 = 33;
 pub struct Shared {
     /// Bits of the connmark.
     pub mark_mask: u32,
+    /// Marks a copy in the connmark, if the kernel clears it with the first packet.
+    pub copy_bit: Option<CopyBit>,
     /// Connection labels, which some modules use as pointers.
     pub labels: bool,
 }
@@ -139,6 +142,13 @@ pub fn patch(flow: &Flow, shared: Shared) -> Patch {
         tcp,
         nat: nat(orig, reply),
         extra: (extra != Extra::default()).then_some(extra),
+        // A message without a mark is of an entry whose mark is 0.
+        packets: shared
+            .copy_bit
+            .map(|bit| match mark.unwrap_or(0) & bit.mask() {
+                0 => Packets::Passed,
+                _ => Packets::None,
+            }),
     }
 }
 
@@ -197,8 +207,8 @@ fn destination(tuple: &Tuple) -> (IpAddr, u16) {
     }
 }
 
-/// The flow as the kernel is asked to have it.
-pub fn flow(key: &FlowKey, state: &FlowState) -> Flow {
+/// The flow as the kernel is asked to have it: a copy.
+pub fn flow(key: &FlowKey, state: &FlowState, shared: Shared) -> Flow {
     let FlowKey {
         src: _,
         dst: _,
@@ -231,7 +241,7 @@ pub fn flow(key: &FlowKey, state: &FlowState) -> Flow {
     flow.orig = orig;
     flow.reply = reply;
     flow.timeout = Some(*timeout_secs);
-    flow.mark = Some(*mark);
+    flow.mark = Some(*mark | shared.copy_bit.map_or(0, CopyBit::mask));
     let seen_reply = if status.seen_reply { IPS_SEEN_REPLY } else { 0 };
     flow.status = Some(seen_reply | if status.assured { IPS_ASSURED } else { 0 });
     let Extra {

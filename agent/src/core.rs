@@ -336,7 +336,7 @@ impl Core {
         Some(Apply {
             ticket: apply.ticket,
             action: apply.action,
-            flow: convert::flow(apply.key, apply.state),
+            flow: convert::flow(apply.key, apply.state, self.shared),
         })
     }
 

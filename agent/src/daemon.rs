@@ -9,6 +9,7 @@ use crate::driver::Driver;
 use crate::kernel::Kernel;
 use crate::log::Faults;
 use crate::notify::Notify;
+use crate::ruleset::{CopyBit, Ruleset, RulesetError};
 use crate::udp::Udp;
 use ccp::time::Instant;
 use conntrack::SocketError;
@@ -31,6 +32,8 @@ pub enum RunError {
     Secret(SecretError),
     /// The kernel's connection tracking is not to be had.
     Conntrack(SocketError),
+    /// The table that tells when a flow moves could not be installed.
+    Ruleset(RulesetError),
     /// The control socket could not be opened.
     Control(StartError),
     /// The interface of the sync network is not there.
@@ -54,6 +57,7 @@ impl fmt::Display for RunError {
         match self {
             Self::Secret(error) => error.fmt(f),
             Self::Conntrack(error) => error.fmt(f),
+            Self::Ruleset(error) => error.fmt(f),
             Self::Control(error) => error.fmt(f),
             Self::Interface { name, source } => {
                 write!(
@@ -84,7 +88,7 @@ pub fn run(config: &Config) -> Result<(), RunError> {
     // Events are subscribed to before the table is read, so that nothing falls between.
     let kernel = Kernel::open(
         config.kernel.event_buffer_bytes as usize,
-        config.kernel.mark_mask,
+        config.kernel.mark_mask | config.kernel.copy_bit.map_or(0, CopyBit::mask),
     )
     .map_err(RunError::Conntrack)?;
     let addresses = LocalAddresses::open().map_err(failed("read the machine's addresses"))?;
@@ -110,6 +114,8 @@ pub fn run(config: &Config) -> Result<(), RunError> {
         let _ = rustix::io::write(&*asked, &1u64.to_ne_bytes());
     });
     let server = Server::start(&config.control.socket, wake, sender).map_err(RunError::Control)?;
+    let ruleset =
+        (config.kernel.copy_bit.map(Ruleset::install).transpose()).map_err(RunError::Ruleset)?;
     let origin = std::time::Instant::now();
     let mut notify = Notify::new();
     info!(
@@ -133,6 +139,7 @@ pub fn run(config: &Config) -> Result<(), RunError> {
     };
     let result = driver.run().map_err(failed("work on kernel and network"));
     crate::notify::stopping();
+    drop(ruleset);
     drop(server);
     info!("ctsync ends; the flows stay in the kernel");
     result
@@ -163,6 +170,7 @@ fn setup(
         secret: *secret.bytes(),
         shared: Shared {
             mark_mask: config.kernel.mark_mask,
+            copy_bit: config.kernel.copy_bit,
             labels: config.kernel.labels,
         },
         port: config.network.port.get(),

@@ -44,7 +44,8 @@ enum Step {
 }
 
 impl Kernel {
-    /// Opens the sockets. `event_buffer_bytes` is the receive buffer of events.
+    /// Opens the sockets. `event_buffer_bytes` is the receive buffer of events, `mark_mask` the bits of the connmark that
+    /// are written.
     pub fn open(event_buffer_bytes: usize, mark_mask: u32) -> Result<Self, SocketError> {
         let injector = Injector::open_with(InjectorOptions { mark_mask })?;
         let options = EventSocketOptions {

@@ -13,4 +13,5 @@ pub mod kernel;
 pub mod log;
 pub mod names;
 pub mod notify;
+pub mod ruleset;
 pub mod udp;

@@ -272,6 +272,15 @@ pub struct FlowState {
     pub extra: Option<Box<Extra>>,
 }
 
+/// Have packets of a flow passed through this gateway since it became a copy?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Packets {
+    /// They have, or it never was a copy: this gateway carries the flow.
+    Passed,
+    /// None has: another carries it, or nobody.
+    None,
+}
+
 /// A change of a flow as its gateway's kernel told it: `None` is *not said*, so unchanged (kernel-facts 4).
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Patch {
@@ -289,6 +298,8 @@ pub struct Patch {
     pub nat: Nat,
     /// Parts of [`Extra`]; a `None` inside is unchanged too.
     pub extra: Option<Extra>,
+    /// Not of the flow's state, but of who carries it; `None` if the kernel is not made to tell.
+    pub packets: Option<Packets>,
 }
 
 impl FlowState {

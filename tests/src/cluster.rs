@@ -205,6 +205,14 @@ impl Daemon {
             .arg(&self.config))
     }
 
+    /// The same, with `--json`.
+    #[track_caller]
+    pub fn ask_json(&self, verb: &str) -> String {
+        run(Command::new(program())
+            .args([verb, "--json", "--config"])
+            .arg(&self.config))
+    }
+
     /// Its configuration file.
     pub fn config(&self) -> &Path {
         &self.config

@@ -1,7 +1,7 @@
 //! The kernel's connection table, as the tool `conntrack` shows it, and where two tables differ.
 //!
 //! A line of the tool, less what differs rightly between two gateways that agree (how long an entry has to live, how
-//! many use it), is an entry. The cluster's own flows are left out.
+//! many use it, which of them has the copy), is an entry. The cluster's own flows are left out.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -53,6 +53,9 @@ pub fn differences(ours: &Table, theirs: &Table) -> Vec<String> {
     missing.chain(more).collect()
 }
 
+/// The bit of the mark that marks a copy, as it is by default.
+pub const COPY_BIT: u32 = 1 << 31;
+
 /// `ipv4 2 tcp 6 431999 ESTABLISHED src=... mark=0 use=1`, without the numbers of the protocols and what passes.
 fn entry(line: &str) -> String {
     let words = line.split_ascii_whitespace();
@@ -61,5 +64,12 @@ fn entry(line: &str) -> String {
         1 | 3 | 4 => false,
         _ => !word.starts_with("use="),
     });
-    kept.map(|(_, word)| word).collect::<Vec<_>>().join(" ")
+    let shared = kept.map(|(_, word)| match word.strip_prefix("mark=") {
+        Some(mark) => {
+            let mark: u32 = mark.parse().expect("a mark is a number");
+            format!("mark={}", mark & !COPY_BIT)
+        }
+        None => word.to_owned(),
+    });
+    shared.collect::<Vec<_>>().join(" ")
 }

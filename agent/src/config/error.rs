@@ -167,6 +167,12 @@ pub(super) enum Problem {
         key: &'static str,
         given: String,
     },
+    NotABit {
+        given: String,
+    },
+    CopyBitReplicated {
+        bit: u8,
+    },
     BadName {
         key: &'static str,
         given: String,
@@ -317,6 +323,14 @@ impl Problem {
             Self::NotAMask { key, given } => said(
                 format!("`{key}` is `{given}`, which is not a mask of 32 bits"),
                 "write it as 0x0000ffff",
+            ),
+            Self::NotABit { given } => said(
+                format!("`copy_bit` is `{given}`, which is not a bit of the connmark"),
+                "write its number, 0 to 31, or none",
+            ),
+            Self::CopyBitReplicated { bit } => said(
+                format!("`mark_mask` has bit {bit}, which marks copies and is not replicated"),
+                "take it out of the mask, or set `copy_bit` to one that you do not use, or to none",
             ),
             Self::BadName { key, given } => said(
                 format!("`{given}` cannot be a {key}"),

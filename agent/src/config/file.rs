@@ -79,6 +79,7 @@ pub(super) struct Liveness {
 pub(super) struct Kernel {
     pub event_buffer: Option<Spanned<String>>,
     pub mark_mask: Option<Spanned<String>>,
+    pub copy_bit: Option<Spanned<String>>,
     pub labels: Option<bool>,
 }
 
@@ -242,6 +243,7 @@ impl From<&Config> for File {
                     kernel.event_buffer_bytes.into(),
                 ))),
                 mark_mask: Some(written(scalar::print_mask(kernel.mark_mask))),
+                copy_bit: Some(written(scalar::print_bit(kernel.copy_bit))),
                 labels: Some(kernel.labels),
             }),
             control: Some(Control {

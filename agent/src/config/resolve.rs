@@ -11,7 +11,11 @@ use serde_saphyr::Spanned;
 
 use super::error::{Fault, Place, Problem};
 use super::file::{self, File, TransportWord};
-use super::scalar::{parse_duration, parse_mask, parse_size, print_duration, print_size};
+use super::scalar::{
+    parse_bit, parse_duration, parse_mask, parse_size, print_duration, print_size,
+};
+use crate::ruleset::CopyBit;
+
 use super::{
     Config, Control, DEFAULT_SOCKET, Delta, InterfaceName, Kernel, Level, Liveness, Log, MemberId,
     Network, Transport,
@@ -41,6 +45,8 @@ const DEAD_AFTER: Limits<Duration> = Limits {
     max: Duration::from_secs(60),
 };
 /// The kernel doubles what it is given and keeps it in an int: 512 MiB is the last power of two that fits.
+/// The bit of the connmark that marks a copy when nobody says otherwise.
+const COPY_BIT: Option<CopyBit> = CopyBit::new(31);
 const EVENT_BUFFER: Limits<u32> = Limits {
     min: 1 << 20,
     default: 64 << 20,
@@ -184,25 +190,50 @@ fn liveness(written: file::Liveness) -> Result<Liveness, Fault> {
 }
 
 fn kernel(written: file::Kernel) -> Result<Kernel, Fault> {
+    let copy_bit = match &written.copy_bit {
+        Some(bit) => parse_bit(&bit.value).ok_or_else(|| {
+            fault(
+                bit,
+                Problem::NotABit {
+                    given: bit.value.clone(),
+                },
+            )
+        })?,
+        None => COPY_BIT,
+    };
     Ok(Kernel {
         event_buffer_bytes: match &written.event_buffer {
             Some(size) => event_buffer(size)?,
             None => EVENT_BUFFER.default,
         },
         mark_mask: match &written.mark_mask {
-            Some(mask) => parse_mask(&mask.value).ok_or_else(|| {
-                fault(
-                    mask,
-                    Problem::NotAMask {
-                        key: "mark_mask",
-                        given: mask.value.clone(),
-                    },
-                )
-            })?,
-            None => u32::MAX,
+            Some(mask) => mark_mask(mask, copy_bit)?,
+            None => copy_bit.map_or(u32::MAX, |bit| !bit.mask()),
         },
+        copy_bit,
         labels: written.labels.unwrap_or(false),
     })
+}
+
+fn mark_mask(written: &Spanned<String>, copy_bit: Option<CopyBit>) -> Result<u32, Fault> {
+    let given = || written.value.clone();
+    let not_a_mask = || {
+        fault(
+            written,
+            Problem::NotAMask {
+                key: "mark_mask",
+                given: given(),
+            },
+        )
+    };
+    let mask = parse_mask(&written.value).ok_or_else(not_a_mask)?;
+    match copy_bit {
+        Some(bit) if mask & bit.mask() != 0 => Err(fault(
+            written,
+            Problem::CopyBitReplicated { bit: bit.number() },
+        )),
+        Some(_) | None => Ok(mask),
+    }
 }
 
 fn event_buffer(written: &Spanned<String>) -> Result<u32, Fault> {

@@ -2,6 +2,7 @@
 //!
 //! `1ms`, `64MiB`, `0xff`; not `1`, not `1.5s`, not `1 ms`, not `64M`: a unit that has to be guessed is guessed wrong.
 
+use crate::ruleset::CopyBit;
 use std::time::Duration;
 
 const DURATION_UNITS: [(&str, u64); 3] = [("us", 1), ("ms", 1_000), ("s", 1_000_000)];
@@ -43,6 +44,19 @@ pub(super) fn parse_mask(text: &str) -> Option<u32> {
 /// `mask` in hexadecimal.
 pub(super) fn print_mask(mask: u32) -> String {
     format!("0x{mask:08x}")
+}
+
+/// The number of a bit, or `none`.
+pub(super) fn parse_bit(text: &str) -> Option<Option<CopyBit>> {
+    match text {
+        "none" => Some(None),
+        number => number.parse().ok().and_then(CopyBit::new).map(Some),
+    }
+}
+
+/// `bit` as [`parse_bit`] reads it.
+pub(super) fn print_bit(bit: Option<CopyBit>) -> String {
+    bit.map_or_else(|| "none".to_owned(), |bit| bit.number().to_string())
 }
 
 fn parse_with_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {

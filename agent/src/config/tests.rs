@@ -48,6 +48,7 @@ liveness:
 kernel:
   event_buffer: 1536KiB
   mark_mask: 0x00ff00ff
+  copy_bit: 30
   labels: true
 control:
   socket: /tmp/ctsync.sock
@@ -96,7 +97,8 @@ fn what_is_left_out_has_the_documented_default() {
         },
         kernel: Kernel {
             event_buffer_bytes: 64 << 20,
-            mark_mask: 0xffff_ffff,
+            mark_mask: 0x7fff_ffff,
+            copy_bit: CopyBit::new(31),
             labels: false,
         },
         control: Control {
@@ -137,6 +139,7 @@ fn what_is_given_is_taken() {
         Kernel {
             event_buffer_bytes: 1536 << 10,
             mark_mask: 0x00ff_00ff,
+            copy_bit: CopyBit::new(30),
             labels: true
         }
     );
@@ -212,7 +215,8 @@ liveness:
   dead_after: 1s
 kernel:
   event_buffer: 64MiB
-  mark_mask: \"0xffffffff\"
+  mark_mask: \"0x7fffffff\"
+  copy_bit: \"31\"
   labels: false
 control:
   socket: /run/ctsync/control.sock

@@ -1,13 +1,15 @@
 use super::{DCCP, SCTP, Shared, TCP, flow, key, patch};
+use crate::ruleset::CopyBit;
 use ccp::record::{
-    Endpoint, Extra, Family, FlowKey, FlowState, Helper, Nat, SeqAdj, Status, SynProxy, TcpOptions,
-    ZoneDirection,
+    Endpoint, Extra, Family, FlowKey, FlowState, Helper, Nat, Packets, SeqAdj, Status, SynProxy,
+    TcpOptions, ZoneDirection,
 };
 use conntrack::consts::{IPPROTO_GRE, IPPROTO_ICMP, IPPROTO_ICMPV6};
 use conntrack::{Flow, L4, Tuple};
 
 const ALL: Shared = Shared {
     mark_mask: u32::MAX,
+    copy_bit: None,
     labels: true,
 };
 const UDP: u8 = 17;
@@ -123,7 +125,7 @@ fn what_goes_to_the_kernel_comes_back_the_same() {
     for key_before in keys() {
         for translated in [false, true] {
             let before = state(&key_before, translated);
-            let told = flow(&key_before, &before);
+            let told = flow(&key_before, &before, ALL);
             assert_eq!(key(&told), key_before);
             let mut after = FlowState::default();
             after.apply(&patch(&told, ALL));
@@ -136,7 +138,7 @@ fn what_goes_to_the_kernel_comes_back_the_same() {
 fn an_update_that_says_little_changes_little() {
     let key_before = keys()[0];
     let before = state(&key_before, true);
-    let told = flow(&key_before, &before);
+    let told = flow(&key_before, &before, ALL);
     let update = Flow {
         timeout: Some(10),
         ..Flow {
@@ -161,11 +163,12 @@ fn an_update_that_says_little_changes_little() {
 #[test]
 fn mark_and_labels_are_told_as_far_as_they_are_shared() {
     let key_before = keys()[0];
-    let told = flow(&key_before, &state(&key_before, false));
+    let told = flow(&key_before, &state(&key_before, false), ALL);
     let patch = patch(
         &told,
         Shared {
             mark_mask: 0xffff,
+            copy_bit: None,
             labels: false,
         },
     );
@@ -206,4 +209,35 @@ fn translation_is_read_off_the_difference_to_the_mirror() {
         nat.dst.map(|dst| (dst.address[..4].to_vec(), dst.port)),
         Some((vec![10, 9, 9, 9], 8080))
     );
+}
+
+#[test]
+fn a_copy_is_marked_and_the_first_packet_that_clears_the_mark_is_seen() {
+    let shared = Shared {
+        mark_mask: 0xff,
+        copy_bit: CopyBit::new(31),
+        labels: false,
+    };
+    let key = keys()[0];
+    let copy = flow(
+        &key,
+        &FlowState {
+            mark: 7,
+            ..FlowState::default()
+        },
+        shared,
+    );
+    assert_eq!(copy.mark, Some(0x8000_0007));
+    let told = |mark| patch(&Flow { mark, ..copy }, shared);
+    assert_eq!(
+        (told(copy.mark).mark, told(copy.mark).packets),
+        (Some(7), Some(Packets::None))
+    );
+    assert_eq!(told(Some(7)).packets, Some(Packets::Passed));
+    assert_eq!(
+        told(None).packets,
+        Some(Packets::Passed),
+        "a mark of 0 is not told"
+    );
+    assert_eq!(patch(&copy, ALL).packets, None);
 }

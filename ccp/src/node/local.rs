@@ -3,7 +3,7 @@
 use super::Node;
 use crate::membership::PeerState;
 use crate::outbox::Change;
-use crate::record::{FlowKey, FlowState, MemberId, Patch};
+use crate::record::{FlowKey, FlowState, MemberId, Packets, Patch};
 use crate::table::{Entry, Life, Origin, Slot};
 
 /// A change that the local kernel told, not caused by us.
@@ -63,7 +63,15 @@ impl Node {
         };
         entry.in_kernel = true;
         entry.pass = pass;
-        if entry.state.apply(patch) {
+        let changed = entry.state.apply(patch);
+        let is_news = match (entry.origin, patch.packets) {
+            (Origin::Own, _) | (Origin::Found | Origin::Copy { .. }, None) => changed,
+            // The first packet of a flow that has moved here.
+            (Origin::Found | Origin::Copy { .. }, Some(Packets::Passed)) => true,
+            // A packet that came but was not forwarded, or the operator's hand: its carrier knows better.
+            (Origin::Found | Origin::Copy { .. }, Some(Packets::None)) => false,
+        };
+        if is_news {
             self.take_over(slot);
             self.outbox.push(&mut self.table, slot, Change::Upsert);
         }

@@ -6,7 +6,7 @@
 
 use super::{Action, Node};
 use crate::outbox::Change;
-use crate::record::{Claim, FlowKey, FlowState, Patch};
+use crate::record::{Claim, FlowKey, FlowState, Packets, Patch};
 use crate::table::{Entry, Life, Origin, Slot};
 use crate::tcp;
 use alloc::vec::Vec;
@@ -45,8 +45,8 @@ impl Node {
         self.ended = Some(HashSet::with_hasher(KeyedHash(self.config.hash_seed)));
     }
 
-    /// One row of the kernel table. `unknown` is what a flow is taken for that nobody told of: found at the first pass,
-    /// our own later, as then its birth was missed.
+    /// One row of the kernel table. `unknown` is what a flow is taken for that nobody told of, when the kernel does not
+    /// tell whether packets passed: found at the first pass, our own later, as then its birth was missed.
     pub fn handle_row(&mut self, row: Row<'_>, unknown: Origin) {
         let outdated = self
             .ended
@@ -55,6 +55,11 @@ impl Node {
         if outdated {
             return;
         }
+        let unknown = match row.state.packets {
+            Some(Packets::Passed) => Origin::Own,
+            Some(Packets::None) => Origin::Found,
+            None => unknown,
+        };
         let Some(slot) = self.table.find(row.key) else {
             if let Some(slot) = self.insert(Entry::new(*row.key, unknown)) {
                 self.begin_flow(slot, row.state);
@@ -70,7 +75,13 @@ impl Node {
             (Origin::Own | Origin::Found, Life::Live) => {
                 entry.pass = pass;
                 entry.in_kernel = true;
-                if entry.state.apply(row.state) {
+                let changed = entry.state.apply(row.state);
+                let moved_here =
+                    entry.origin == Origin::Found && row.state.packets == Some(Packets::Passed);
+                if moved_here {
+                    self.take_over(slot);
+                }
+                if changed || moved_here {
                     self.note_reconciled(slot);
                 }
             }
@@ -164,13 +175,17 @@ enum Progress {
 /// What was injected reads back with more than was asked for; only states and status bits show where packets passed.
 fn compare(entry: &Entry, row: &Patch) -> Progress {
     let told = &entry.state;
+    match row.packets {
+        Some(Packets::Passed) => return Progress::Ours,
+        Some(Packets::None) | None => {}
+    }
     let state = row.proto_state.unwrap_or(told.proto_state);
     let status = row.status.unwrap_or(told.status);
     let further = state != told.proto_state
         && tcp::merge(entry.key.proto, told.proto_state, state) == state
         || status.seen_reply && !told.status.seen_reply
         || status.assured && !told.status.assured;
-    if further {
+    if further && row.packets.is_none() {
         Progress::Ours
     } else if state != told.proto_state || status != told.status {
         Progress::Carrier

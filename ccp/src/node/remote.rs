@@ -374,7 +374,11 @@ fn action(entry: &Entry, state: &FlowState) -> Option<Action> {
         Some(Action::Create)
     } else if entry.state.nat != state.nat || began_anew {
         Some(Action::Replace)
-    } else if entry.state.same_but_timeout(state) && entry.life == Life::Live {
+    } else if entry.state.same_but_timeout(state)
+        && entry.life == Life::Live
+        && entry.origin != Origin::Own
+    {
+        // One that was our own is updated all the same: the kernel has to know that it is a copy now.
         None
     } else {
         Some(Action::Update)

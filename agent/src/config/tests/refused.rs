@@ -146,6 +146,10 @@ refused! {
         "ctsync.yaml:14:22: `mark_mask` is `0x1ffffffff`, which is not a mask of 32 bits; write it as 0x0000ffff",
     mark_mask_in_words_is_refused: { "cluster.secret\n" => "cluster.secret\nkernel: { mark_mask: all }\n" }
         "ctsync.yaml:14:22: `mark_mask` is `all`, which is not a mask of 32 bits; write it as 0x0000ffff",
+    copy_bit_32_is_refused: { "cluster.secret\n" => "cluster.secret\nkernel: { copy_bit: 32 }\n" }
+        "ctsync.yaml:14:21: `copy_bit` is `32`, which is not a bit of the connmark; write its number, 0 to 31, or none",
+    mark_mask_with_the_copy_bit_is_refused: { "cluster.secret\n" => "cluster.secret\nkernel: { mark_mask: 0xffffffff }\n" }
+        "ctsync.yaml:14:22: `mark_mask` has bit 31, which marks copies and is not replicated; take it out of the mask, or set `copy_bit` to one that you do not use, or to none",
     relative_socket_is_refused: { "cluster.secret\n" => "cluster.secret\ncontrol: { socket: control.sock }\n" }
         "ctsync.yaml:14:20: `socket` is `control.sock`, which depends on where the daemon starts; begin it with `/`",
     text_for_a_list_is_refused: { "networks:\n  - name: sync\n    interface: eth2\n" => "networks: sync\n" }

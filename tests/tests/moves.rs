@@ -1,0 +1,129 @@
+//! Who carries a flow: the first packet that passes through a copy makes it the gateway's own, and all know.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use tests::cluster::{Cluster, Daemon, Transport};
+use tests::lab::{Family, Lab, Path};
+use tests::netns::wait_until;
+use tests::table::{COPY_BIT, wait_equal};
+use tests::traffic::{Connection, Kind};
+
+/// How long tables, and what is known of a flow, may take to agree.
+const AGREE_DEADLINE: Duration = Duration::from_secs(10);
+
+#[test]
+fn flows_that_move_belong_to_the_gateway_that_their_packets_pass() {
+    let lab = Lab::new(2);
+    let cluster = Cluster::start(&lab, Transport::Unicast);
+    lab.activate(0);
+    let mut connections = Vec::new();
+    // Not masqueraded: the kernel ends such flows with the address that moves away; see the README.
+    for path in [Path::Plain, Path::Redirected] {
+        for kind in [Kind::Interactive, Kind::Datagrams] {
+            for family in [Family::Ipv4, Family::Ipv6] {
+                connections.push(Connection::open(&lab, kind, path, family));
+            }
+        }
+    }
+    wait_equal(&lab.gateways, AGREE_DEADLINE);
+    for (active, carrier) in [(0, 1), (1, 2), (0, 1)] {
+        lab.activate(active);
+        wait_until(
+            "every flow has moved, and both know",
+            AGREE_DEADLINE,
+            || {
+                let [here, there] = [active, 1 - active].map(|at| origins(&cluster.members[at]));
+                here.len() == connections.len()
+                    && here.iter().all(|it| *it == ("own".to_owned(), carrier))
+                    && there.len() == connections.len()
+                    && there.iter().all(|it| *it == ("copy".to_owned(), carrier))
+            },
+        );
+    }
+    for connection in connections {
+        let before = connection.progress().count;
+        wait_until("the connection goes on", AGREE_DEADLINE, || {
+            connection.progress().count > before
+        });
+        assert_eq!(connection.progress().failure, None);
+    }
+}
+
+#[test]
+fn the_operators_marks_stay_as_they_are_on_both_sides() {
+    let lab = Lab::new(2);
+    let _cluster = Cluster::start(&lab, Transport::Unicast);
+    lab.activate(0);
+    let connection = Connection::open(&lab, Kind::Interactive, Path::Plain, Family::Ipv4);
+    wait_equal(&lab.gateways, AGREE_DEADLINE);
+    lab.gateways[0].nft(
+        "table inet operator { chain forward { type filter hook forward priority 0; ct mark set ct mark | 23; }; }",
+    );
+    let mark = |at: usize| mark(&lab.gateways[at].run("conntrack -L -p tcp"));
+    wait_until(
+        "the copy has the mark and the copy bit",
+        AGREE_DEADLINE,
+        || mark(1) == 23 | COPY_BIT,
+    );
+    assert_eq!(mark(0), 23);
+    lab.activate(1);
+    wait_until(
+        "the flow has moved and kept its mark",
+        AGREE_DEADLINE,
+        || mark(1) == 23 && mark(0) == 23 | COPY_BIT,
+    );
+    assert_eq!(connection.progress().failure, None);
+}
+
+#[test]
+fn the_table_of_ctsync_comes_and_goes_with_it_and_no_other_is_touched() {
+    let lab = Lab::new(2);
+    let gateway = &lab.gateways[0];
+    let before = gateway.run("nft list ruleset");
+    let mut cluster = Cluster::start(&lab, Transport::Unicast);
+    let with = gateway.run("nft list ruleset");
+    assert_eq!(with.matches("table inet ctsync {").count(), 1);
+    cluster.members[0].process().kill();
+    assert_eq!(gateway.run("nft list ruleset"), with, "a crash leaves it");
+    cluster.members[0].start(gateway);
+    cluster.wait_in_step();
+    assert_eq!(
+        gateway.run("nft list tables").matches("ctsync").count(),
+        1,
+        "the next start takes it over"
+    );
+    cluster.members[0]
+        .process()
+        .signal(rustix::process::Signal::TERM);
+    assert!(cluster.members[0].process().wait(AGREE_DEADLINE).success());
+    assert_eq!(gateway.run("nft list ruleset"), before);
+}
+
+/// Origin and member of each flow that a daemon knows.
+fn origins(daemon: &Daemon) -> Vec<(String, u64)> {
+    let output = daemon.ask_json("flows");
+    let rows = output
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).expect("a row is JSON"));
+    rows.filter(|row| row.get("end").is_none())
+        .map(|row| {
+            let origin = row["origin"].as_str().expect("a row has an origin");
+            (
+                origin.to_owned(),
+                row["member"].as_u64().expect("a row has a member"),
+            )
+        })
+        .collect()
+}
+
+/// The mark of the one entry listed.
+fn mark(listed: &str) -> u32 {
+    let word = listed
+        .split_ascii_whitespace()
+        .find_map(|word| word.strip_prefix("mark="));
+    word.expect("an entry has a mark")
+        .parse()
+        .expect("a mark is a number")
+}
