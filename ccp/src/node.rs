@@ -12,6 +12,7 @@ mod grace;
 mod local;
 mod reconcile;
 mod remote;
+mod transmit;
 
 pub use local::Local;
 pub use reconcile::Row;
@@ -20,14 +21,14 @@ use crate::counters::Counters;
 use crate::membership::{Change, Membership, PeerState};
 use crate::outbox::Outbox;
 use crate::receiver::Incoming;
-use crate::record::{Claim, FlowKey, FlowState, MemberId, MemberSet, Record};
+use crate::record::{Claim, FlowKey, FlowState, MemberId, Record};
 use crate::sender::{PeerSend, Sender};
 use crate::table::{Entry, Life, Origin, Pending, Slot, Table};
 use crate::time::Instant;
 use crate::timer::Timer;
 use crate::wire::DecodeError;
 use crate::wire::control::{Ack, Hello};
-use crate::wire::header::{Destination, HEADER_BYTES, Header, Opcode, TAG_BYTES, Urgency};
+use crate::wire::header::{Header, Opcode};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -356,150 +357,6 @@ impl Node {
             key: &entry.key,
             state: &entry.state,
         })
-    }
-
-    /// The next datagram, its header and body appended to `out`.
-    pub fn poll_transmit(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<Transmit> {
-        self.now = now;
-        let start = out.len();
-        out.resize(start + HEADER_BYTES, 0);
-        let Some((opcode, to, urgency)) = self.poll_body(now, out) else {
-            out.truncate(start);
-            return None;
-        };
-        self.packet_number += 1;
-        let header = Header {
-            cluster: self.config.cluster,
-            opcode,
-            source: self.config.member,
-            destination: match to {
-                Audience::Member(member) => Destination::Member(member),
-                Audience::Everyone | Audience::Live => Destination::All,
-            },
-            interface: 0,
-            urgency,
-            policy: 0,
-            incarnation: self.config.incarnation,
-            packet_number: self.packet_number,
-        };
-        if let Some(place) = out.get_mut(start..start + HEADER_BYTES) {
-            place.copy_from_slice(&header.encode());
-        }
-        Some(Transmit { to, header })
-    }
-
-    fn poll_body(
-        &mut self,
-        now: Instant,
-        out: &mut Vec<u8>,
-    ) -> Option<(Opcode, Audience, Urgency)> {
-        if self.sender.take_base_changed() {
-            self.membership.answer(now);
-        }
-        let sender = &self.sender;
-        let base = |member| sender.peer(member).map_or(0, PeerSend::base);
-        if let Some(hello) = self.membership.poll_hello(now, sender.last_seq(), base) {
-            hello.encode(out);
-            return Some((Opcode::Hello, Audience::Everyone, Urgency::Normal));
-        }
-        for peer in self
-            .membership
-            .peers()
-            .filter(|peer| peer.state == PeerState::Live)
-        {
-            let member = peer.member;
-            if let Some(ack) = self
-                .incoming
-                .get_mut(member.index())
-                .and_then(|incoming| incoming.poll_ack(now))
-            {
-                ack.encode(out);
-                return Some((Opcode::Ack, Audience::Member(member), Urgency::Normal));
-            }
-        }
-        let bytes_max = (self.config.datagram_bytes_max).saturating_sub(HEADER_BYTES + TAG_BYTES);
-        if let Some(member) = self.sender.poll_resend(&self.table, bytes_max, out) {
-            return Some((Opcode::Delta, Audience::Member(member), Urgency::Urgent));
-        }
-        if !self.flushing {
-            if !self.wants_to_flush() {
-                self.flush_now = false;
-                return None;
-            }
-            if self.flush_at() > now {
-                return None;
-            }
-            self.flushing = true;
-            self.flushed = Some(now);
-        }
-        if !self.sender.has_peers() {
-            self.flushing = false;
-            self.flush_now = false;
-            self.discard_pending();
-            return None;
-        }
-        let audiences = [self.membership.live(), self.to_tell()];
-        let made = self.sender.poll_delta(
-            &mut self.table,
-            &mut self.outbox,
-            audiences,
-            bytes_max,
-            now,
-            out,
-        );
-        for member in self.sender.take_adopted().iter() {
-            self.incoming_mut(member).ask_anew();
-        }
-        if made.is_none() {
-            self.flushing = false;
-            self.flush_now = false;
-            self.sender.trim(&mut self.table);
-            return None;
-        }
-        let urgency = if self.flush_now {
-            Urgency::Urgent
-        } else {
-            Urgency::Normal
-        };
-        Some((Opcode::Delta, Audience::Live, urgency))
-    }
-
-    fn wants_to_flush(&self) -> bool {
-        !self.outbox.is_empty() || self.sender.wants_to_tell(self.to_tell())
-    }
-
-    /// Who may be told everything: nobody before we know everything ourselves.
-    fn to_tell(&self) -> MemberSet {
-        if self.complete {
-            self.membership.live()
-        } else {
-            MemberSet::default()
-        }
-    }
-
-    /// At once when the last flush is long ago, else when the flush interval is over: rare changes don't wait, frequent
-    /// ones are gathered.
-    fn flush_at(&self) -> Instant {
-        self.flushed
-            .filter(|_| !self.flush_now)
-            .map_or(Instant::default(), |flushed| flushed + self.config.flush)
-    }
-
-    /// Nobody ever asked for deltas: nobody has to be told.
-    fn discard_pending(&mut self) {
-        while let Some((slot, entry)) = self.outbox.peek(&mut self.table) {
-            entry.pending = Pending::Nothing;
-            let dead = entry.life == Life::Dead;
-            self.outbox.pop();
-            if dead {
-                self.table.remove(slot);
-            }
-        }
-    }
-
-    /// What is waiting goes out with the next [`Self::poll_transmit`], and is acknowledged as soon as it can be.
-    pub fn flush(&mut self) {
-        self.flush_now = true;
     }
 
     /// When [`Self::handle_timeout`] and the polls have to be called again, and why.

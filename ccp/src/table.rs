@@ -6,7 +6,7 @@
 //!
 //! Entries stand in chunks that never move, so growth costs no copy and no second table in memory.
 
-use crate::record::{Claim, Family, FlowKey, FlowState, MemberId, Term};
+use crate::record::{Address, Claim, Family, FlowKey, FlowState, MemberId, Term};
 use alloc::vec::Vec;
 use core::hash::Hasher;
 use hashbrown::HashTable;
@@ -290,13 +290,21 @@ fn hash(seed: [u64; 2], key: &FlowKey) -> u64 {
         | u64::from(*zone_direction as u8) << 4
         | u64::from(*family as u8);
     hasher.write_u64(rest);
-    let significant = match family {
-        Family::V4 => 4,
-        Family::V6 => 16,
-    };
-    hasher.write(src.get(..significant).unwrap_or(src));
-    hasher.write(dst.get(..significant).unwrap_or(dst));
+    let [src_high, src_low] = words(src);
+    let [dst_high, dst_low] = words(dst);
+    match family {
+        Family::V4 => hasher.write_u64(src_high ^ dst_high >> 32),
+        Family::V6 => [src_high, src_low, dst_high, dst_low]
+            .into_iter()
+            .for_each(|word| hasher.write_u64(word)),
+    }
     hasher.finish()
+}
+
+/// An address as two numbers; one of IPv4 stands in the upper half of the first.
+fn words(address: &Address) -> [u64; 2] {
+    let number = u128::from_be_bytes(*address);
+    [(number >> 64) as u64, number as u64]
 }
 
 #[cfg(test)]
