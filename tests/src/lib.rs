@@ -8,6 +8,7 @@ pub mod failover;
 pub mod lab;
 pub mod leftovers;
 pub mod netns;
+pub mod sim;
 pub mod table;
 pub mod traffic;
 pub mod wire;

@@ -1,0 +1,483 @@
+//! The whole cluster in one thread and no time: the daemon's own code ([`agent::core::Core`]) on simulated kernels and a
+//! simulated network, under a virtual clock. One seed decides everything; the same seed gives the same run.
+//!
+//! A run has two parts. In the first there is load and trouble: loss, duplication, reordering, damage, partitions,
+//! daemons killed or stopped, machines rebooted, event queues that overflow, full tables. Then all of it ends, and the
+//! kernels have to agree within a bound of virtual time. What is demanded at every step, and then, is in [`checker`].
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::fmt;
+use std::time::Duration;
+
+use ccp::record::MemberId;
+use ccp::wire::header::{Header, Opcode};
+
+pub mod checker;
+pub mod gateway;
+pub mod kernel;
+pub mod net;
+pub mod options;
+pub mod random;
+pub mod watch;
+pub mod workload;
+
+use checker::{CONVERGED_WITHIN, Refused, Violation};
+use gateway::Gateway;
+use net::Net;
+use options::Options;
+use random::Random;
+use watch::Watch;
+use workload::{Doubt, Life, Stepped, Workload};
+
+/// How often the whole is looked at.
+const LOOK: Duration = Duration::from_millis(50);
+/// How long the agreement has to last.
+const AGREED_FOR: Duration = Duration::from_secs(3);
+
+/// How a run went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// A hash of everything that happened.
+    pub trace: u64,
+    /// Turns of daemons, arrivals, packets and faults.
+    pub steps: u64,
+    /// Flows that were opened.
+    pub flows: usize,
+    /// Of those, how many were in doubt at the end.
+    pub doubtful: usize,
+    /// Virtual time from the end of trouble to agreement.
+    pub agreed_after: Duration,
+}
+
+/// A run that went wrong.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// Of which seed.
+    pub seed: u64,
+    /// When, since the begin.
+    pub at: Duration,
+    /// What.
+    pub violation: Violation,
+    /// What the seed drew.
+    pub options: Options,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            seed,
+            at,
+            violation,
+            options,
+        } = self;
+        writeln!(f, "seed {seed}, after {at:?}: {violation}")?;
+        writeln!(f, "{options:?}")?;
+        write!(
+            f,
+            "alone: CTSYNC_SEED={seed} cargo test -p tests --test sim one_seed"
+        )
+    }
+}
+
+/// Runs what `seed` draws.
+pub fn run(seed: u64) -> Result<Report, Box<Failure>> {
+    let mut random = Random::new(seed);
+    let options = Options::draw(&mut random);
+    run_with(seed, options, random)
+}
+
+/// Runs these circumstances; what they leave open follows from `random`.
+pub fn run_with(seed: u64, options: Options, random: Random) -> Result<Report, Box<Failure>> {
+    let mut world = World::new(options, random);
+    world.run().map_err(|violation| {
+        Box::new(Failure {
+            seed,
+            at: world.now,
+            violation,
+            options: world.options.clone(),
+        })
+    })
+}
+
+#[derive(Debug)]
+enum What {
+    /// A daemon's loop turns, unless it was called earlier meanwhile.
+    Turn(usize),
+    /// A datagram arrives.
+    Arrival {
+        to: usize,
+        datagram: Vec<u8>,
+    },
+    /// The next step of a flow.
+    Flow(usize),
+    /// A new flow.
+    NewFlow,
+    Fault(Fault),
+    /// Partitions end.
+    Join,
+    /// A machine boots.
+    Boot(usize),
+    /// A daemon starts.
+    Start(usize),
+    /// A stopped daemon goes on.
+    Continue(usize),
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Fault {
+    Partition,
+    Crash,
+    Reboot,
+    Stop,
+}
+
+struct World {
+    options: Options,
+    random: Random,
+    now: Duration,
+    queue: BinaryHeap<Reverse<Due>>,
+    scheduled: u64,
+    gateways: Vec<Gateway>,
+    /// When each daemon's loop turns next.
+    turns: Vec<Option<Duration>>,
+    net: Net,
+    workload: Workload,
+    refused: Refused,
+    steps: u64,
+    trace: Trace,
+    watch: Option<Watch>,
+    in_trouble: bool,
+}
+
+impl World {
+    fn new(options: Options, mut random: Random) -> Self {
+        let members = MemberId::all().take(options.gateways);
+        let mut gateways: Vec<Gateway> = members
+            .map(|member| Gateway::new(member, random.number()))
+            .collect();
+        for gateway in &mut gateways {
+            gateway.kernel.entries_max = options.table_max;
+        }
+        Self {
+            net: Net::new(options.network.clone(), options.gateways),
+            turns: vec![None; options.gateways],
+            random,
+            now: Duration::ZERO,
+            queue: BinaryHeap::new(),
+            scheduled: 0,
+            gateways,
+            workload: Workload::default(),
+            refused: Refused::new(),
+            steps: 0,
+            trace: Trace::default(),
+            watch: Watch::from_environment(),
+            in_trouble: true,
+            options,
+        }
+    }
+
+    fn run(&mut self) -> Result<Report, Violation> {
+        for at in 0..self.gateways.len() {
+            let pause = self.random.pause(Duration::ZERO..Duration::from_secs(2));
+            self.schedule(pause, What::Start(at));
+        }
+        for _ in 0..self.options.flows {
+            let pause = self.random.pause(Duration::ZERO..self.options.trouble);
+            self.schedule(pause, What::NewFlow);
+        }
+        for fault in [Fault::Partition, Fault::Crash, Fault::Reboot, Fault::Stop] {
+            self.schedule_fault(fault);
+        }
+        self.turn_until(self.options.trouble)?;
+        self.heal();
+        let agreed_at = self.agree()?;
+        self.turn_until(self.now + AGREED_FOR)?;
+        checker::agrees(&self.gateways, &self.workload.flows, &self.refused)?;
+        let opened = self
+            .workload
+            .flows
+            .iter()
+            .filter(|flow| flow.life != Life::Unopened);
+        Ok(Report {
+            trace: self.trace.0,
+            steps: self.steps,
+            flows: opened.clone().count(),
+            doubtful: opened.filter(|flow| flow.doubt.is_some()).count(),
+            agreed_after: agreed_at - self.options.trouble,
+        })
+    }
+
+    /// Looks again and again until all is as it should be; returns when that was.
+    fn agree(&mut self) -> Result<Duration, Violation> {
+        let deadline = self.now + CONVERGED_WITHIN;
+        loop {
+            self.turn_until(self.now + LOOK)?;
+            match checker::agrees(&self.gateways, &self.workload.flows, &self.refused) {
+                Ok(()) => return Ok(self.now),
+                Err(violation) if self.now >= deadline => return Err(violation),
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// All that is scheduled before `end` happens.
+    fn turn_until(&mut self, end: Duration) -> Result<(), Violation> {
+        let mut looked = self.now;
+        while let Some(Reverse(due)) = self.queue.peek()
+            && due.at <= end
+        {
+            let Some(Reverse(due)) = self.queue.pop() else {
+                break;
+            };
+            self.now = due.at;
+            self.steps += 1;
+            let happened = self.happen(due.what);
+            if let Some(watch) = &mut self.watch {
+                watch.look(self.now, &self.gateways, &self.workload);
+            }
+            happened?;
+            if looked + LOOK <= self.now {
+                looked = self.now;
+                checker::flows_are_kept_and_ends_are_final(
+                    &self.gateways,
+                    &mut self.workload.flows,
+                )?;
+            }
+        }
+        self.now = end;
+        checker::flows_are_kept_and_ends_are_final(&self.gateways, &mut self.workload.flows)
+    }
+
+    fn happen(&mut self, what: What) -> Result<(), Violation> {
+        match what {
+            What::Turn(at) => return self.turn(at),
+            What::Arrival { to, datagram } => {
+                self.gateways[to].receive(datagram);
+                self.call(to, Duration::from_micros(10));
+            }
+            What::NewFlow if self.in_trouble => {
+                let number = self.workload.add(&mut self.random, &self.options);
+                self.schedule(Duration::ZERO, What::Flow(number));
+            }
+            What::Flow(number) if self.in_trouble => self.step(number),
+            What::Fault(fault) if self.in_trouble => {
+                self.strike(fault);
+                self.schedule_fault(fault);
+            }
+            What::NewFlow | What::Flow(_) | What::Fault(_) => {}
+            What::Join => self.net.join(),
+            What::Boot(at) => self.boot(at),
+            What::Start(at) => self.start(at),
+            What::Continue(at) => {
+                self.gateways[at].is_stopped = false;
+                self.call(at, Duration::ZERO);
+            }
+        }
+        Ok(())
+    }
+
+    fn turn(&mut self, at: usize) -> Result<(), Violation> {
+        if self.turns[at] != Some(self.now) {
+            return Ok(());
+        }
+        self.turns[at] = None;
+        let turned = self.gateways[at].turn(self.now, &self.options, &mut self.random)?;
+        let refusals = self.gateways[at].kernel.take_refusals();
+        self.refused
+            .extend(refusals.into_iter().map(|key| (at, key)));
+        let Some(turned) = turned else { return Ok(()) };
+        let mut flows = self.workload.flows.iter_mut();
+        for flow in flows
+            .by_ref()
+            .filter(|flow| turned.crossed.contains(&flow.key))
+        {
+            flow.doubt = Some(Doubt::Contested);
+        }
+        for (member, datagram) in turned.sent {
+            let to = member.index();
+            self.trace.note(self.now, at, &datagram);
+            if Header::decode(&datagram).is_ok_and(|(header, _)| header.opcode == Opcode::Ack) {
+                checker::acknowledged_is_in_the_kernel(
+                    &self.gateways,
+                    &self.workload.flows,
+                    [at, to],
+                    &self.refused,
+                )?;
+            }
+            for (delay, datagram) in self.net.send(&mut self.random, at, to, &datagram) {
+                self.schedule(delay, What::Arrival { to, datagram });
+            }
+        }
+        self.call(at, turned.next - self.now);
+        Ok(())
+    }
+
+    fn step(&mut self, number: usize) {
+        checker::doubt_if_found_by_several(&self.gateways, &mut self.workload.flows[number]);
+        let stepped =
+            self.workload
+                .step(number, &mut self.gateways, &self.options, &mut self.random);
+        let Some(stepped) = stepped else { return };
+        if let Stepped::At(at) = stepped {
+            let flow = &mut self.workload.flows[number];
+            let doubt = checker::doubt(&self.gateways, at, &flow.key, false);
+            // What cannot be told apart any longer is not made better by its end.
+            if doubt.is_some() || !matches!(flow.life, Life::Ended(_)) {
+                flow.doubt = doubt;
+            }
+            let wake = self.random.pause(Duration::ZERO..Duration::from_millis(1));
+            self.call(at, wake);
+        }
+        let pause = self
+            .random
+            .pause(Duration::from_micros(100)..self.options.packet_pause_max);
+        self.schedule(pause, What::Flow(number));
+    }
+
+    fn strike(&mut self, fault: Fault) {
+        let count = u64::try_from(self.gateways.len()).expect("few gateways");
+        let at = usize::try_from(self.random.within(0..count)).expect("few gateways");
+        let millis =
+            |random: &mut Random, max| random.pause(Duration::ZERO..Duration::from_millis(max));
+        match fault {
+            Fault::Partition => {
+                self.net.partition(&mut self.random);
+                let pause = millis(&mut self.random, 5_000);
+                self.schedule(pause, What::Join);
+            }
+            Fault::Crash if self.gateways[at].daemon.is_some() => {
+                checker::doubt_flows_of_killed(&self.gateways, at, &mut self.workload.flows);
+                self.gateways[at].kill();
+                let pause = millis(&mut self.random, 3_000);
+                self.schedule(pause, What::Start(at));
+            }
+            Fault::Reboot if self.gateways[at].is_up => {
+                checker::doubt_flows_of_rebooted(&self.gateways, at, &mut self.workload.flows);
+                self.gateways[at].fail();
+                let pause = millis(&mut self.random, 4_000);
+                self.schedule(pause, What::Boot(at));
+            }
+            Fault::Stop if !self.gateways[at].is_stopped => {
+                self.gateways[at].is_stopped = true;
+                let pause = millis(&mut self.random, 10_000);
+                self.schedule(pause, What::Continue(at));
+            }
+            Fault::Crash | Fault::Reboot | Fault::Stop => {}
+        }
+    }
+
+    /// All trouble ends; nothing passes any longer, so that what there is can be compared.
+    fn heal(&mut self) {
+        self.in_trouble = false;
+        self.net.heal();
+        for at in 0..self.gateways.len() {
+            self.gateways[at].is_stopped = false;
+            if !self.gateways[at].is_up {
+                self.boot(at);
+            }
+            self.gateways[at].kernel.entries_max = usize::MAX;
+            self.start(at);
+            self.call(at, Duration::ZERO);
+        }
+    }
+
+    fn boot(&mut self, at: usize) {
+        if self.gateways[at].is_up {
+            return;
+        }
+        let table_id = self.random.number();
+        self.gateways[at].boot(table_id);
+        self.gateways[at].kernel.entries_max = self.options.table_max;
+        self.refused.retain(|(gateway, _)| *gateway != at);
+        let pause = self.random.pause(Duration::ZERO..Duration::from_secs(2));
+        self.schedule(pause, What::Start(at));
+    }
+
+    fn start(&mut self, at: usize) {
+        let gateway = &mut self.gateways[at];
+        if gateway.is_up && gateway.daemon.is_none() {
+            gateway.start(self.now, &self.options, &mut self.random);
+            self.call(at, Duration::ZERO);
+        }
+    }
+
+    /// The daemon's loop turns in `pause` at the latest.
+    fn call(&mut self, at: usize, pause: Duration) {
+        let when = self.now + pause;
+        if self.turns[at].is_none_or(|turn| when < turn) {
+            self.turns[at] = Some(when);
+            self.schedule(pause, What::Turn(at));
+        }
+    }
+
+    fn schedule_fault(&mut self, fault: Fault) {
+        let faults = &self.options.faults;
+        let mean = match fault {
+            Fault::Partition => faults.partition,
+            Fault::Crash => faults.crash,
+            Fault::Reboot => faults.reboot,
+            Fault::Stop => faults.stop,
+        };
+        if let Some(mean) = mean {
+            let pause = self.random.pause(Duration::ZERO..mean * 2);
+            self.schedule(pause, What::Fault(fault));
+        }
+    }
+
+    fn schedule(&mut self, pause: Duration, what: What) {
+        self.scheduled += 1;
+        self.queue.push(Reverse(Due {
+            at: self.now + pause,
+            number: self.scheduled,
+            what,
+        }));
+    }
+}
+
+/// Something that will happen: the earliest first, of those at one time the one scheduled first.
+#[derive(Debug)]
+struct Due {
+    at: Duration,
+    number: u64,
+    what: What,
+}
+
+impl PartialEq for Due {
+    fn eq(&self, other: &Self) -> bool {
+        self.number == other.number
+    }
+}
+
+impl Eq for Due {}
+
+impl PartialOrd for Due {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Due {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.at, self.number).cmp(&(other.at, other.number))
+    }
+}
+
+/// FNV-1a of every datagram: who sent it, when, and its bytes.
+#[derive(Debug)]
+struct Trace(u64);
+
+impl Default for Trace {
+    fn default() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Trace {
+    fn note(&mut self, now: Duration, from: usize, datagram: &[u8]) {
+        let micros = now.as_micros().to_le_bytes();
+        for byte in micros.iter().chain(&from.to_le_bytes()).chain(datagram) {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+}

@@ -1,0 +1,346 @@
+//! One machine: its kernel, and the daemon on it, whose loop turns as `agent::driver` does.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use agent::addresses::AddressSet;
+use agent::convert::{self, Shared};
+use agent::core::{Core, Setup};
+use ccp::node::{Action, Audience, Config, Outcome};
+use ccp::record::{FlowKey, MemberId};
+use ccp::time::Instant;
+use conntrack::{Errno, Flow, Item};
+
+use super::checker::{self, Violation};
+use super::kernel::{Dump, Kernel, MARK_MASK};
+use super::options::Options;
+use super::random::Random;
+
+/// Interval of hellos.
+pub const HELLO: Duration = Duration::from_millis(100);
+/// A peer that is silent for that long is dead.
+pub const DEAD_AFTER: Duration = Duration::from_secs(1);
+const FLUSH: Duration = Duration::from_millis(1);
+/// Datagrams that a daemon's socket holds.
+const INBOX_MAX: usize = 512;
+/// Datagrams that a daemon takes at a time.
+const DATAGRAMS_AT_A_TIME: usize = 32;
+
+/// A machine of the cluster.
+#[derive(Debug)]
+pub struct Gateway {
+    /// Who it is in the cluster.
+    pub member: MemberId,
+    /// Its connection tracking; it outlives the daemon.
+    pub kernel: Kernel,
+    /// False while the machine is down.
+    pub is_up: bool,
+    /// Counts the boots of the machine.
+    pub boots: u32,
+    /// What runs on it.
+    pub daemon: Option<Daemon>,
+    /// Incarnation of the daemon that was started last.
+    pub incarnation: u64,
+    /// True while the daemon does not get to run.
+    pub is_stopped: bool,
+}
+
+/// A running daemon.
+#[derive(Debug)]
+pub struct Daemon {
+    /// The code under test.
+    pub core: Core,
+    /// Its clock's reading at the origin of the simulation's time.
+    origin: Duration,
+    inbox: VecDeque<Vec<u8>>,
+    dump: Option<Dump>,
+    /// Turns in a row after which it had nothing to wait for.
+    busy_turns: u32,
+    crossed: Vec<FlowKey>,
+}
+
+/// What a turn of a daemon's loop leads to.
+#[derive(Debug)]
+pub struct Turned {
+    /// Datagrams, each to one gateway.
+    pub sent: Vec<(MemberId, Vec<u8>)>,
+    /// Flows that a peer's change was applied to while an event of them was not read yet: the kernel has no way to
+    /// change an entry only if it is as it was.
+    pub crossed: Vec<FlowKey>,
+    /// When the loop turns again if nothing comes in before.
+    pub next: Duration,
+}
+
+impl Gateway {
+    /// A machine that is up, without a daemon.
+    pub fn new(member: MemberId, table_id: u64) -> Self {
+        Self {
+            member,
+            kernel: Kernel::new(table_id),
+            is_up: true,
+            boots: 0,
+            daemon: None,
+            incarnation: 0,
+            is_stopped: false,
+        }
+    }
+
+    /// Starts a daemon.
+    pub fn start(&mut self, now: Duration, options: &Options, random: &mut Random) {
+        let peers = MemberId::all()
+            .take(options.gateways)
+            .filter(|peer| *peer != self.member);
+        self.incarnation = random.number();
+        let node = Config {
+            cluster: 7,
+            member: self.member,
+            peers: peers.collect(),
+            incarnation: self.incarnation,
+            table: self.kernel.table_id(),
+            hash_seed: [random.number(), random.number()],
+            datagram_bytes_max: options.datagram_bytes_max,
+            flows_max: options.flows_max,
+            flush: FLUSH,
+            hello: HELLO,
+            dead_after: DEAD_AFTER,
+        };
+        let setup = Setup {
+            node,
+            secret: [7; 32],
+            shared: Shared {
+                mark_mask: MARK_MASK,
+                copy_bit: None,
+                labels: false,
+            },
+            port: 8116,
+            addresses: AddressSet::default(),
+            names: Default::default(),
+        };
+        let origin = random.pause(Duration::ZERO..Duration::from_secs(1_000_000));
+        let at = instant(now + origin);
+        self.kernel.listen(options.event_queue);
+        let inbox = VecDeque::new();
+        self.daemon = Some(Daemon {
+            core: Core::new(setup, at),
+            origin,
+            inbox,
+            dump: None,
+            busy_turns: 0,
+            crossed: Vec::new(),
+        });
+    }
+
+    /// Kills the daemon.
+    pub fn kill(&mut self) {
+        self.daemon = None;
+        self.kernel.close_listener();
+    }
+
+    /// The machine goes down.
+    pub fn fail(&mut self) {
+        self.kill();
+        self.is_up = false;
+    }
+
+    /// The machine comes back with an empty table.
+    pub fn boot(&mut self, table_id: u64) {
+        self.is_up = true;
+        self.boots += 1;
+        self.kernel = Kernel::new(table_id);
+    }
+
+    /// A datagram arrives; it is lost when nobody listens or the socket is full.
+    pub fn receive(&mut self, datagram: Vec<u8>) {
+        if let Some(daemon) = self
+            .daemon
+            .as_mut()
+            .filter(|daemon| daemon.inbox.len() < INBOX_MAX)
+        {
+            daemon.inbox.push_back(datagram);
+        }
+    }
+
+    /// One turn of the daemon's loop; `None` when nothing runs.
+    pub fn turn(
+        &mut self,
+        now: Duration,
+        options: &Options,
+        random: &mut Random,
+    ) -> Result<Option<Turned>, Violation> {
+        let Some(daemon) = self
+            .daemon
+            .as_mut()
+            .filter(|_| self.is_up && !self.is_stopped)
+        else {
+            return Ok(None);
+        };
+        let kernel = &mut self.kernel;
+        let at = instant(now + daemon.origin);
+        if random.percent(20) {
+            checker::early_timeout_is_a_no_op(&mut daemon.core, at)?;
+        }
+        // Events are taken on a timer when they come fast, so datagrams may be handled while events wait.
+        let mut more = kernel.has_events();
+        if random.percent(70) {
+            more = daemon.take_events(kernel, options.events_at_a_time);
+        }
+        for _ in 0..DATAGRAMS_AT_A_TIME {
+            let Some(mut datagram) = daemon.inbox.pop_front() else {
+                break;
+            };
+            daemon.core.handle_datagram(&mut datagram, at);
+            daemon.apply(kernel, at);
+        }
+        if !more || daemon.dump.is_some() {
+            let interrupted = random.percent(options.faults.dump_interrupted_percent);
+            daemon.read_rows(kernel, options.rows_at_a_time, interrupted);
+        }
+        daemon.core.handle_timeout(at);
+        daemon.apply(kernel, at);
+        let sent = daemon.transmit(at);
+        while daemon.core.poll_event().is_some() {}
+        if random.percent(20) {
+            checker::nothing_is_due_unannounced(&mut daemon.core, at)?;
+        }
+        let pause =
+            random.pause(Duration::from_micros(20)..options.turn_max + Duration::from_micros(1));
+        let waiting = kernel.has_events() || !daemon.inbox.is_empty() || daemon.dump.is_some();
+        let due = Duration::from_micros(daemon.core.poll_timeout().as_micros())
+            .saturating_sub(daemon.origin);
+        daemon.busy_turns = if !waiting && due <= now {
+            daemon.busy_turns + 1
+        } else {
+            0
+        };
+        checker::the_loop_comes_to_rest(daemon.busy_turns)?;
+        checker::bounds_hold(&daemon.core, options)?;
+        let next = if waiting {
+            now + pause
+        } else {
+            due.max(now + pause)
+        };
+        Ok(Some(Turned {
+            sent,
+            crossed: std::mem::take(&mut daemon.crossed),
+            next,
+        }))
+    }
+}
+
+impl Daemon {
+    /// True if there may be more.
+    fn take_events(&mut self, kernel: &mut Kernel, max: usize) -> bool {
+        let core = &mut self.core;
+        kernel.drain(max, &mut |item| match item {
+            Item::Event(event) => core.handle_event(&event),
+            Item::Overrun => core.handle_overrun(),
+            Item::Malformed(_) => core.handle_malformed_event(),
+        })
+    }
+
+    fn read_rows(&mut self, kernel: &Kernel, max: usize, interrupted: bool) {
+        let core = &mut self.core;
+        if core.wants_pass() && self.dump.is_none() {
+            self.dump = Some(Dump::default());
+            core.begin_pass();
+        }
+        let Some(dump) = &mut self.dump else { return };
+        if interrupted {
+            // The first interruptions restart the dump, the last one ends it.
+            *dump = Dump::default();
+            core.begin_pass();
+            return;
+        }
+        for _ in 0..max {
+            match kernel.next_row(dump) {
+                Some(row) => core.handle_row(&row),
+                None => {
+                    self.dump = None;
+                    core.end_pass();
+                    return;
+                }
+            }
+        }
+    }
+
+    fn apply(&mut self, kernel: &mut Kernel, at: Instant) {
+        let mut batch = Vec::new();
+        while let Some(apply) = self.core.poll_apply() {
+            batch.push(apply);
+        }
+        for apply in batch {
+            let key = convert::key(&apply.flow);
+            if kernel.has_unread(&key) {
+                self.crossed.push(key);
+            }
+            let outcome = carry_out(kernel, apply.action, apply.flow);
+            self.core.handle_applied(apply.ticket, outcome, at);
+        }
+    }
+
+    fn transmit(&mut self, at: Instant) -> Vec<(MemberId, Vec<u8>)> {
+        let live = self.core.live_peers();
+        let peers: Vec<MemberId> = self
+            .core
+            .node()
+            .membership()
+            .peers()
+            .map(|peer| peer.member)
+            .collect();
+        let mut sent = Vec::new();
+        while let Some((to, datagram)) = self.core.poll_transmit(at) {
+            let receivers = peers.iter().filter(|peer| match to {
+                Audience::Member(member) => **peer == member,
+                Audience::Everyone => true,
+                Audience::Live => live.contains(**peer),
+            });
+            sent.extend(receivers.map(|peer| (*peer, datagram.to_vec())));
+        }
+        sent
+    }
+}
+
+/// The steps of `agent::kernel`, one change at a time.
+fn carry_out(kernel: &mut Kernel, action: Action, flow: Flow) -> Outcome {
+    let result = match action {
+        Action::Create => create(kernel, flow),
+        Action::Update => match update(kernel, flow) {
+            Err(Errno::NOENT) => create(kernel, flow),
+            result => result,
+        },
+        Action::Replace => match kernel.delete(&flow) {
+            Ok(()) | Err(Errno::NOENT) => create(kernel, flow),
+            result => result,
+        },
+        Action::Delete => match kernel.delete(&flow) {
+            Err(Errno::NOENT) => Ok(()),
+            result => result,
+        },
+    };
+    if result.is_ok() {
+        Outcome::Done
+    } else {
+        Outcome::Refused
+    }
+}
+
+fn create(kernel: &mut Kernel, flow: Flow) -> Result<(), Errno> {
+    match kernel.create(&flow) {
+        Err(Errno::EXIST) => update(kernel, flow),
+        result => result,
+    }
+}
+
+fn update(kernel: &mut Kernel, flow: Flow) -> Result<(), Errno> {
+    match kernel.update(&flow) {
+        Err(Errno::BUSY) => kernel.update(&Flow {
+            status: None,
+            ..flow
+        }),
+        result => result,
+    }
+}
+
+fn instant(duration: Duration) -> Instant {
+    Instant::from_micros(u64::try_from(duration.as_micros()).expect("simulations are short"))
+}
