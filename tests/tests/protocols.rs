@@ -1,7 +1,7 @@
 //! Every protocol that the kernel tracks is replicated: flows opened by real packets through one gateway go on through
 //! another, which lets in nothing that it has no flow for.
 //!
-//! TCP and UDP have tests of their own (`failover`). Here packets are made by hand and sent through raw sockets.
+//! TCP and UDP have tests of their own (`failover`). Here most packets are made by hand and sent through raw sockets.
 
 use std::io::Read as _;
 use std::net::{IpAddr, SocketAddr};
@@ -11,8 +11,9 @@ use socket2::{Domain, Socket, Type};
 
 use tests::cluster::{Cluster, Transport};
 use tests::lab::{Family, Lab, Path};
-use tests::netns::Namespace;
+use tests::netns::{Namespace, wait_until};
 use tests::table::{Table, wait_equal};
+use tests::traffic::{Connection, Kind};
 
 /// How long tables may take to agree, and a packet to arrive.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -26,6 +27,16 @@ const IPPROTO_EXPERIMENT: u8 = 253;
 
 /// The lab's gateways let in what the other tests use; these open flows too.
 const ACCEPT: &str = "nft insert rule inet filter forward iifname lan meta l4proto { 33, 47, 132, 136, 253 } ct state new accept";
+
+/// Both directions of what passes are in zone 5.
+const ZONE: &str = "
+table inet zone {
+    chain prerouting {
+        type filter hook prerouting priority raw;
+        iifname { lan, wan } ct zone set 5
+    }
+}
+";
 
 #[test]
 fn sctp_goes_on_with_its_state_and_tags() {
@@ -89,6 +100,31 @@ fn pings_go_on() {
             (Side::Server, echo(reply, 1)),
         ];
         goes_on(protocol, family, &opening, &echo(reply, 2));
+    }
+}
+
+#[test]
+fn flows_of_a_zone_go_on() {
+    let lab = Lab::new(2);
+    for gateway in &lab.gateways {
+        gateway.nft(ZONE);
+    }
+    let mut cluster = Cluster::start(&lab, Transport::Unicast);
+    let connections = [Family::Ipv4, Family::Ipv6]
+        .map(|family| Connection::open(&lab, Kind::Interactive, Path::Plain, family));
+    let table = wait_equal(&lab.gateways, DEADLINE);
+    assert!(
+        table.len() == 2 && table.iter().all(|it| it.contains(" zone=5")),
+        "{table:#?}"
+    );
+    cluster.members[0].process().kill();
+    lab.cut(0);
+    lab.activate(1);
+    for connection in &connections {
+        let before = connection.progress().count;
+        wait_until("the connection goes on", DEADLINE, || {
+            connection.progress().count > before + 2
+        });
     }
 }
 
