@@ -117,9 +117,26 @@ impl Kernel {
         Ok(())
     }
 
-    /// Makes the kernel do what the core asks for, and tells it the outcomes.
+    /// Makes the kernel do what the core asks for, and tells it the outcomes, until it asks for nothing more.
     pub fn apply(&mut self, core: &mut Core, now: Instant) -> io::Result<()> {
         let mut batch = std::mem::take(&mut self.batch);
+        let mut result = Ok(());
+        while result.is_ok() {
+            Self::take_batch(&mut batch, core);
+            if batch.is_empty() {
+                break;
+            }
+            result = self.work_off(&mut batch);
+            for tried in batch.drain(..) {
+                let outcome = tried.outcome.unwrap_or(Outcome::Refused);
+                core.handle_applied(tried.apply.ticket, outcome, now);
+            }
+        }
+        self.batch = batch;
+        result
+    }
+
+    fn take_batch(batch: &mut Vec<Try>, core: &mut Core) {
         while let Some(apply) = core.poll_apply() {
             let step = match apply.action {
                 Action::Create => Step::Create,
@@ -133,16 +150,6 @@ impl Kernel {
                 outcome: None,
             });
         }
-        let result = self.work_off(&mut batch);
-        for tried in batch.drain(..) {
-            core.handle_applied(
-                tried.apply.ticket,
-                tried.outcome.unwrap_or(Outcome::Refused),
-                now,
-            );
-        }
-        self.batch = batch;
-        result
     }
 
     /// Every round asks for what is undecided yet; no change goes through more steps than there are rounds.

@@ -163,6 +163,8 @@ pub struct Node {
     flushing: bool,
     /// The kernel table was read to its end once.
     complete: bool,
+    /// The pass that goes on has to be begun again.
+    pass_missed: bool,
     pass: u8,
     /// Flows that ended since a reconciliation began; `None` while there is none.
     ended: Option<HashSet<FlowKey, reconcile::KeyedHash>>,
@@ -202,6 +204,7 @@ impl Node {
             flush_now: false,
             flushing: false,
             complete: false,
+            pass_missed: false,
             pass: 0,
             ended: None,
             expired: Grace::of_expired(),

@@ -5,6 +5,7 @@ use crate::membership::PeerState;
 use crate::outbox::Change;
 use crate::record::{FlowKey, FlowState, MemberId, Packets, Patch};
 use crate::table::{Entry, Life, Origin, Slot};
+use crate::wire::flow;
 
 /// A change that the local kernel told, not caused by us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,13 +78,15 @@ impl Node {
         }
     }
 
-    /// Its birth was missed. An update is a patch: unless it happens to tell the state too, the reconciliation that
-    /// follows every overrun brings the flow.
+    /// Its birth was missed, or the kernel was told not to tell of it. An update is a patch: unless it happens to tell the
+    /// state too, or there is none, the reconciliation that follows every overrun brings the flow.
     fn local_update_of_unknown(&mut self, key: &FlowKey, patch: &Patch) {
-        if patch.proto_state.is_some() {
+        if patch.proto_state.is_some() || !flow::has_state(key.proto) {
             self.local_new(key, patch);
         } else {
             self.counters.updates_of_unknown += 1;
+            // A row of it that was read before the update may be on its way.
+            self.pass_missed = self.ended.is_some();
         }
     }
 

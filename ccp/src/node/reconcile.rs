@@ -42,6 +42,7 @@ impl Node {
     /// A pass over the kernel table begins, or begins again.
     pub fn begin_pass(&mut self) {
         self.pass = self.pass.wrapping_add(1);
+        self.pass_missed = false;
         self.ended = Some(HashSet::with_hasher(KeyedHash(self.config.hash_seed)));
     }
 
@@ -128,7 +129,8 @@ impl Node {
     }
 
     /// All rows were read: what none of them named is gone from the kernel. Own flows have ended; copies are put back.
-    /// False if so much ended meanwhile that the pass proves nothing: it has to be begun again.
+    /// False if so much ended meanwhile that the pass proves nothing, or an update of a flow came before its row: it has
+    /// to be begun again.
     pub fn end_pass(&mut self) -> bool {
         let Some(ended) = self.ended.take() else {
             return true;
@@ -137,6 +139,9 @@ impl Node {
             return false;
         }
         self.complete = true;
+        if self.pass_missed {
+            return false;
+        }
         let pass = self.pass;
         let unseen: Vec<(Slot, FlowKey, Origin)> = (self.table.slots_from(0))
             .filter(|(_, entry)| entry.pass != pass && entry.life == Life::Live && entry.in_kernel)

@@ -185,16 +185,18 @@ impl Node {
     fn handle_delete(&mut self, key: &FlowKey, said: &Said) {
         self.counters.remote_changes += 1;
         let Some(slot) = self.table.find(key) else {
-            // Something older of it may still be on its way.
+            // Something older of it may still be on its way. Before the first pass it may be in our kernel, unknown to us.
             let frontier = self.incoming(said.member).frontier();
-            if said.seq > frontier + 1 || said.term != Term::default() {
+            let unread = !self.complete;
+            if said.seq > frontier + 1 || said.term != Term::default() || unread {
                 let entry = Entry {
                     life: Life::Dead,
-                    in_kernel: false,
+                    in_kernel: unread,
                     ..said.entry(*key)
                 };
                 if let Some(slot) = self.insert(entry) {
                     self.note_tombstone(slot, said);
+                    self.end_in_kernel(slot, Some(said));
                 }
             }
             return;

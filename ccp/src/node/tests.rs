@@ -104,6 +104,33 @@ fn a_flow_that_ended_while_a_daemon_was_down_does_not_come_back_with_it() {
     assert_eq!(world.kernel(1).len(), 60);
 }
 
+/// PROTOCOL.md 7.1: what a daemon does not know yet may be in its kernel.
+#[test]
+fn an_end_that_is_told_before_the_first_pass_is_one_in_the_kernel_too() {
+    let mut world = World::new(2, Faults::NONE, 7);
+    world.open(0, key(1));
+    world.run(SECOND);
+    world.stop(1);
+    world.run(SECOND * 2);
+    world.close(0, key(1));
+    world.start_unread(1, TABLE_OLD);
+    world.run(SECOND * 8);
+    assert!(world.kernel(1).is_empty());
+    world.read_table(1);
+    world.run(SECOND);
+    world.check();
+}
+
+/// PROTOCOL.md 7.5: its row may have been read before the update, and be handed in after it.
+#[test]
+fn a_pass_during_which_an_unknown_flow_changed_is_begun_again() {
+    let mut world = World::new(2, Faults::NONE, 8);
+    world.stop(0);
+    world.start_unread(0, TABLE_OLD);
+    assert!(!world.pass_with_update(0, key(1)));
+    world.read_table(0);
+}
+
 #[test]
 fn a_member_that_joins_while_another_is_dead_gets_the_flows_of_the_dead_one() {
     let mut world = World::new(3, Faults::NONE, 7);

@@ -211,6 +211,18 @@ impl World {
         self.drain(at);
     }
 
+    /// A reconciliation during which the kernel tells a patch of a flow that nobody knows; its result.
+    pub fn pass_with_update(&mut self, at: usize, key: FlowKey) -> bool {
+        let node = self.gateways[at].node.as_mut().unwrap();
+        node.begin_pass();
+        let marked = Patch {
+            mark: Some(1),
+            ..Patch::default()
+        };
+        node.handle_local(&key, Local::Update(&marked));
+        node.end_pass()
+    }
+
     /// The daemon ends, its kernel goes on.
     pub fn stop(&mut self, at: usize) {
         self.gateways[at].node = None;
