@@ -292,7 +292,7 @@ impl World {
             .by_ref()
             .filter(|flow| turned.crossed.contains(&flow.key))
         {
-            flow.doubt = Some(Doubt::Contested);
+            flow.doubt = Some(Doubt::Crossed);
         }
         for (member, datagram) in turned.sent {
             let to = member.index();

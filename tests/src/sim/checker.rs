@@ -246,18 +246,18 @@ pub fn agrees(gateways: &[Gateway], flows: &[Traffic], refused: &Refused) -> Res
             let knows = known(&gateways[index], &flow.key)
                 .is_some_and(|it| it.life == Known::Live && it.in_kernel);
             demand!(
-                entry.is_none() || knows,
+                entry.is_none() || knows || flow.doubt == Some(Doubt::Crossed),
                 "{who} does not know an entry of its kernel: {flow}"
             );
             let expected = match (flow.life, flow.doubt) {
                 _ if refused.contains(&(index, flow.key)) => continue,
                 (Life::Unopened, _) | (Life::Ended(_), None) => None,
                 (Life::Open(carrier), None) => Some(Likeness::of(&carrier.entry)),
-                (Life::Ended(_), Some(_)) | (Life::Open(_), Some(Doubt::Reopened)) => continue,
+                (_, Some(Doubt::Reopened | Doubt::Crossed)) | (Life::Ended(_), Some(_)) => continue,
                 (Life::Open(_), Some(_)) => {
-                    let others =
+                    let mut others =
                         (0..here.len()).filter(|other| !refused.contains(&(*other, flow.key)));
-                    let somewhere = others.map(|other| here[other].is_some()).any(|there| there);
+                    let somewhere = others.any(|other| here[other].is_some());
                     demand!(
                         entry.is_some() == somewhere,
                         "{who} lacks a flow that others have: {flow}"
@@ -325,7 +325,7 @@ pub fn doubt(gateways: &[Gateway], at: usize, key: &FlowKey, is_killed: bool) ->
     };
     if others().any(is_contested) {
         Some(Doubt::Contested)
-    } else if !is_killed && others().any(remembers_an_end) {
+    } else if others().any(remembers_an_end) {
         Some(Doubt::Reopened)
     } else {
         None

@@ -77,6 +77,9 @@ pub struct Carrier {
 pub enum Doubt {
     /// The carrier's machine lost its table: what it had told nobody is lost with it, the end of the flow too.
     CarrierRebooted,
+    /// A peer's change was applied while an event of the flow was not read yet: the kernel has no way to change an entry
+    /// only if it is as it was. The next packet mends it.
+    Crossed,
     /// It began anew while a member remembered an end of it that counts more than the new claim: that member hears of it
     /// with its next change (PROTOCOL.md 8).
     Reopened,
