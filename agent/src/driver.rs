@@ -83,13 +83,12 @@ impl Driver {
                 Wait::For(pause) => drained + pause <= now,
             };
             if events_due {
-                let result = self.kernel.drain_events(&mut self.core);
-                let count = self
-                    .faults
-                    .survive("read conntrack events", result)
-                    .unwrap_or(0);
+                let count = self.drain_events();
                 drained = now;
                 events = pacer.handle_drain(Duration::from_micros(now.as_micros()), count);
+            } else if ready.datagrams {
+                // What a peer says is weighed against what our kernel has said by now.
+                self.drain_events();
             }
             if ready.datagrams {
                 self.receive();
@@ -158,6 +157,13 @@ impl Driver {
             asked,
             stop,
         })
+    }
+
+    fn drain_events(&mut self) -> usize {
+        let result = self.kernel.drain_events(&mut self.core);
+        self.faults
+            .survive("read conntrack events", result)
+            .unwrap_or(0)
     }
 
     fn receive(&mut self) {

@@ -21,6 +21,8 @@ pub struct Kernel {
     events: EventSocket,
     injector: Injector,
     dump: Option<Dump>,
+    /// The last drain left events in the queue.
+    behind: bool,
     batch: Vec<Try>,
 }
 
@@ -56,6 +58,7 @@ impl Kernel {
             events: EventSocket::open(&options)?,
             injector,
             dump: None,
+            behind: false,
             batch: Vec::new(),
         })
     }
@@ -74,6 +77,7 @@ impl Kernel {
                 Item::Overrun => core.handle_overrun(),
                 Item::Malformed(_) => core.handle_malformed_event(),
             })?;
+        self.behind = drained.more;
         Ok(drained.count)
     }
 
@@ -83,8 +87,11 @@ impl Kernel {
     }
 
     /// Begins to read the table if the core wants it, or reads on.
+    ///
+    /// It does not begin before all events were read: after an overrun the kernel queues none until the queue was empty
+    /// once (`netlink_overrun`), so that the table could change unheard.
     pub fn read_rows(&mut self, core: &mut Core) -> Result<(), DumpError> {
-        if core.wants_pass() && self.dump.is_none() {
+        if core.wants_pass() && self.dump.is_none() && !self.behind {
             self.dump = Some(Dump::open()?);
             core.begin_pass();
         }
