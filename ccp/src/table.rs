@@ -126,10 +126,25 @@ pub struct Full;
 
 const CHUNK: usize = 1024;
 
+/// Where the entry of a key is. Its hash stands beside it, so that neither growth nor a look-up that meets others on its
+/// way reads the entries themselves: each would be a miss of every cache.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    index: u32,
+    hash: u32,
+}
+
+impl Place {
+    /// The hash as the table of places wants it, in which all bits have to differ (Fibonacci hashing).
+    fn spread(hash: u32) -> u64 {
+        u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    }
+}
+
 /// All entries.
 #[derive(Debug)]
 pub struct Table {
-    index: HashTable<u32>,
+    index: HashTable<Place>,
     chunks: Vec<Vec<Option<Entry>>>,
     free: Vec<u32>,
     flows_max: usize,
@@ -173,8 +188,9 @@ impl Table {
     /// The entry of `key`.
     pub fn find(&self, key: &FlowKey) -> Option<Slot> {
         let hash = hash(self.seed, key);
-        let index = *self.index.find(hash, |index| {
-            at(&self.chunks, *index).is_some_and(|entry| entry.key == *key)
+        let Place { index, .. } = *self.index.find(Place::spread(hash), |place| {
+            place.hash == hash
+                && at(&self.chunks, place.index).is_some_and(|entry| entry.key == *key)
         })?;
         at(&self.chunks, index).map(|entry| Slot {
             index,
@@ -187,7 +203,7 @@ impl Table {
         if self.index.len() >= self.flows_max {
             return Err(Full);
         }
-        let hash_of_new = hash(self.seed, &entry.key);
+        let hash = hash(self.seed, &entry.key);
         let index = match self.free.pop() {
             Some(index) => index,
             None => self.new_slot(),
@@ -197,10 +213,9 @@ impl Table {
         if let Some(place) = place(&mut self.chunks, index) {
             *place = Some(Entry { serial, ..entry });
         }
-        let (chunks, seed) = (&self.chunks, self.seed);
-        self.index.insert_unique(hash_of_new, index, |index| {
-            at(chunks, *index).map_or(0, |entry| hash(seed, &entry.key))
-        });
+        let rehash = |place: &Place| Place::spread(place.hash);
+        self.index
+            .insert_unique(Place::spread(hash), Place { index, hash }, rehash);
         Ok(Slot { index, serial })
     }
 
@@ -209,9 +224,10 @@ impl Table {
         let Some(key) = self.get(slot).map(|entry| entry.key) else {
             return;
         };
+        let hash = Place::spread(hash(self.seed, &key));
         if let Ok(found) = self
             .index
-            .find_entry(hash(self.seed, &key), |other| *other == slot.index)
+            .find_entry(hash, |place| place.index == slot.index)
         {
             found.remove();
         }
@@ -272,7 +288,7 @@ fn place(chunks: &mut [Vec<Option<Entry>>], index: u32) -> Option<&mut Option<En
         .get_mut(index as usize % CHUNK)
 }
 
-fn hash(seed: [u64; 2], key: &FlowKey) -> u64 {
+fn hash(seed: [u64; 2], key: &FlowKey) -> u32 {
     let mut hasher = SipHasher13::new_with_keys(seed[0], seed[1]);
     let FlowKey {
         src,
@@ -298,7 +314,7 @@ fn hash(seed: [u64; 2], key: &FlowKey) -> u64 {
             .into_iter()
             .for_each(|word| hasher.write_u64(word)),
     }
-    hasher.finish()
+    hasher.finish() as u32
 }
 
 /// An address as two numbers; one of IPv4 stands in the upper half of the first.
