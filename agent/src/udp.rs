@@ -19,52 +19,56 @@ const UDP_HEADER_BYTES: usize = 8;
 /// The socket, and where the members are.
 pub struct Udp {
     socket: UdpSocket,
+    group: Option<Group>,
     peers: Vec<(MemberId, SocketAddr)>,
-    /// Where one datagram reaches every peer, if the transport has that.
-    all: Option<SocketAddr>,
     buffer: Box<[u8]>,
+}
+
+/// Where one datagram reaches every peer, if the transport has that, and the socket that sends then.
+struct Group {
+    address: SocketAddr,
+    sender: UdpSocket,
 }
 
 impl Udp {
     /// Opens the socket on `interface`, the one of the configured network.
     pub fn open(config: &Config, interface: &Interface) -> io::Result<Self> {
-        let own = config.this.address;
-        let socket = Socket::new(Domain::for_address(own), Type::DGRAM, Some(Protocol::UDP))?;
-        socket.set_nonblocking(true)?;
-        set_socket_recv_buffer_size_force(&socket, RECEIVE_BUFFER_BYTES)?;
-        socket.bind_device(Some(config.network.interface.as_str().as_bytes()))?;
-        let own = scoped(own, interface);
-        let all = match config.network.transport {
-            Transport::Unicast => None,
-            Transport::Multicast { group } => {
-                join(&socket, group, own, interface)?;
-                Some(scoped(SocketAddr::new(group, own.port()), interface))
-            }
-            Transport::Broadcast => {
-                socket.set_broadcast(true)?;
-                let broadcast = interface.broadcast.unwrap_or(Ipv4Addr::BROADCAST);
-                Some(SocketAddr::new(broadcast.into(), own.port()))
-            }
-        };
-        // A socket bound to its own address gets nothing that was sent to a group.
-        let bound = match (all, own) {
-            (None, own) => own,
-            (Some(_), SocketAddr::V4(_)) => {
-                SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), own.port())
-            }
-            (Some(_), SocketAddr::V6(_)) => {
-                SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), own.port())
-            }
-        };
-        socket.bind(&SockAddr::from(bound))?;
+        let own = scoped(config.this.address, interface);
+        let device = config.network.interface.as_str();
         let peers = (config.peers.iter())
             .map(|peer| (peer.id, scoped(peer.address, interface)))
             .collect();
+        let group = match config.network.transport {
+            Transport::Unicast => None,
+            Transport::Multicast { group } => Some(group),
+            Transport::Broadcast => Some(interface.broadcast.unwrap_or(Ipv4Addr::BROADCAST).into()),
+        };
         let buffer = vec![0; DATAGRAM_BYTES_MAX].into();
+        let Some(group) = group else {
+            let socket = bind(own, device)?;
+            return Ok(Self {
+                socket: socket.into(),
+                group: None,
+                peers,
+                buffer,
+            });
+        };
+        // What was sent to a group does not come to a socket that is bound to an address of ours; and what is sent by one
+        // that is not comes from whatever address the kernel chooses, a link-local one for IPv6.
+        let socket = bind(SocketAddr::new(unspecified(own), own.port()), device)?;
+        let sender = bind(SocketAddr::new(own.ip(), 0), device)?;
+        match config.network.transport {
+            Transport::Multicast { .. } => join(&socket, &sender, group, own, interface)?,
+            Transport::Broadcast | Transport::Unicast => sender.set_broadcast(true)?,
+        }
+        let group = Group {
+            address: scoped(SocketAddr::new(group, own.port()), interface),
+            sender: sender.into(),
+        };
         Ok(Self {
             socket: socket.into(),
+            group: Some(group),
             peers,
-            all,
             buffer,
         })
     }
@@ -100,13 +104,14 @@ impl Udp {
 
     /// Sends a datagram to those it is for; returns how many copies the kernel would not send.
     pub fn send(&self, to: Audience, live: MemberSet, datagram: &[u8]) -> u64 {
-        let send_to = |address| u64::from(self.socket.send_to(datagram, address).is_err());
-        let group = match to {
-            Audience::Member(_) => None,
-            Audience::Everyone | Audience::Live => self.all,
-        };
-        if let Some(group) = group {
-            return send_to(group);
+        let sender = self
+            .group
+            .as_ref()
+            .map_or(&self.socket, |group| &group.sender);
+        let send_to = |address| u64::from(sender.send_to(datagram, address).is_err());
+        match (to, &self.group) {
+            (Audience::Everyone | Audience::Live, Some(group)) => return send_to(group.address),
+            (Audience::Member(_), _) | (Audience::Everyone | Audience::Live, None) => {}
         }
         let is_for = |member| match to {
             Audience::Member(only) => only == member,
@@ -121,17 +126,44 @@ impl Udp {
     }
 }
 
-fn join(socket: &Socket, group: IpAddr, own: SocketAddr, interface: &Interface) -> io::Result<()> {
+/// A socket on one interface alone.
+fn bind(address: SocketAddr, device: &str) -> io::Result<Socket> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::DGRAM,
+        Some(Protocol::UDP),
+    )?;
+    socket.set_nonblocking(true)?;
+    set_socket_recv_buffer_size_force(&socket, RECEIVE_BUFFER_BYTES)?;
+    socket.bind_device(Some(device.as_bytes()))?;
+    socket.bind(&SockAddr::from(address))?;
+    Ok(socket)
+}
+
+fn unspecified(address: SocketAddr) -> IpAddr {
+    match address {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    }
+}
+
+fn join(
+    socket: &Socket,
+    sender: &Socket,
+    group: IpAddr,
+    own: SocketAddr,
+    interface: &Interface,
+) -> io::Result<()> {
     match (group, own.ip()) {
         (IpAddr::V4(group), IpAddr::V4(own)) => {
             socket.join_multicast_v4(&group, &own)?;
-            socket.set_multicast_if_v4(&own)?;
-            socket.set_multicast_loop_v4(false)
+            sender.set_multicast_if_v4(&own)?;
+            sender.set_multicast_loop_v4(false)
         }
         (IpAddr::V6(group), _) => {
             socket.join_multicast_v6(&group, interface.index)?;
-            socket.set_multicast_if_v6(interface.index)?;
-            socket.set_multicast_loop_v6(false)
+            sender.set_multicast_if_v6(interface.index)?;
+            sender.set_multicast_loop_v6(false)
         }
         (IpAddr::V4(_), IpAddr::V6(_)) => Err(io::Error::other(
             "group and members are of different families",
