@@ -6,7 +6,7 @@
 use crate::range::RangeSet;
 use crate::record::{Claim, MemberId, MemberSet, Term};
 use crate::sender::ACK_DELAY;
-use crate::table::{Entry, Origin, Slot};
+use crate::table::{Entry, Life, Origin, Slot};
 use crate::time::Instant;
 use crate::wire::control::{ACK_RANGES_MAX, Ack};
 use crate::wire::header::Urgency;
@@ -281,8 +281,12 @@ pub fn is_news(entry: &Entry, me: MemberId, said: &Said) -> bool {
         }
         (_, Claim::Found) => false,
         (Origin::Found, Claim::Carried) => true,
-        // Nobody was seen to carry it; or it ended long ago, and begins anew elsewhere without a term.
-        (Origin::Own | Origin::Copy { .. }, Claim::Carried) if entry.claim == Claim::Found => true,
+        // Nobody was seen to carry it; or it ended and begins anew elsewhere.
+        (Origin::Own | Origin::Copy { .. }, Claim::Carried)
+            if entry.claim == Claim::Found || entry.life == Life::Dead && !entry.is_contested() =>
+        {
+            true
+        }
         (Origin::Own, Claim::Carried) => (said.term, said.member) > (entry.term, me),
         (Origin::Copy { member, .. }, Claim::Carried) => {
             (said.term, said.member) > (entry.term, member)

@@ -416,7 +416,7 @@ fn is_ours_to_tell(entry: &Entry, missed: Range<u64>, live: MemberSet) -> bool {
             missed.start < entry.seq && entry.seq < missed.end
         }
         // The flows of a dead member are everybody's to tell; those of a member that is back are its own to tell.
-        (Origin::Copy { member, .. }, Life::Live) => !live.contains(member),
+        (Origin::Copy { member, .. }, Life::Live) => entry.in_kernel && !live.contains(member),
         (Origin::Copy { .. }, Life::Dead) => false,
     }
 }

@@ -1,6 +1,6 @@
 //! Flows that have ended, until it is certain what that means.
 //!
-//! *Expired copies* ended in our kernel while their carrier lives. The kernel tells nobody that it refreshed a timeout, so
+//! *Expired copies* ended in our kernel, their carrier has not said so. The kernel tells nobody that it refreshed a timeout, so
 //! a copy of an idle connection or of a busy UDP flow runs out while the flow goes on (PROTOCOL.md 6.5). It is put back
 //! after a grace in which most carriers say that the flow did end: copies run out when their originals do.
 //!

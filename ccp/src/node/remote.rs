@@ -211,9 +211,13 @@ impl Node {
                 self.counters.remote_changes_stale += 1;
                 self.outbox.push(&mut self.table, slot, Change::Upsert);
             }
-            (_, _, false) | (Origin::Own | Origin::Found, Life::Dead, true) => {
+            // What is older of a teller whose end counts less than ours is refused, or its own end follows.
+            (Origin::Own | Origin::Found, Life::Dead, true)
+                if (said.term, said.member) <= (entry.term, me) =>
+            {
                 self.counters.remote_changes_stale += 1;
             }
+            (_, _, false) => self.counters.remote_changes_stale += 1,
             (Origin::Own | Origin::Found, Life::Live, true) if entry.told => {
                 // Others have it from us, perhaps after they heard of its end: they have to hear the end from us too.
                 entry.origin = Origin::Own;
@@ -222,8 +226,7 @@ impl Node {
                 self.outbox.push(&mut self.table, slot, Change::Delete);
                 self.end_in_kernel(slot, Some(said));
             }
-            (Origin::Own | Origin::Found | Origin::Copy { .. }, Life::Live, true)
-            | (Origin::Copy { .. }, Life::Dead, true) => {
+            (Origin::Own | Origin::Found | Origin::Copy { .. }, Life::Live | Life::Dead, true) => {
                 said.claim_entry(entry);
                 entry.life = Life::Dead;
                 entry.pending = Pending::Nothing;

@@ -319,6 +319,58 @@ fn a_bulk_loss_is_made_good_in_a_few_round_trips() {
     world.check();
 }
 
+/// PROTOCOL.md 6.2: nobody else claimed a flow of term 0, so nothing of others is on its way that its end has to refuse.
+#[test]
+fn a_flow_that_begins_again_at_another_member_is_not_refused_for_its_end() {
+    let mut world = World::new(3, Faults::NONE, 20);
+    world.run(SECOND);
+    world.stop(1);
+    world.open(2, key(1));
+    world.run(SECOND);
+    // Until the stopped one has it, the end is remembered.
+    world.close(2, key(1));
+    world.run(SECOND / 2);
+    world.open(0, key(1));
+    world.start(1, TABLE_OLD);
+    world.run(SECOND);
+    world.check();
+}
+
+/// PROTOCOL.md 6.5
+#[test]
+fn a_flow_that_begins_again_where_its_copy_was_outlives_the_late_end_of_the_old_one() {
+    let mut world = World::new(2, Faults::NONE, 21);
+    world.open(0, key(1));
+    world.run(SECOND);
+    world.update(1, key(1), 5);
+    world.run(SECOND);
+    world.cut(0, 1);
+    world.run(SECOND * 2);
+    world.close(1, key(1));
+    world.expire_copy(0, key(1));
+    world.open(0, key(1));
+    world.heal();
+    world.run(SECOND);
+    world.check();
+}
+
+/// PROTOCOL.md 6.2: also when both ended it.
+#[test]
+fn what_a_member_said_of_a_flow_before_its_end_is_old_whoever_ended_it_first() {
+    let mut world = World::new(2, Faults::NONE, 22);
+    world.run(SECOND);
+    world.open(0, key(1));
+    world.run(SECOND);
+    world.cut(0, 1);
+    world.close(0, key(1));
+    world.run(SECOND * 5);
+    let next = world.node(1).last_seq() + 1;
+    let [carried, ended] = world::deltas_of_life_and_end(next, &key(1));
+    world.inject(1, 0, &ended);
+    world.inject(1, 0, &carried);
+    assert!(world.kernel(0).is_empty());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 

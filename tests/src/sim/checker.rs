@@ -149,7 +149,10 @@ pub fn acknowledged_is_in_the_kernel(
         let Some(theirs) = known(&gateways[sender], &flow.key) else {
             continue;
         };
-        let is_told = theirs.life == Known::Live && told.contains(&theirs.seq);
+        // While something is pending, what it told last may have been the end of an earlier flow of the same ports.
+        let is_told = theirs.life == Known::Live
+            && theirs.pending == Pending::Nothing
+            && told.contains(&theirs.seq);
         if carries && is_told && theirs.origin == Origin::Own {
             is_applied(gateways, [receiver, sender], theirs)?;
         }
@@ -175,9 +178,8 @@ fn is_applied(
             both()
         )));
     };
-    // What was told since is told again later. Where another gateway saw it further, that stays.
-    let is_current = told.pending == Pending::Nothing
-        && known(receiver, key).is_some_and(|it| it.seq == told.seq);
+    // Where another gateway saw it further, that stays.
+    let is_current = known(receiver, key).is_some_and(|it| it.seq == told.seq);
     let is_so_far = tcp_state(entry).unwrap_or(0) >= told.state.proto_state;
     demand!(
         !is_current || is_so_far,

@@ -1,9 +1,12 @@
 //! Nodes, their kernels and the network between them, under one virtual clock. The same seed gives the same run.
 
 use crate::node::{Action, Audience, Config, Event, Local, Node, Outcome, Row, Ticket};
-use crate::record::{Family, FlowKey, FlowState, MemberId, Patch, Status, ZoneDirection};
+use crate::record::{
+    Claim, Family, FlowKey, FlowState, MemberId, Patch, Status, Term, ZoneDirection,
+};
 use crate::table::Origin;
 use crate::time::Instant;
+use crate::wire::flow;
 use crate::wire::header::{HEADER_BYTES, Header, Opcode};
 use alloc::collections::{BTreeMap, BTreeSet};
 use core::time::Duration;
@@ -105,10 +108,21 @@ pub fn hostile_bodies() -> Vec<(Opcode, Vec<u8>)> {
         }
         let mut delta = number.to_be_bytes().to_vec();
         bodies.push((Opcode::Delta, delta.clone()));
-        crate::wire::flow::put_told(&mut delta, member(1), number.min(crate::wire::SEQ_MAX));
+        flow::put_told(&mut delta, member(1), number.min(crate::wire::SEQ_MAX));
         bodies.push((Opcode::Delta, delta));
     }
     bodies
+}
+
+/// The delta `seq` tells that a flow is carried, the next one that it ended after others had claimed it.
+pub fn deltas_of_life_and_end(seq: u64, key: &FlowKey) -> [(Opcode, Vec<u8>); 2] {
+    let mut state = FlowState::default();
+    state.apply(&patch(3));
+    let mut carried = seq.to_be_bytes().to_vec();
+    flow::put_upsert(&mut carried, key, &state, Term::default(), Claim::Carried);
+    let mut ended = (seq + 1).to_be_bytes().to_vec();
+    flow::put_delete(&mut ended, key, Term::default().next(), Claim::Carried);
+    [carried, ended].map(|body| (Opcode::Delta, body))
 }
 
 impl World {
