@@ -103,14 +103,18 @@ impl Node {
                 }
             }
             // It ended before the pass began, so this is another under the same key, whose birth was missed.
-            (Origin::Own | Origin::Found, Life::Dead) if !entry.in_kernel => {
+            (origin, Life::Dead) if !entry.in_kernel => {
+                if let Origin::Copy { .. } = origin {
+                    entry.term = entry.term.next();
+                    entry.seq = 0;
+                }
                 entry.origin = unknown;
                 entry.claim = Claim::Carried;
                 entry.pass = pass;
                 entry.in_kernel = true;
                 self.begin_flow(slot, row.state);
             }
-            // A tombstone of a copy: what the kernel still has is about to go.
+            // What the kernel still has is about to go.
             (Origin::Own | Origin::Found | Origin::Copy { .. }, Life::Dead) => {}
         }
     }

@@ -121,12 +121,12 @@ impl Node {
         let Some(entry) = self.table.get_mut(slot) else {
             return;
         };
-        if !is_news(entry, me, said) {
+        if !is_news(entry, me, said) && !has_moved(entry, &state, said) {
             self.counters.remote_changes_stale += 1;
             self.note_refused(slot, said);
             return;
         }
-        let joined = join(entry, &state, said);
+        let joined = join(entry, &state);
         let action = action(entry, &joined);
         let is_further = !joined.same_but_timeout(&state);
         entry.state = joined;
@@ -354,20 +354,35 @@ impl Said {
     }
 }
 
-/// The state that a flow has from now on. A carrier that told it before knows all of it; of one that was carried elsewhere
-/// until now, and goes on, it may not know yet how far it came.
-fn join(entry: &Entry, theirs: &FlowState, said: &Said) -> FlowState {
-    let same_carrier = matches!(entry.origin, Origin::Copy { member, .. } if member == said.member);
+/// The state that a flow has from now on: as told. But of one whose packets passed here until now, and that goes on, the
+/// sayer may not know yet how far it came.
+fn join(entry: &Entry, theirs: &FlowState) -> FlowState {
+    let is_copy = matches!(entry.origin, Origin::Copy { .. });
     let (proto, ours) = (entry.key.proto, &entry.state);
     let goes_on =
         entry.life == Life::Live && !tcp::begins_anew(proto, ours.proto_state, theirs.proto_state);
     let mut joined = theirs.clone();
-    if goes_on && !same_carrier {
+    if goes_on && !is_copy {
         joined.proto_state = tcp::merge(proto, ours.proto_state, theirs.proto_state);
         joined.status.seen_reply |= ours.status.seen_reply;
         joined.status.assured |= ours.status.assured;
     }
     joined
+}
+
+/// True if the sayer found more of the flow in its kernel than its carrier told us: packets passed there, and whoever saw
+/// them, or heard of them, was killed before we did.
+fn has_moved(entry: &Entry, theirs: &FlowState, said: &Said) -> bool {
+    let ours = &entry.state;
+    let told_by_another =
+        matches!(entry.origin, Origin::Copy { member, .. } if member != said.member);
+    let goes_on = entry.life == Life::Live
+        && !tcp::begins_anew(entry.key.proto, ours.proto_state, theirs.proto_state);
+    let further = theirs.proto_state != ours.proto_state
+        && tcp::merge(entry.key.proto, ours.proto_state, theirs.proto_state) == theirs.proto_state
+        || theirs.status.seen_reply && !ours.status.seen_reply
+        || theirs.status.assured && !ours.status.assured;
+    said.claim == Claim::Found && told_by_another && goes_on && further
 }
 
 /// What the kernel has to do, that has the flow as in `entry` if at all, to have it as in `state`.

@@ -371,6 +371,51 @@ fn what_a_member_said_of_a_flow_before_its_end_is_old_whoever_ended_it_first() {
     assert!(world.kernel(0).is_empty());
 }
 
+/// PROTOCOL.md 6.2: who took the flow over was killed before everybody heard of it.
+#[test]
+fn what_was_found_further_than_its_carrier_told_is_taken() {
+    let mut world = World::new(3, Faults::NONE, 23);
+    world.open(0, key(1));
+    world.run(SECOND);
+    world.cut(1, 2);
+    world.update(1, key(1), 5);
+    world.run(SECOND);
+    world.stop(1);
+    world.heal();
+    world.start(1, TABLE_OLD);
+    world.run(SECOND);
+    world.check();
+}
+
+/// PROTOCOL.md 6.3
+#[test]
+fn a_copy_is_what_its_carrier_told_whatever_another_told_before() {
+    let mut world = World::new(3, Faults::NONE, 24);
+    world.run(SECOND);
+    world.open(0, key(1));
+    world.update(0, key(1), 5);
+    world.run(SECOND);
+    let [carried, _] = world::deltas_of_life_and_end(world.node(1).last_seq() + 1, &key(1));
+    world.inject(1, 2, &carried);
+    assert_eq!(world.kernel(2)[&key(1)].proto_state, 3);
+}
+
+/// PROTOCOL.md 7.3
+#[test]
+fn a_flow_whose_birth_was_missed_is_told_although_an_earlier_end_is_remembered() {
+    let mut world = World::new(2, Faults::NONE, 25);
+    world.open(0, key(1));
+    world.run(SECOND);
+    world.update(1, key(1), 5);
+    world.run(SECOND);
+    world.close(1, key(1));
+    world.run(SECOND / 2);
+    world.open_unseen(0, key(1));
+    world.read_table(0);
+    world.run(SECOND);
+    world.check();
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 

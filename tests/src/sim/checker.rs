@@ -149,9 +149,10 @@ pub fn acknowledged_is_in_the_kernel(
         let Some(theirs) = known(&gateways[sender], &flow.key) else {
             continue;
         };
-        // While something is pending, what it told last may have been the end of an earlier flow of the same ports.
+        // Until the last packet is told, what was told last may have been of an earlier flow of the same ports.
         let is_told = theirs.life == Known::Live
             && theirs.pending == Pending::Nothing
+            && !gateways[sender].kernel.has_unread(&flow.key)
             && told.contains(&theirs.seq);
         if carries && is_told && theirs.origin == Origin::Own {
             is_applied(gateways, [receiver, sender], theirs)?;
@@ -325,10 +326,10 @@ pub fn doubt(gateways: &[Gateway], at: usize, key: &FlowKey, is_killed: bool) ->
         };
         end.is_some_and(|end| claim.is_none_or(|claim| claim <= (end.term, carrier(end))))
     };
-    if others().any(is_contested) {
-        Some(Doubt::Contested)
-    } else if others().any(remembers_an_end) {
+    if others().any(remembers_an_end) {
         Some(Doubt::Reopened)
+    } else if others().any(is_contested) {
+        Some(Doubt::Contested)
     } else {
         None
     }
@@ -337,8 +338,12 @@ pub fn doubt(gateways: &[Gateway], at: usize, key: &FlowKey, is_killed: bool) ->
 /// States of one connection merge by progress; one that is left of an earlier connection of the same ports cannot be told
 /// from it.
 fn is_further(gateway: &Gateway, than: &Gateway, key: &FlowKey) -> bool {
-    let state = |gateway: &Gateway| gateway.kernel.entry(key).and_then(tcp_state);
-    state(gateway) > state(than)
+    let progress = |gateway: &Gateway| gateway.kernel.entry(key).map(Likeness::of);
+    match (progress(gateway), progress(than)) {
+        (Some(there), Some(here)) => there.is_further(&here),
+        (there, None) => there.is_some(),
+        (None, Some(_)) => false,
+    }
 }
 
 /// The claim that a gateway will make when it has read what its kernel tells; `None` for one that moves nobody.
@@ -440,15 +445,13 @@ pub fn doubt_flows_of_killed(gateways: &[Gateway], at: usize, flows: &mut [Traff
         let (Life::Open(carrier) | Life::Ended(carrier)) = flow.life else {
             continue;
         };
-        let doubtful = if carrier.gateway == at {
-            doubt(gateways, at, &flow.key, true).is_some()
+        flow.doubt = if carrier.gateway == at {
+            doubt(gateways, at, &flow.key, true)
         } else {
             // It will find what it had as a copy, and say so to a carrier that may know nothing.
-            gateways[at].kernel.entry(&flow.key).is_some()
-                && gateways[carrier.gateway].daemon.is_none()
+            let is_found_twice = gateways[at].kernel.entry(&flow.key).is_some()
+                && gateways[carrier.gateway].daemon.is_none();
+            is_found_twice.then_some(Doubt::Contested)
         };
-        if doubtful {
-            flow.doubt = Some(Doubt::Contested);
-        }
     }
 }

@@ -391,6 +391,11 @@ impl Likeness {
         }
     }
 
+    /// True if packets brought it to where `other` has not come.
+    pub fn is_further(&self, other: &Self) -> bool {
+        self.tcp_state > other.tcp_state || self.status & !other.status != 0
+    }
+
     /// True if it is `other`, perhaps with status bits that another gateway had seen before.
     pub fn continues(&self, other: &Self) -> bool {
         Self {
