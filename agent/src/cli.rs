@@ -15,6 +15,8 @@ use crate::control::{Client, ClientError};
 
 mod check;
 mod flows;
+mod keygen;
+mod keys;
 mod run;
 mod status;
 
@@ -33,12 +35,16 @@ const AFTER_HELP: &str =
 enum Verb {
     /// Run the daemon, in the foreground
     Run(run::Run),
-    /// Check the configuration and print what it means, defaults included
+    /// Make this member's key and print its public half, for the configuration of all members
+    Keygen(keygen::Keygen),
+    /// Check configuration and key, and print what the former means, defaults included
     Check(check::Check),
     /// Show how this member and its peers are
     Status(status::Status),
     /// List the flows that this member knows
     Flows(flows::Flows),
+    /// Replace the keys that seal datagrams
+    Keys(keys::Keys),
 }
 
 /// Why a verb did not do what it should.
@@ -60,9 +66,11 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.verb {
         Verb::Run(run) => run.execute(),
+        Verb::Keygen(keygen) => print(|out| keygen.execute(out)),
         Verb::Check(check) => print(|out| check.execute(out)),
         Verb::Status(status) => print(|out| status.execute(out)),
         Verb::Flows(flows) => print(|out| flows.execute(out)),
+        Verb::Keys(keys) => print(|out| keys.execute(out)),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -25,7 +25,7 @@ const WATCHED: &[Watch] = &[
     },
     Watch {
         counter: "datagrams_forged",
-        advice: "datagrams came that no member has sealed; if a peer does not become live, its secret_file is another",
+        advice: "datagrams came under the name of a member that it has not sealed",
     },
     Watch {
         counter: "datagrams_unknown_member",

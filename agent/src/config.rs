@@ -4,8 +4,8 @@
 //! parsing), `resolve` judges the values and makes a [`Config`] of them. Both kinds of fault become a
 //! [`ConfigError`], which knows file, line and column, and says what to write instead.
 //!
-//! Nothing here looks at the machine: whether the interface exists, or the secret can be read, is found out by who
-//! needs them ([`Secret::load`]).
+//! Nothing here looks at the machine, but [`Config::load_with_key`] at the key that it is to fit: whether the interface
+//! exists is found out by who needs it.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -13,19 +13,18 @@ use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::keys::{self, KeyError, MemberKey, PublicKey};
 use serde::{Deserialize, Serialize};
 
 use crate::ruleset::CopyBit;
 
 pub use ccp::record::MemberId;
 pub use error::{ConfigError, Place};
-pub use secret::{Secret, SecretError};
 
 mod error;
 mod file;
 mod resolve;
 mod scalar;
-mod secret;
 
 /// Where the configuration is when nobody says otherwise.
 pub const DEFAULT_FILE: &str = "/etc/ctsync/ctsync.yaml";
@@ -43,8 +42,10 @@ pub struct Config {
     pub peers: Vec<Member>,
     /// The network that members talk over.
     pub network: Network,
-    /// File with the secret that all members share; read with [`Secret::load`].
-    pub secret_file: PathBuf,
+    /// File with this member's key, unless systemd passes one ([`keys::file`]).
+    pub key_file: PathBuf,
+    /// When the keys that seal datagrams are replaced.
+    pub keys: Keys,
     /// How changes are sent.
     pub delta: Delta,
     /// How a dead peer is told from a quiet one.
@@ -68,6 +69,8 @@ pub struct Member {
     ///
     /// A link-local IPv6 address has no scope here: it is the one of [`Network::interface`].
     pub address: SocketAddr,
+    /// What it proves its identity against, unique in the cluster.
+    pub public_key: PublicKey,
 }
 
 /// The network that members talk over.
@@ -79,7 +82,7 @@ pub struct Network {
     pub interface: InterfaceName,
     /// How a datagram for all peers is sent.
     pub transport: Transport,
-    /// UDP port of every member.
+    /// Port of every member: UDP for changes, TCP for keys.
     pub port: NonZeroU16,
 }
 
@@ -99,6 +102,15 @@ pub enum Transport {
     },
     /// One to the broadcast address of the interface; IPv4 only.
     Broadcast,
+}
+
+/// When a key that seals datagrams is replaced; whichever comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keys {
+    /// When it is that old; 1 s to 24 h.
+    pub max_age: Duration,
+    /// When it has sealed so many datagrams; 1000 to 2^32, far below what AES-GCM can stand with counted nonces.
+    pub max_packets: u64,
 }
 
 /// How changes are sent.
@@ -172,6 +184,27 @@ impl Config {
         resolve::resolve(file).map_err(|fault| fault.in_file(path))
     }
 
+    /// As [`Self::load`], and the member's key, which has to be the one that the file says.
+    pub fn load_with_key(path: &Path) -> Result<(Self, MemberKey), LoadError> {
+        let file = file::parse(&file::read(path)?, path)?;
+        let places = file.public_key_places();
+        let config = resolve::resolve(file).map_err(|fault| fault.in_file(path))?;
+        let key_file = keys::file(&config.key_file);
+        let key = MemberKey::load(&key_file)?;
+        if key.public() == config.this.public_key {
+            return Ok((config, key));
+        }
+        let fault = error::Fault {
+            place: places.get(&config.this.id.get().into()).copied().flatten(),
+            problem: error::Problem::OtherKey {
+                member: config.this.id,
+                key_file,
+                public_key: key.public(),
+            },
+        };
+        Err(fault.in_file(path).into())
+    }
+
     /// This machine and its peers, by ascending id.
     pub fn members(&self) -> Vec<&Member> {
         let mut members: Vec<_> = self.peers.iter().chain([&self.this]).collect();
@@ -190,6 +223,45 @@ impl Config {
     pub fn to_json(&self) -> String {
         serde_json::to_string_pretty(&file::File::from(self))
             .expect("names, numbers and text have a JSON form")
+    }
+}
+
+/// Why a member cannot run: its configuration, or its key.
+#[derive(Debug)]
+pub enum LoadError {
+    /// The configuration is wrong.
+    Config(ConfigError),
+    /// The key is.
+    Key(KeyError),
+}
+
+impl From<ConfigError> for LoadError {
+    fn from(error: ConfigError) -> Self {
+        Self::Config(error)
+    }
+}
+
+impl From<KeyError> for LoadError {
+    fn from(error: KeyError) -> Self {
+        Self::Key(error)
+    }
+}
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(error) => error.fmt(f),
+            Self::Key(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for LoadError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Config(error) => error.source(),
+            Self::Key(error) => error.source(),
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The control socket: how `ctsync status` and its like talk to the daemon.
 //!
-//! A Unix socket that speaks JSON lines. A request is one line, `{"verb":"status"}` or `{"verb":"flows"}`; the answer
-//! to `status` is one line, to `flows` one a flow and then `{"end":{"count":N}}`; what cannot be answered gets
+//! A Unix socket that speaks JSON lines. A request is one line, `{"verb":"status"}`, `{"verb":"flows"}` or
+//! `{"verb":"keys-roll"}`; the answer to `status` and `keys-roll` is one line, to `flows` one a flow and then `{"end":{"count":N}}`; what cannot be answered gets
 //! `{"error":"..."}`. A client may ask again on the same connection.
 //!
 //! [`Server`] runs on a thread of its own and knows nothing of flows: it puts an [`Ask`] into a bounded queue, wakes
@@ -10,7 +10,7 @@
 
 use tokio::sync::{mpsc, oneshot};
 
-use answer::{Cursor, FlowPage, Status};
+use answer::{Cursor, FlowPage, Rolled, Status};
 pub use client::{Client, ClientError, Flows};
 pub use server::{Server, StartError};
 
@@ -35,6 +35,8 @@ pub enum Ask {
         /// Takes the page.
         answer: oneshot::Sender<FlowPage>,
     },
+    /// Another key for our datagrams; the answer comes when it is in use.
+    RollKeys(oneshot::Sender<Rolled>),
 }
 
 /// Called after each [`Ask`] is queued, from the server's thread: makes the driver look at the queue.
@@ -53,10 +55,11 @@ struct Request {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 enum Verb {
     Status,
     Flows,
+    KeysRoll,
 }
 
 /// The last line of the answer to `flows`.

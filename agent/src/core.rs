@@ -3,7 +3,13 @@
 //! The owner hands in what happened, then drains [`Core::poll_apply`] (answering each) and [`Core::poll_transmit`], and
 //! waits no longer than [`Core::poll_timeout`] says. What it is handed is judged by [`Scope`] and converted; all else
 //! is the protocol's ([`ccp::node::Node`]).
+//!
+//! Datagrams are sealed with keys that members hand each other over links of their own: the owner says when a link comes
+//! up ([`Core::handle_link_up`]), carries what [`Core::poll_key_message`] has for a peer to its
+//! [`Core::handle_key_message`], and draws keys when [`Core::wants_key`].
 
+pub mod keys;
+mod links;
 pub mod scope;
 pub mod seal;
 mod status;
@@ -11,25 +17,33 @@ mod status;
 use crate::addresses::AddressSet;
 use crate::convert::{self, Shared};
 use ccp::node::{Action, Audience, Config, Event, Local, Node, Outcome, Row, Ticket};
-use ccp::record::MemberId;
+use ccp::record::{MemberId, MemberSet};
 use ccp::table::Origin;
 use ccp::time::Instant;
 use ccp::wire::DecodeError;
 use ccp::wire::header::{Destination, HEADER_BYTES, Header};
 use conntrack::{EventKind, Flow};
+use keys::{Limits, OwnKeys};
+use links::LinkCounters;
 use scope::Scope;
-use seal::Seal;
+use seal::{DatagramKey, OpenError, PeerKeys};
 use std::time::Duration;
 
 pub use status::Names;
 
 /// What a core is made with.
+///
+/// Cores understand each other once each has the other's key. Without any TLS, that is: call
+/// [`Core::handle_link_up`] of both, and then give to each with [`Core::handle_key_message`] what
+/// [`Core::poll_key_message`] of the other has, until neither has any.
 #[derive(Debug)]
 pub struct Setup {
     /// For the protocol.
     pub node: Config,
-    /// Shared by all members.
-    pub secret: [u8; 32],
+    /// The first key of our datagrams, drawn for this run alone.
+    pub key: DatagramKey,
+    /// How long a key is used at most.
+    pub key_limits: Limits,
     /// Which parts of a flow that belong to the operator are replicated.
     pub shared: Shared,
     /// UDP port of the cluster's datagrams.
@@ -62,8 +76,12 @@ pub enum Refusal {
     Sender,
     /// It is for another member.
     Destination,
-    /// It was not sealed by the member that it names: forged, damaged, or another secret.
+    /// The member that it names handed us no such key.
+    UnknownKey,
+    /// It was not sealed by the member that it names: forged or damaged.
     Forged,
+    /// It was sealed before the member handed us the key: recorded, and sent again.
+    BelowFloor,
 }
 
 /// Datagrams by what became of them.
@@ -93,8 +111,12 @@ pub struct DatagramCounters {
     pub unknown_member: u64,
     /// Put away: for another member.
     pub misdirected: u64,
+    /// Put away: sealed with a key that we have not, or no longer, from the member named.
+    pub unknown_key: u64,
     /// Put away: not sealed by the member named.
     pub forged: u64,
+    /// Put away: older than the key that was handed to us.
+    pub below_floor: u64,
 }
 
 /// Events of the kernel by what became of them.
@@ -129,7 +151,10 @@ const PASS_INTERVAL: Duration = Duration::from_millis(500);
 pub struct Core {
     node: Node,
     scope: Scope,
-    seal: Seal,
+    keys: OwnKeys,
+    peer_keys: [PeerKeys; MemberId::MAX],
+    /// Peers that speak under a key that we have not.
+    unheard: MemberSet,
     shared: Shared,
     names: Names,
     cluster: u16,
@@ -145,6 +170,7 @@ pub struct Core {
     /// What the time was when it was told last.
     clock: Instant,
     datagrams: DatagramCounters,
+    links: LinkCounters,
     events: EventCounters,
     buffer: Vec<u8>,
 }
@@ -154,7 +180,8 @@ impl Core {
     pub fn new(setup: Setup, now: Instant) -> Self {
         let Setup {
             node,
-            secret,
+            key,
+            key_limits,
             shared,
             port,
             addresses,
@@ -163,7 +190,9 @@ impl Core {
         let (cluster, me) = (node.cluster, node.member);
         Self {
             scope: Scope::new(addresses, port),
-            seal: Seal::new(&secret, cluster, me, node.incarnation),
+            keys: OwnKeys::new(node.incarnation, key, key_limits, now),
+            peer_keys: std::array::from_fn(|_| PeerKeys::default()),
+            unheard: MemberSet::default(),
             shared,
             names,
             cluster,
@@ -176,6 +205,7 @@ impl Core {
             pass_not_before: now,
             clock: now,
             datagrams: DatagramCounters::default(),
+            links: LinkCounters::default(),
             events: EventCounters::default(),
             buffer: Vec::with_capacity(node.datagram_bytes_max),
             node: Node::new(node, now),
@@ -292,7 +322,19 @@ impl Core {
             Destination::Member(member) if member != self.me => return Err(Refusal::Destination),
             Destination::Member(_) | Destination::All => {}
         }
-        let body = self.seal.open(&header, datagram).ok_or(Refusal::Forged)?;
+        let keys = self.peer_keys.get(header.source.index());
+        let body = keys
+            .map_or(Err(OpenError::UnknownKey), |keys| {
+                keys.open(&header, datagram)
+            })
+            .map_err(|error| match error {
+                OpenError::UnknownKey => {
+                    self.unheard.insert(header.source);
+                    Refusal::UnknownKey
+                }
+                OpenError::Forged => Refusal::Forged,
+                OpenError::BelowFloor => Refusal::BelowFloor,
+            })?;
         self.node
             .handle_datagram(&header, body, now)
             .map_err(Refusal::Malformed)
@@ -315,7 +357,9 @@ impl Core {
             ) => &mut counters.malformed,
             Refusal::Cluster => &mut counters.other_cluster,
             Refusal::Destination => &mut counters.misdirected,
+            Refusal::UnknownKey => &mut counters.unknown_key,
             Refusal::Forged => &mut counters.forged,
+            Refusal::BelowFloor => &mut counters.below_floor,
         } += 1;
     }
 
@@ -328,6 +372,7 @@ impl Core {
     pub fn handle_timeout(&mut self, now: Instant) {
         self.clock = now;
         self.node.handle_timeout(now);
+        self.switch_key(now);
     }
 
     /// The next change that the kernel is asked for.
@@ -345,7 +390,8 @@ impl Core {
         self.buffer.clear();
         let transmit = self.node.poll_transmit(now, &mut self.buffer)?;
         debug_assert!(self.buffer.len() >= HEADER_BYTES);
-        self.seal
+        self.keys
+            .cipher()
             .seal(transmit.header.packet_number, &mut self.buffer);
         self.datagrams.sent += 1;
         self.datagrams.sent_bytes += self.buffer.len() as u64;
@@ -359,11 +405,11 @@ impl Core {
 
     /// When the owner has to call again at the latest.
     pub fn poll_timeout(&self) -> Instant {
-        let node = self.node.poll_timeout().0;
+        let first = self.node.poll_timeout().0.min(self.keys.poll_timeout());
         if self.pass_wanted && self.pass != Pass::Running {
-            node.min(self.pass_not_before)
+            first.min(self.pass_not_before)
         } else {
-            node
+            first
         }
     }
 
@@ -373,7 +419,7 @@ impl Core {
     }
 
     /// The peers that hear us now.
-    pub fn live_peers(&self) -> ccp::record::MemberSet {
+    pub fn live_peers(&self) -> MemberSet {
         self.node.membership().live()
     }
 

@@ -1,15 +1,19 @@
 //! Start and stop of the daemon, in order: what can fail fails before anything is changed.
 
 use crate::addresses::{self, LocalAddresses};
-use crate::config::{Config, Secret, SecretError};
-use crate::control::{self, Server, StartError};
+use crate::config::Config;
+use crate::control::{self, Server, StartError, Wake};
 use crate::convert::Shared;
+use crate::core::keys::Limits;
+use crate::core::seal::DatagramKey;
 use crate::core::{Core, Setup};
 use crate::driver::Driver;
 use crate::kernel::Kernel;
+use crate::keys::MemberKey;
 use crate::log::Faults;
 use crate::notify::Notify;
 use crate::ruleset::{CopyBit, Ruleset, RulesetError};
+use crate::tcp::Links;
 use crate::udp::Udp;
 use ccp::time::Instant;
 use conntrack::SocketError;
@@ -28,8 +32,6 @@ const FLOWS_MAX: usize = 1 << 24;
 /// Why the daemon did not start, or ended. `Display` says what to do.
 #[derive(Debug)]
 pub enum RunError {
-    /// The secret of the cluster could not be read.
-    Secret(SecretError),
     /// The kernel's connection tracking is not to be had.
     Conntrack(SocketError),
     /// The table that tells when a flow moves could not be installed.
@@ -55,7 +57,6 @@ pub enum RunError {
 impl fmt::Display for RunError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Secret(error) => error.fmt(f),
             Self::Conntrack(error) => error.fmt(f),
             Self::Ruleset(error) => error.fmt(f),
             Self::Control(error) => error.fmt(f),
@@ -76,10 +77,9 @@ fn failed(what: &'static str) -> impl Fn(io::Error) -> RunError {
     move |source| RunError::Io { what, source }
 }
 
-/// Runs the daemon until SIGTERM or SIGINT.
-pub fn run(config: &Config) -> Result<(), RunError> {
+/// Runs the daemon of the member that has `key`, until SIGTERM or SIGINT.
+pub fn run(config: &Config, key: &MemberKey) -> Result<(), RunError> {
     let stop = stop_signal().map_err(failed("watch for signals"))?;
-    let secret = Secret::load(&config.secret_file).map_err(RunError::Secret)?;
     let name = config.network.interface.as_str();
     let interface = addresses::interface(name).map_err(|source| RunError::Interface {
         name: name.to_owned(),
@@ -96,7 +96,6 @@ pub fn run(config: &Config) -> Result<(), RunError> {
         Udp::open(config, &interface).map_err(failed("open the socket of the sync network"))?;
     let setup = setup(
         config,
-        &secret,
         addresses.set().clone(),
         Udp::datagram_bytes_max(config, &interface),
     )
@@ -104,16 +103,15 @@ pub fn run(config: &Config) -> Result<(), RunError> {
         "draw random numbers, or read which kernel table this is",
     ))?;
     let (sender, asks) = control::asks();
-    let asked = Arc::new(
+    let wakes = Arc::new(
         eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)
             .map_err(|e| failed("make an eventfd")(e.into()))?,
     );
-    let asked_by_driver = asked.try_clone().map_err(failed("make an eventfd"))?;
-    let wake = Box::new(move || {
-        // It fails only when it is full of wakes that the driver has not seen yet.
-        let _ = rustix::io::write(&*asked, &1u64.to_ne_bytes());
-    });
-    let server = Server::start(&config.control.socket, wake, sender).map_err(RunError::Control)?;
+    let woken = wakes.try_clone().map_err(failed("make an eventfd"))?;
+    let links = Links::start(config, key, &interface, wake(&wakes))
+        .map_err(failed("listen for the links of the other members"))?;
+    let server =
+        Server::start(&config.control.socket, wake(&wakes), sender).map_err(RunError::Control)?;
     let ruleset =
         (config.kernel.copy_bit.map(Ruleset::install).transpose()).map_err(RunError::Ruleset)?;
     let origin = std::time::Instant::now();
@@ -129,9 +127,11 @@ pub fn run(config: &Config) -> Result<(), RunError> {
         core: Core::new(setup, Instant::default()),
         kernel,
         udp,
+        links,
         addresses,
         asks,
-        asked: asked_by_driver,
+        rolls: Vec::new(),
+        woken,
         stop,
         origin,
         faults: Faults::default(),
@@ -145,9 +145,17 @@ pub fn run(config: &Config) -> Result<(), RunError> {
     result
 }
 
+/// Makes the driver look for what there is for it.
+fn wake(eventfd: &Arc<OwnedFd>) -> Wake {
+    let eventfd = Arc::clone(eventfd);
+    Box::new(move || {
+        // It fails only when it is full of wakes that the driver has not seen yet.
+        let _ = rustix::io::write(&*eventfd, &1u64.to_ne_bytes());
+    })
+}
+
 fn setup(
     config: &Config,
-    secret: &Secret,
     addresses: addresses::AddressSet,
     datagram_bytes_max: usize,
 ) -> io::Result<Setup> {
@@ -167,7 +175,12 @@ fn setup(
     };
     Ok(Setup {
         node,
-        secret: *secret.bytes(),
+        key: DatagramKey::random()
+            .map_err(|_| io::Error::other("the kernel gives no random numbers"))?,
+        key_limits: Limits {
+            max_age: config.keys.max_age,
+            max_packets: config.keys.max_packets,
+        },
         shared: Shared {
             mark_mask: config.kernel.mark_mask,
             copy_bit: config.kernel.copy_bit,

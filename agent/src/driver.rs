@@ -1,5 +1,5 @@
-//! The loop that owns the core: one thread that reads the kernel's events, the peers' datagrams and the operator's
-//! questions, and writes the kernel and the peers.
+//! The loop that owns the core: one thread that reads the kernel's events, the peers' datagrams, what links report and
+//! the operator's questions, and writes the kernel and the peers.
 //!
 //! One thread rather than two: an event read here is on the wire without waking anyone, and a wake costs more than
 //! everything else that is done for it (kernel-facts 2). Under load it sleeps on a timer, not on the event socket.
@@ -7,18 +7,22 @@
 use crate::addresses::LocalAddresses;
 use crate::complaints::{Complaint, Complaints};
 use crate::control::Ask;
+use crate::control::answer::Rolled;
 use crate::core::Core;
+use crate::core::seal::DatagramKey;
 use crate::kernel::Kernel;
 use crate::log::Faults;
+use crate::tcp::{Links, Report};
 use crate::udp::Udp;
 use ccp::node::Event;
+use ccp::record::MemberId;
 use ccp::time::Instant;
 use conntrack::{Pacer, Wait};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tracing::{info, warn};
 
 /// Datagrams taken at a time, before events and timers get their turn.
@@ -34,12 +38,16 @@ pub struct Driver {
     pub kernel: Kernel,
     /// The sync network.
     pub udp: Udp,
+    /// The links to the peers, over which keys are handed out.
+    pub links: Links,
     /// This machine's addresses.
     pub addresses: LocalAddresses,
     /// Questions of operators.
     pub asks: mpsc::Receiver<Ask>,
-    /// Readable when there is a question.
-    pub asked: OwnedFd,
+    /// Those who wait for another key to be in use; no more than may ask at a time.
+    pub rolls: Vec<oneshot::Sender<Rolled>>,
+    /// Readable when there is a question, or a link reports.
+    pub woken: OwnedFd,
     /// Readable when the daemon is to end.
     pub stop: OwnedFd,
     /// Where the clock of the core begins.
@@ -56,7 +64,7 @@ struct Ready {
     events: bool,
     datagrams: bool,
     addresses: bool,
-    asked: bool,
+    woken: bool,
     stop: bool,
 }
 
@@ -99,15 +107,19 @@ impl Driver {
                     self.core.set_addresses(self.addresses.set().clone());
                 }
             }
+            if ready.woken {
+                drain_eventfd(self.woken.as_fd());
+                self.take_reports();
+                self.answer();
+            }
             let now = self.now();
             self.core.handle_timeout(now);
+            self.hand_out_keys(now);
             let result = self.kernel.read_rows(&mut self.core);
             self.faults.survive("read the kernel's table", result);
             self.apply(now);
             self.transmit(now);
-            if ready.asked {
-                self.answer();
-            }
+            self.answer_rolls();
             self.report();
             if alive <= now {
                 (self.alive)();
@@ -140,7 +152,7 @@ impl Driver {
         let mut fds = [
             PollFd::from_borrowed_fd(self.udp.fd(), PollFlags::IN),
             PollFd::from_borrowed_fd(self.addresses.as_fd(), PollFlags::IN),
-            PollFd::from_borrowed_fd(self.asked.as_fd(), PollFlags::IN),
+            PollFd::from_borrowed_fd(self.woken.as_fd(), PollFlags::IN),
             PollFd::from_borrowed_fd(self.stop.as_fd(), PollFlags::IN),
             PollFd::from_borrowed_fd(self.kernel.events_fd(), PollFlags::IN),
         ];
@@ -149,12 +161,12 @@ impl Driver {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(errno) => return Err(errno.into()),
         }
-        let [datagrams, addresses, asked, stop, events] = fds.map(|fd| !fd.revents().is_empty());
+        let [datagrams, addresses, woken, stop, events] = fds.map(|fd| !fd.revents().is_empty());
         Ok(Ready {
             events,
             datagrams,
             addresses,
-            asked,
+            woken,
             stop,
         })
     }
@@ -192,8 +204,69 @@ impl Driver {
         }
     }
 
+    fn take_reports(&mut self) {
+        while let Some(report) = self.links.poll_report() {
+            match report {
+                Report::Up(member) => {
+                    self.core.handle_link_up(member);
+                    info!(
+                        member = member.get(),
+                        name = self.name(member),
+                        "there is a link to the peer: keys are exchanged"
+                    );
+                }
+                Report::Down(member) => {
+                    self.core.handle_link_down(member);
+                    info!(
+                        member = member.get(),
+                        name = self.name(member),
+                        "the link to the peer is gone; the keys that it has stay good"
+                    );
+                }
+                Report::Said(member, message) => {
+                    let now = self.now();
+                    self.core.handle_key_message(member, &message, now);
+                }
+                Report::Stranger => self.core.handle_stranger(),
+                Report::Failure => self.core.handle_link_failure(),
+            }
+        }
+    }
+
+    /// Draws a key if one is wanted, and hands peers what they are to have.
+    fn hand_out_keys(&mut self, now: Instant) {
+        if self.core.wants_key(now)
+            && let Some(key) = self.faults.survive("draw a key", DatagramKey::random())
+        {
+            self.core.roll_key(key, now);
+        }
+        let unheard = self.core.poll_unheard();
+        for member in MemberId::all() {
+            if unheard.contains(member) {
+                self.links.nudge(member);
+            }
+            while self.links.has_room(member)
+                && let Some(message) = self.core.poll_key_message(member)
+            {
+                self.links.tell(member, message);
+            }
+        }
+    }
+
+    fn answer_rolls(&mut self) {
+        if !self.core.is_rolling() {
+            for answer in self.rolls.drain(..) {
+                // An asker that went away meanwhile needs no answer.
+                let _ = answer.send(self.core.rolled());
+            }
+        }
+    }
+
+    fn name(&self, member: MemberId) -> &str {
+        self.core.names().get(&member).map_or("", String::as_str)
+    }
+
     fn answer(&mut self) {
-        drain_eventfd(self.asked.as_fd());
         let now = self.now();
         while let Ok(ask) = self.asks.try_recv() {
             // An asker that went away meanwhile needs no answer.
@@ -204,13 +277,18 @@ impl Driver {
                     limit,
                     answer,
                 } => drop(answer.send(self.core.flows(from, limit.min(PAGE_ROWS_MAX)))),
+                Ask::RollKeys(answer) => {
+                    self.core.ask_roll();
+                    self.rolls.retain(|answer| !answer.is_closed());
+                    self.rolls.push(answer);
+                }
             }
         }
     }
 
     fn report(&mut self) {
         while let Some(event) = self.core.poll_event() {
-            let name = |member| self.core.names().get(&member).map_or("", String::as_str);
+            let name = |member| self.name(member);
             match event {
                 Event::PeerLive(member) => {
                     info!(member = member.get(), name = name(member), "peer is live")

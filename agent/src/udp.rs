@@ -172,7 +172,7 @@ fn join(
 }
 
 /// A link-local address means nothing without its interface.
-fn scoped(address: SocketAddr, interface: &Interface) -> SocketAddr {
+pub(crate) fn scoped(address: SocketAddr, interface: &Interface) -> SocketAddr {
     match address {
         SocketAddr::V6(mut v6) if v6.ip().is_unicast_link_local() || v6.ip().is_multicast() => {
             v6.set_scope_id(interface.index);

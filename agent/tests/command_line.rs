@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::mpsc;
@@ -10,14 +9,17 @@ use std::thread;
 
 use agent::config::{Config, Transport};
 use agent::control::answer::{
-    Counters, Cursor, Endpoints, Family, FlowCounts, FlowPage, FlowRow, MemberStatus, Origin,
-    PeerState, PeerStatus, Status,
+    Counters, Cursor, Endpoints, Family, FlowCounts, FlowPage, FlowRow, KeyStatus, MemberStatus,
+    Origin, PeerState, PeerStatus, Rolled, Status,
 };
 use agent::control::{self, Ask, Server};
+use agent::keys::{MemberKey, PublicKey};
 
 const EXAMPLE: &str = include_str!("../../packaging/ctsync.yaml");
 const MAN_PAGE: &str = include_str!("../../packaging/man/ctsync.8");
-const EXAMPLE_SECRET: &str = "/etc/ctsync/cluster.secret";
+/// The commented default of the example, and the public key of the member that it is for.
+const EXAMPLE_KEY_FILE: &str = "# key_file: /etc/ctsync/member.key";
+const EXAMPLE_PUBLIC_KEY: &str = "pPUQwz4ZqDcK2YkVU0CV1yTmHlQk0x2cD8o3b5cXW0g=";
 
 /// More than any pipe holds.
 const FLOWS: u32 = 20_000;
@@ -43,30 +45,23 @@ fn outcome(command: &mut Command) -> (i32, String, String) {
     )
 }
 
-/// A configuration and its secret, in a directory that goes with them.
+/// A configuration and the key that fits it, in a directory that goes with them.
 struct Files {
     directory: tempfile::TempDir,
 }
 
 impl Files {
-    /// `config`, with the secret of the example in the place of ours.
+    /// `config`, with a key of ours in the place of the example's.
     fn new(config: &str) -> Self {
         let files = Self {
             directory: tempfile::tempdir().unwrap(),
         };
-        let secret = files.path("cluster.secret");
-        fs::write(
-            files.path("ctsync.yaml"),
-            config.replace(EXAMPLE_SECRET, secret.to_str().unwrap()),
-        )
-        .unwrap();
-        let mut file = fs::File::options()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(secret)
-            .unwrap();
-        std::io::Write::write_all(&mut file, "5a".repeat(32).as_bytes()).unwrap();
+        let file = files.path("member.key");
+        let key = MemberKey::create(&file).unwrap();
+        let config = config
+            .replace(EXAMPLE_KEY_FILE, &format!("key_file: {}", file.display()))
+            .replace(EXAMPLE_PUBLIC_KEY, &key.public().to_string());
+        fs::write(files.path("ctsync.yaml"), config).unwrap();
         files
     }
 
@@ -130,6 +125,14 @@ fn answer(ask: Ask) {
                 })
                 .unwrap_or_default();
         }
+        Ask::RollKeys(answer) => answer.send(rolled()).unwrap_or_default(),
+    }
+}
+
+fn rolled() -> Rolled {
+    Rolled {
+        epoch: 4,
+        unlinked: vec![2],
     }
 }
 
@@ -147,10 +150,15 @@ fn status() -> Status {
             copies: 0,
             found: 0,
         },
+        key: KeyStatus {
+            epoch: 0,
+            age_seconds: 60,
+        },
         peers: vec![PeerStatus {
             id: 2,
             name: "gw-b".into(),
             state: PeerState::Dead,
+            linked: false,
             synced: false,
             rtt_us: Some(200),
             last_heard_ms: Some(1500),
@@ -249,6 +257,8 @@ fn shipped_example_names_every_key_with_its_default() {
         "transport",
         "group",
         "port",
+        "max_age",
+        "max_packets",
         "flush",
         "hello",
         "dead_after",
@@ -307,18 +317,74 @@ fn wrong_configuration_is_an_object_with_json() {
 }
 
 #[test]
-fn missing_secret_fails_the_check() {
+fn missing_key_fails_the_check() {
     let files = Files::new(EXAMPLE);
-    fs::remove_file(files.path("cluster.secret")).unwrap();
+    fs::remove_file(files.path("member.key")).unwrap();
     let (code, printed, said) = outcome(&mut ctsync(&["check", "--config", &files.config()]));
     assert_eq!((code, printed.as_str()), (1, ""));
     assert!(
         said.starts_with(&format!(
             "ctsync: {}: there is no such file",
-            files.path("cluster.secret").display()
+            files.path("member.key").display()
         )),
         "{said}"
     );
+}
+
+#[test]
+fn a_key_that_is_not_the_configured_one_ends_check_and_run_with_the_place_of_the_other() {
+    let files = Files::new(EXAMPLE);
+    let file = files.path("member.key");
+    fs::remove_file(&file).unwrap();
+    let key = MemberKey::create(&file).unwrap();
+    let line = 1 + EXAMPLE
+        .lines()
+        .position(|line| line.contains(EXAMPLE_PUBLIC_KEY))
+        .unwrap();
+    let expected = format!(
+        "ctsync: {}:{line}:17: this is not the public half of the key in {}, which member 1 proves its identity with; \
+         write {} here and on every member, or bring the other key back\n",
+        files.config(),
+        file.display(),
+        key.public()
+    );
+    for verb in ["check", "run"] {
+        let refused = outcome(&mut ctsync(&[verb, "--config", &files.config()]));
+        assert_eq!(refused, (1, String::new(), expected.clone()), "{verb}");
+    }
+}
+
+#[test]
+fn keygen_prints_the_public_half_and_never_overwrites() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("member.key");
+    let file = file.to_str().unwrap();
+    let (code, printed, said) = outcome(&mut ctsync(&["keygen", "--out", file]));
+    assert_eq!((code, said.as_str()), (0, ""));
+    assert!(printed.trim_end().parse::<PublicKey>().is_ok(), "{printed}");
+    let again = outcome(&mut ctsync(&["keygen", "--public", file]));
+    assert_eq!(again, (0, printed, String::new()));
+    let (code, printed, said) = outcome(&mut ctsync(&["keygen", "--out", file]));
+    assert_eq!((code, printed.as_str()), (1, ""));
+    assert!(
+        said.starts_with(&format!("ctsync: {file}: there is a file already")),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_roll_over_that_some_peers_miss_is_done_and_a_problem() {
+    let daemon = Daemon::start();
+    let roll = ["keys", "roll", "--socket", &daemon.socket];
+    let (code, printed, said) = outcome(&mut ctsync(&roll));
+    assert_eq!(
+        (code, printed.as_str()),
+        (1, "key 4 of this run is in use\n")
+    );
+    assert!(said.contains("no link to the live members [2]"), "{said}");
+    let (code, json, _) = outcome(ctsync(&roll).arg("--json"));
+    assert_eq!(code, 1);
+    assert_eq!(serde_json::from_str::<Rolled>(&json).unwrap(), rolled());
 }
 
 #[test]
@@ -479,9 +545,10 @@ fn full_disk_is_a_failure() {
 #[test]
 fn man_page_has_every_verb_and_option() {
     let page = MAN_PAGE.replace("\\-", "-");
-    for verb in ["run", "check", "status", "flows"] {
+    for verb in ["run", "keygen", "check", "status", "flows", "keys roll"] {
         assert!(page.contains(&format!(".B {verb}\n")), "{verb}");
-        let (_, help, _) = outcome(&mut ctsync(&[verb, "--help"]));
+        let words: Vec<_> = verb.split(' ').chain(["--help"]).collect();
+        let (_, help, _) = outcome(&mut ctsync(&words));
         let options = help
             .split_whitespace()
             .filter(|word| word.starts_with("--"));

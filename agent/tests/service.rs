@@ -3,13 +3,13 @@
 //! Needs root, iproute2 and util-linux; works in a network namespace of its own.
 
 use std::fs;
-use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use agent::control::Client;
+use agent::keys::MemberKey;
 use rustix::process::{Pid, Signal, kill_process};
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -21,13 +21,15 @@ members:
   - id: 1
     name: gw-a
     addresses: { sync: 192.0.2.1 }
+    public_key: PUBLIC_KEY
   - id: 2
     name: gw-b
     addresses: { sync: 192.0.2.2 }
+    public_key: AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=
 networks:
   - name: sync
     interface: sync0
-secret_file: DIRECTORY/cluster.secret
+key_file: DIRECTORY/member.key
 control:
   socket: DIRECTORY/run/control.sock
 ";
@@ -49,16 +51,11 @@ impl Place {
         place.ip("address add 192.0.2.1/24 dev sync0");
         place.ip("link set sync1 up");
         place.ip("link set sync0 up");
-        let config = CONFIG.replace("DIRECTORY", place.directory.path().to_str().unwrap());
+        let key = MemberKey::create(&place.path("member.key")).unwrap();
+        let config = CONFIG
+            .replace("DIRECTORY", place.directory.path().to_str().unwrap())
+            .replace("PUBLIC_KEY", &key.public().to_string());
         fs::write(place.path("ctsync.yaml"), config).unwrap();
-        let secret = place.path("cluster.secret");
-        let mut secret = fs::File::options()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(secret)
-            .unwrap();
-        std::io::Write::write_all(&mut secret, "5a".repeat(32).as_bytes()).unwrap();
         place
     }
 

@@ -157,6 +157,7 @@ pub struct Node {
     applies: VecDeque<Ticket>,
     events: VecDeque<Event>,
     packet_number: u64,
+    epoch: u8,
     flushed: Option<Instant>,
     flush_now: bool,
     /// A flush has begun and goes on until nothing is left.
@@ -200,6 +201,7 @@ impl Node {
             applies: VecDeque::new(),
             events: VecDeque::new(),
             packet_number: 0,
+            epoch: 0,
             flushed: None,
             flush_now: false,
             flushing: false,

@@ -18,9 +18,6 @@ use crate::netns::{Namespace, Process, run, wait_until};
 /// How long members may take to find each other and get in step.
 const IN_STEP_DEADLINE: Duration = Duration::from_secs(10);
 
-/// Any 32 bytes do: the secret of a laboratory.
-const SECRET: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\n";
-
 /// How members reach each other, as the configuration writes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transport {
@@ -201,7 +198,8 @@ impl Daemon {
     #[track_caller]
     pub fn ask(&self, verb: &str) -> String {
         run(Command::new(program())
-            .args([verb, "--config"])
+            .args(verb.split(' '))
+            .arg("--config")
             .arg(&self.config))
     }
 
@@ -252,17 +250,23 @@ pub fn program() -> PathBuf {
     )
 }
 
-/// Writes the configuration of one member, and the secret beside it.
+/// Writes the configuration of one member. The keys of all members are beside it, made by who comes first.
 #[track_caller]
 pub fn write_config(path: &Path, lab: &Lab, index: usize, settings: Settings) {
     let directory = path.parent().expect("a file is in a directory");
-    let secret = directory.join("cluster.secret");
-    write_private(&secret, SECRET);
+    let key = |it: usize| directory.join(format!("{}.key", lab.gateways[it].label()));
     let members: String = (0..lab.gateways.len())
         .map(|it| {
             let (id, name) = (it + 1, lab.gateways[it].label());
             let address = sync_address(it, settings.family);
-            format!("  - id: {id}\n    name: {name}\n    addresses: {{ sync: \"{address}\" }}\n")
+            let public_key = keygen(&key(it));
+            format!(
+                "  - id: {id}
+    name: {name}
+    addresses: {{ sync: \"{address}\" }}
+    public_key: {public_key}
+"
+            )
         })
         .collect();
     let transport = match settings.transport {
@@ -278,17 +282,26 @@ members:
   - name: sync
     interface: sync0
     transport: {transport}
-secret_file: {secret}
+key_file: {key}
 control:
   socket: {socket}
 {more}
 ",
         id = index + 1,
-        secret = secret.display(),
+        key = key(index).display(),
         socket = path.with_extension("sock").display(),
         more = settings.more,
     );
     write_private(path, &text);
+}
+
+/// Makes a member's key, if it is not there, and returns its public half.
+#[track_caller]
+pub fn keygen(file: &Path) -> String {
+    let action = if file.exists() { "--public" } else { "--out" };
+    let mut command = Command::new(program());
+    let printed = run(command.args(["keygen", action]).arg(file));
+    printed.trim_end().to_owned()
 }
 
 #[track_caller]

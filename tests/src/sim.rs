@@ -16,6 +16,7 @@ use ccp::wire::header::{Header, Opcode};
 pub mod checker;
 pub mod gateway;
 pub mod kernel;
+pub mod links;
 pub mod net;
 pub mod options;
 pub mod random;
@@ -287,6 +288,7 @@ impl World {
         self.refused
             .extend(refusals.into_iter().map(|key| (at, key)));
         let Some(turned) = turned else { return Ok(()) };
+        links::carry(&mut self.gateways, &self.net, at, self.now);
         let mut flows = self.workload.flows.iter_mut();
         for flow in flows
             .by_ref()
@@ -348,12 +350,14 @@ impl World {
             }
             Fault::Crash if self.gateways[at].daemon.is_some() => {
                 checker::doubt_flows_of_killed(&self.gateways, at, &mut self.workload.flows);
+                links::disconnect(&mut self.gateways, at);
                 self.gateways[at].kill();
                 let pause = millis(&mut self.random, 3_000);
                 self.schedule(pause, What::Start(at));
             }
             Fault::Reboot if self.gateways[at].is_up => {
                 checker::doubt_flows_of_rebooted(&self.gateways, at, &mut self.workload.flows);
+                links::disconnect(&mut self.gateways, at);
                 self.gateways[at].fail();
                 let pause = millis(&mut self.random, 4_000);
                 self.schedule(pause, What::Boot(at));
@@ -398,6 +402,8 @@ impl World {
         let gateway = &mut self.gateways[at];
         if gateway.is_up && gateway.daemon.is_none() {
             gateway.start(self.now, &self.options, &mut self.random);
+            links::connect(&mut self.gateways, at);
+            links::carry(&mut self.gateways, &self.net, at, self.now);
             self.call(at, Duration::ZERO);
         }
     }

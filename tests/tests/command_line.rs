@@ -129,14 +129,16 @@ fn run_without_the_sync_interface_names_it() {
 }
 
 #[test]
-fn run_refuses_a_secret_that_others_can_read() {
+fn run_refuses_a_key_that_others_can_read() {
     let lab = Lab::new(2);
     let directory = Directory::new("command-line");
     let path = directory.path().join("ctsync.yaml");
     write_config(&path, &lab, 0, Settings::default());
-    let secret = directory.path().join("cluster.secret");
+    let key = directory
+        .path()
+        .join(format!("{}.key", lab.gateways[0].label()));
     let open = std::os::unix::fs::PermissionsExt::from_mode(0o644);
-    fs::set_permissions(&secret, open).expect("the file is ours");
+    fs::set_permissions(&key, open).expect("the file is ours");
     let (status, said) = refusal(
         lab.gateways[0]
             .command(program())
@@ -144,7 +146,7 @@ fn run_refuses_a_secret_that_others_can_read() {
             .arg(&path),
     );
     assert_eq!(status, Some(PROBLEM), "{said}");
-    assert!(said.contains(&secret.display().to_string()), "{said}");
+    assert!(said.contains(&key.display().to_string()), "{said}");
 }
 
 #[test]

@@ -61,7 +61,7 @@ fn the_operators_marks_stay_as_they_are_on_both_sides() {
     lab.gateways[0].nft(
         "table inet operator { chain forward { type filter hook forward priority 0; ct mark set ct mark | 23; }; }",
     );
-    let mark = |at: usize| mark(&lab.gateways[at].run("conntrack -L -p tcp"));
+    let mark = |at: usize| mark(&lab.gateways[at].run("conntrack -L -p tcp -s 10.0.0.100"));
     wait_until(
         "the copy has the mark and the copy bit",
         AGREE_DEADLINE,

@@ -7,7 +7,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::Failure;
-use crate::config::{Config, ConfigError, DEFAULT_FILE, Secret, SecretError};
+use crate::config::{Config, DEFAULT_FILE, LoadError};
 
 #[derive(Debug, Args)]
 pub(super) struct Check {
@@ -33,13 +33,10 @@ struct Fault<'a> {
 
 impl Check {
     pub fn execute(&self, out: &mut dyn Write) -> Result<(), Failure> {
-        let config = match Config::load(&self.config) {
-            Ok(config) => config,
-            Err(error) => return self.refuse(out, Fault::of_config(&error), &error.to_string()),
+        let config = match Config::load_with_key(&self.config) {
+            Ok((config, _)) => config,
+            Err(error) => return self.refuse(out, Fault::of(&error), &error.to_string()),
         };
-        if let Err(error) = Secret::load(&config.secret_file) {
-            return self.refuse(out, Fault::of_secret(&error), &error.to_string());
-        }
         match self.json {
             true => writeln!(out, "{}", config.to_json())?,
             false => {
@@ -65,23 +62,22 @@ impl Check {
 }
 
 impl<'a> Fault<'a> {
-    fn of_config(error: &'a ConfigError) -> Self {
-        Self {
-            file: error.file(),
-            line: error.place().map(|place| place.line),
-            column: error.place().map(|place| place.column),
-            reason: error.reason(),
-            cure: error.cure(),
-        }
-    }
-
-    fn of_secret(error: &'a SecretError) -> Self {
-        Self {
-            file: error.file(),
-            line: None,
-            column: None,
-            reason: error.reason(),
-            cure: error.cure(),
+    fn of(error: &'a LoadError) -> Self {
+        match error {
+            LoadError::Config(error) => Self {
+                file: error.file(),
+                line: error.place().map(|place| place.line),
+                column: error.place().map(|place| place.column),
+                reason: error.reason(),
+                cure: error.cure(),
+            },
+            LoadError::Key(error) => Self {
+                file: error.file(),
+                line: None,
+                column: None,
+                reason: error.reason(),
+                cure: error.cure(),
+            },
         }
     }
 }

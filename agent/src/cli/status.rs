@@ -42,6 +42,7 @@ impl Display for Page<'_> {
             member,
             uptime_seconds,
             flows,
+            key,
             peers,
             counters,
         } = self.0;
@@ -56,11 +57,26 @@ impl Display for Page<'_> {
             "flows    {} own, {} copies, {} found",
             flows.own, flows.copies, flows.found
         )?;
+        writeln!(
+            f,
+            "key      {} of this run, in use for {}",
+            key.epoch,
+            Age(key.age_seconds)
+        )?;
         writeln!(f)?;
         writeln!(
             f,
-            "{:<4}  {:<20}  {:<10}  {:<6}  {:>10}  {:>9}  {:>8}  {:>7}  {:>7}",
-            "PEER", "NAME", "STATE", "SYNCED", "RTT", "HEARD AGO", "UNACKED", "MISSING", "REFUSED"
+            "{:<4}  {:<18}  {:<10}  {:<4}  {:<6}  {:>10}  {:>9}  {:>7}  {:>7}  {:>7}",
+            "PEER",
+            "NAME",
+            "STATE",
+            "LINK",
+            "SYNCED",
+            "RTT",
+            "HEARD AGO",
+            "UNACKED",
+            "MISSING",
+            "REFUSED"
         )?;
         for peer in peers {
             peer_line(f, peer)?;
@@ -86,6 +102,7 @@ fn peer_line(f: &mut fmt::Formatter<'_>, peer: &PeerStatus) -> fmt::Result {
         id,
         name,
         state,
+        linked,
         synced,
         rtt_us,
         last_heard_ms,
@@ -98,13 +115,14 @@ fn peer_line(f: &mut fmt::Formatter<'_>, peer: &PeerStatus) -> fmt::Result {
         PeerState::Dead => "dead",
         PeerState::NeverSeen => "never seen",
     };
+    let link = if *linked { "up" } else { "down" };
     let synced = if *synced { "yes" } else { "no" };
     let rtt = rtt_us.map_or_else(|| "-".to_owned(), round_trip);
     let heard = last_heard_ms.map_or_else(|| "-".to_owned(), ago);
     writeln!(
         f,
-        "{id:<4}  {:<20}  {state:<10}  {synced:<6}  {rtt:>10}  {heard:>9}  {unacknowledged:>8}  {missing:>7}  {refused:>7}",
-        short(name, 20),
+        "{id:<4}  {:<18}  {state:<10}  {link:<4}  {synced:<6}  {rtt:>10}  {heard:>9}  {unacknowledged:>7}  {missing:>7}  {refused:>7}",
+        short(name, 18),
     )
 }
 

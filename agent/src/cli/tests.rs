@@ -4,8 +4,8 @@ use clap::CommandFactory;
 
 use super::*;
 use crate::control::answer::{
-    Counters, Endpoints, Family, FlowCounts, FlowRow, MemberStatus, Origin, PeerState, PeerStatus,
-    Status, Translation,
+    Counters, Endpoints, Family, FlowCounts, FlowRow, KeyStatus, MemberStatus, Origin, PeerState,
+    PeerStatus, Status, Translation,
 };
 
 fn peer(id: u8, name: &str) -> PeerStatus {
@@ -13,6 +13,7 @@ fn peer(id: u8, name: &str) -> PeerStatus {
         id,
         name: name.into(),
         state: PeerState::NeverSeen,
+        linked: false,
         synced: false,
         rtt_us: None,
         last_heard_ms: None,
@@ -42,9 +43,14 @@ fn status_fits_100_columns() {
             copies: 50_000,
             found: 12,
         },
+        key: KeyStatus {
+            epoch: 3,
+            age_seconds: 61,
+        },
         peers: vec![
             PeerStatus {
                 state: PeerState::Live,
+                linked: true,
                 synced: true,
                 rtt_us: Some(214),
                 last_heard_ms: Some(98),
@@ -71,11 +77,12 @@ fn status_fits_100_columns() {
 member   1 (gw-a) of cluster 7
 running  3 d 4 h, version 0.1.0
 flows    150000 own, 50000 copies, 12 found
+key      3 of this run, in use for 1 min 1 s
 
-PEER  NAME                  STATE       SYNCED         RTT  HEARD AGO   UNACKED  MISSING  REFUSED
-2     gw-b                  live        yes       0.214 ms    0.098 s         3        0        0
-3     gw-with-a-name-that~  dead        no         1.234 s  1 h 2 min         0        0        1
-16    gw-p                  never seen  no               -          -         0        0        0
+PEER  NAME                STATE       LINK  SYNCED         RTT  HEARD AGO  UNACKED  MISSING  REFUSED
+2     gw-b                live        up    yes       0.214 ms    0.098 s        3        0        0
+3     gw-with-a-name-th~  dead        down  no         1.234 s  1 h 2 min        0        0        1
+16    gw-p                never seen  down  no               -          -        0        0        0
 
 COUNTER
 datagrams_sent  123456

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::MemberId;
+use super::{MemberId, PublicKey};
 
 /// A configuration that cannot be used.
 ///
@@ -194,7 +194,19 @@ pub(super) enum Problem {
     NoMachineAddress {
         given: String,
     },
+    NotAPublicKey {
+        given: String,
+    },
+    PublicKeyLength {
+        given: String,
+        bytes: usize,
+    },
     // Values that do not go together.
+    OtherKey {
+        member: MemberId,
+        key_file: PathBuf,
+        public_key: PublicKey,
+    },
     TooFewMembers {
         count: usize,
     },
@@ -314,7 +326,7 @@ impl Problem {
             ),
             Self::NotADuration { key, given } => said(
                 format!("`{key}` is `{given}`, which is not a duration"),
-                "write a whole number and its unit, us, ms or s, such as 20ms",
+                "write a whole number and its unit, us, ms, s, min or h, such as 20ms",
             ),
             Self::NotASize { key, given } => said(
                 format!("`{key}` is `{given}`, which is not a size"),
@@ -357,6 +369,26 @@ impl Problem {
                 "give the member's own address on this network",
             ),
 
+            Self::NotAPublicKey { given } => said(
+                format!("`{given}` is not a public key"),
+                "write what `ctsync keygen` printed on that member, 44 characters of base64",
+            ),
+            Self::PublicKeyLength { given, bytes } => said(
+                format!("`{given}` has {bytes} bytes, and a public key has 32"),
+                "write what `ctsync keygen` printed on that member, 44 characters of base64",
+            ),
+
+            Self::OtherKey {
+                member,
+                key_file,
+                public_key,
+            } => (
+                format!(
+                    "this is not the public half of the key in {}, which member {member} proves its identity with",
+                    key_file.display()
+                ),
+                format!("write {public_key} here and on every member, or bring the other key back"),
+            ),
             Self::TooFewMembers { count } => (
                 format!(
                     "a cluster has two members or more, here {}",

@@ -25,7 +25,8 @@ pub(super) struct File {
     pub member: Spanned<u64>,
     pub members: Spanned<Vec<Member>>,
     pub networks: Spanned<Vec<Network>>,
-    pub secret_file: Spanned<String>,
+    pub key_file: Option<Spanned<String>>,
+    pub keys: Option<Keys>,
     pub delta: Option<Delta>,
     pub liveness: Option<Liveness>,
     pub kernel: Option<Kernel>,
@@ -40,6 +41,7 @@ pub(super) struct Member {
     pub name: Spanned<String>,
     /// By name of the network.
     pub addresses: Spanned<BTreeMap<String, Spanned<String>>>,
+    pub public_key: Spanned<String>,
 }
 
 #[derive(Debug, Deserialize, Serialize)]
@@ -59,6 +61,13 @@ pub(super) enum TransportWord {
     Unicast,
     Multicast,
     Broadcast,
+}
+
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Keys {
+    pub max_age: Option<Spanned<String>>,
+    pub max_packets: Option<Spanned<u64>>,
 }
 
 #[derive(Debug, Default, Deserialize, Serialize)]
@@ -93,6 +102,16 @@ pub(super) struct Control {
 #[serde(deny_unknown_fields)]
 pub(super) struct Log {
     pub level: Option<Level>,
+}
+
+impl File {
+    /// Where each member's public key stands, by the id that is written beside it.
+    pub fn public_key_places(&self) -> BTreeMap<u64, Option<Place>> {
+        let members = self.members.value.iter();
+        members
+            .map(|member| (member.id.value, Place::of(&member.public_key.referenced)))
+            .collect()
+    }
 }
 
 /// The text of the file at `path`.
@@ -197,7 +216,8 @@ impl From<&Config> for File {
             this,
             peers: _,
             network,
-            secret_file,
+            key_file,
+            keys,
             delta,
             liveness,
             kernel,
@@ -211,6 +231,7 @@ impl From<&Config> for File {
                 network.name.clone(),
                 written(member.address.ip().to_string()),
             )])),
+            public_key: written(member.public_key.to_string()),
         };
         let (transport, group) = match network.transport {
             Transport::Unicast => (TransportWord::Unicast, None),
@@ -230,7 +251,11 @@ impl From<&Config> for File {
                 group,
                 port: Some(written(network.port.get().into())),
             }]),
-            secret_file: written(secret_file.display().to_string()),
+            key_file: Some(written(key_file.display().to_string())),
+            keys: Some(Keys {
+                max_age: Some(written(scalar::print_duration(keys.max_age))),
+                max_packets: Some(written(keys.max_packets)),
+            }),
             delta: Some(Delta {
                 flush: Some(written(scalar::print_duration(delta.flush))),
             }),

@@ -17,8 +17,8 @@ use super::scalar::{
 use crate::ruleset::CopyBit;
 
 use super::{
-    Config, Control, DEFAULT_SOCKET, Delta, InterfaceName, Kernel, Level, Liveness, Log, MemberId,
-    Network, Transport,
+    Config, Control, DEFAULT_SOCKET, Delta, InterfaceName, Kernel, Keys, Level, Liveness, Log,
+    MemberId, Network, Transport,
 };
 
 mod members;
@@ -29,6 +29,16 @@ const DEFAULT_GROUP_V4: Ipv4Addr = Ipv4Addr::new(239, 255, 81, 16);
 /// Transient, link-local scope (RFC 4291 2.7).
 const DEFAULT_GROUP_V6: Ipv6Addr = Ipv6Addr::new(0xff12, 0, 0, 0, 0, 0, 0, 0x8116);
 
+const MAX_AGE: Limits<Duration> = Limits {
+    min: Duration::from_secs(1),
+    default: Duration::from_secs(3600),
+    max: Duration::from_secs(24 * 3600),
+};
+const MAX_PACKETS: Limits<u64> = Limits {
+    min: 1_000,
+    default: 1_000_000_000,
+    max: 1 << 32,
+};
 const FLUSH: Limits<Duration> = Limits {
     min: Duration::from_micros(100),
     default: Duration::from_millis(1),
@@ -83,7 +93,11 @@ pub(super) fn resolve(file: File) -> Result<Config, Fault> {
             transport: transport(network, family)?,
             port,
         },
-        secret_file: absolute(&file.secret_file, "secret_file")?,
+        key_file: match &file.key_file {
+            Some(key_file) => absolute(key_file, "key_file")?,
+            None => crate::keys::DEFAULT_FILE.into(),
+        },
+        keys: keys(file.keys.unwrap_or_default())?,
         delta: delta(file.delta.unwrap_or_default())?,
         liveness: liveness(file.liveness.unwrap_or_default())?,
         kernel: kernel(file.kernel.unwrap_or_default())?,
@@ -164,6 +178,16 @@ fn default_group(family: IpAddr) -> IpAddr {
         IpAddr::V4(_) => DEFAULT_GROUP_V4.into(),
         IpAddr::V6(_) => DEFAULT_GROUP_V6.into(),
     }
+}
+
+fn keys(written: file::Keys) -> Result<Keys, Fault> {
+    Ok(Keys {
+        max_age: duration(written.max_age.as_ref(), "max_age", &MAX_AGE)?,
+        max_packets: match &written.max_packets {
+            Some(packets) => number(packets, "max_packets", MAX_PACKETS.min, MAX_PACKETS.max)?,
+            None => MAX_PACKETS.default,
+        },
+    })
 }
 
 fn delta(written: file::Delta) -> Result<Delta, Fault> {

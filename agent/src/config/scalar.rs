@@ -5,10 +5,16 @@
 use crate::ruleset::CopyBit;
 use std::time::Duration;
 
-const DURATION_UNITS: [(&str, u64); 3] = [("us", 1), ("ms", 1_000), ("s", 1_000_000)];
+const DURATION_UNITS: [(&str, u64); 5] = [
+    ("us", 1),
+    ("ms", 1_000),
+    ("s", 1_000_000),
+    ("min", 60_000_000),
+    ("h", 3_600_000_000),
+];
 const SIZE_UNITS: [(&str, u64); 3] = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
 
-/// `20ms` and the like; units are `us`, `ms`, `s`.
+/// `20ms` and the like; units are `us`, `ms`, `s`, `min`, `h`.
 pub(super) fn parse_duration(text: &str) -> Option<Duration> {
     parse_with_unit(text, &DURATION_UNITS).map(Duration::from_micros)
 }

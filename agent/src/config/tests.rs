@@ -1,6 +1,8 @@
 //! What good files mean; [`refused`] has the bad ones.
 
 use super::*;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 
 mod refused;
 
@@ -11,13 +13,15 @@ members:
   - id: 1
     name: gw-a
     addresses: { sync: 192.0.2.1 }
+    public_key: AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=
   - id: 2
     name: gw-b
     addresses: { sync: 192.0.2.2 }
+    public_key: AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=
 networks:
   - name: sync
     interface: eth2
-secret_file: /etc/ctsync/cluster.secret
+key_file: /etc/ctsync/member.key
 ";
 
 const FULL: &str = "\
@@ -27,19 +31,25 @@ members:
   - id: 16
     name: gw-p
     addresses: { sync: 2001:db8::10 }
+    public_key: EBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBA=
   - id: 3
     name: gw-c
     addresses: { sync: 2001:db8::3 }
+    public_key: AwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwM=
   - id: 1
     name: gw-a
     addresses: { sync: 2001:db8::1 }
+    public_key: AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=
 networks:
   - name: sync
     interface: enp3s0f1np1.400
     transport: multicast
     group: ff15::8116
     port: 9116
-secret_file: /run/credentials/ctsync.service/secret
+key_file: /run/keys/member.key
+keys:
+  max_age: 90min
+  max_packets: 5000
 delta:
   flush: 250us
 liveness:
@@ -76,6 +86,7 @@ fn what_is_left_out_has_the_documented_default() {
         id: id(number),
         name: name.into(),
         address: address.parse().unwrap(),
+        public_key: STANDARD.encode([number; 32]).parse().unwrap(),
     };
     let expected = Config {
         cluster: NonZeroU16::new(7).unwrap(),
@@ -87,7 +98,11 @@ fn what_is_left_out_has_the_documented_default() {
             transport: Transport::Unicast,
             port: NonZeroU16::new(8116).unwrap(),
         },
-        secret_file: "/etc/ctsync/cluster.secret".into(),
+        key_file: "/etc/ctsync/member.key".into(),
+        keys: Keys {
+            max_age: Duration::from_secs(3600),
+            max_packets: 1_000_000_000,
+        },
         delta: Delta {
             flush: Duration::from_millis(1),
         },
@@ -130,6 +145,14 @@ fn what_is_given_is_taken() {
         config.network.transport,
         Transport::Multicast {
             group: "ff15::8116".parse().unwrap()
+        }
+    );
+    assert_eq!(config.key_file, Path::new("/run/keys/member.key"));
+    assert_eq!(
+        config.keys,
+        Keys {
+            max_age: Duration::from_secs(90 * 60),
+            max_packets: 5000,
         }
     );
     assert_eq!(config.delta.flush, Duration::from_micros(250));
@@ -198,16 +221,21 @@ members:
     name: gw-a
     addresses:
       sync: \"192.0.2.1\"
+    public_key: AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=
   - id: 2
     name: gw-b
     addresses:
       sync: \"192.0.2.2\"
+    public_key: AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=
 networks:
   - name: sync
     interface: eth2
     transport: unicast
     port: 8116
-secret_file: /etc/ctsync/cluster.secret
+key_file: /etc/ctsync/member.key
+keys:
+  max_age: 1h
+  max_packets: 1000000000
 delta:
   flush: 1ms
 liveness:

@@ -24,6 +24,8 @@ pub struct Status {
     pub uptime_seconds: u64,
     /// How many flows it knows.
     pub flows: FlowCounts,
+    /// The key that seals its datagrams.
+    pub key: KeyStatus,
     /// The other members, by id.
     pub peers: Vec<PeerStatus>,
     /// Everything that is counted since the start.
@@ -37,6 +39,15 @@ pub struct MemberStatus {
     pub id: u8,
     /// Its name in the configuration.
     pub name: String,
+}
+
+/// The key that seals a member's datagrams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyStatus {
+    /// Its number among the keys of this run, from 0; it wraps after 255.
+    pub epoch: u8,
+    /// Seconds since it came into use.
+    pub age_seconds: u64,
 }
 
 /// How many flows are known, by how this member came to know them; each flow counts once.
@@ -59,6 +70,8 @@ pub struct PeerStatus {
     pub name: String,
     /// Whether it lives.
     pub state: PeerState,
+    /// Whether there is a link to it (TLS), over which keys are handed out.
+    pub linked: bool,
     /// Whether it was told every flow that this member has, and told every one of its own; changes on their way aside.
     pub synced: bool,
     /// Smoothed time from sending it a datagram to its acknowledgement, in microseconds; `None` before the first.
@@ -83,6 +96,15 @@ pub enum PeerState {
     Dead,
     /// It was not heard since this daemon started.
     NeverSeen,
+}
+
+/// The answer to `keys-roll`: another key is in use.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rolled {
+    /// Its number.
+    pub epoch: u8,
+    /// Numbers of the live peers that have no link, and cannot have got it.
+    pub unlinked: Vec<u8>,
 }
 
 /// Counters by name, in the order in which they are shown; a JSON object.

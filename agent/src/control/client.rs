@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::answer::{FlowRow, Status};
+use super::answer::{FlowRow, Rolled, Status};
 use super::{End, Failure, Request, Verb};
 
 /// Longer than the server waits for the driver, so that the server's reason comes first.
@@ -88,9 +88,18 @@ impl Client {
 
     /// How things are.
     pub fn status(&mut self) -> Result<Status, ClientError> {
-        self.send(Verb::Status)?;
+        self.ask(Verb::Status)
+    }
+
+    /// Has another key drawn for the daemon's datagrams, and waits until it is in use.
+    pub fn roll_keys(&mut self) -> Result<Rolled, ClientError> {
+        self.ask(Verb::KeysRoll)
+    }
+
+    fn ask<T: DeserializeOwned>(&mut self, verb: Verb) -> Result<T, ClientError> {
+        self.send(verb)?;
         match self.receive()? {
-            Line::Wanted(status) => Ok(status),
+            Line::Wanted(answer) => Ok(answer),
             Line::Failure(Failure { error }) => Err(ClientError::Refused { reason: error }),
         }
     }

@@ -278,8 +278,11 @@ impl Desk {
                     .await;
             }
             let answered = match serde_json::from_slice(&request) {
-                Ok(Request { verb: Verb::Status }) => self.status(&mut writer).await,
+                Ok(Request { verb: Verb::Status }) => self.one_line(&mut writer, Ask::Status).await,
                 Ok(Request { verb: Verb::Flows }) => self.flows(&mut writer).await,
+                Ok(Request {
+                    verb: Verb::KeysRoll,
+                }) => self.one_line(&mut writer, Ask::RollKeys).await,
                 Err(error) => {
                     self.refuse(&mut writer, &format!("this request is not known: {error}"))
                         .await
@@ -289,9 +292,13 @@ impl Desk {
         }
     }
 
-    async fn status(&self, writer: &mut OwnedWriteHalf) -> io::Result<()> {
-        match self.ask(Ask::Status).await {
-            Ok(status) => self.write(writer, &line(&status)).await,
+    async fn one_line<T: Serialize>(
+        &self,
+        writer: &mut OwnedWriteHalf,
+        ask: impl FnOnce(oneshot::Sender<T>) -> Ask,
+    ) -> io::Result<()> {
+        match self.ask(ask).await {
+            Ok(answer) => self.write(writer, &line(&answer)).await,
             Err(reason) => self.refuse(writer, reason).await,
         }
     }

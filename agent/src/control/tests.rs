@@ -71,6 +71,12 @@ fn answer(ask: Ask) {
             let next = (end < FLOWS).then_some(Cursor(end));
             answer.send(FlowPage { rows, next }).unwrap_or_default();
         }
+        Ask::RollKeys(answer) => answer
+            .send(Rolled {
+                epoch: 4,
+                unlinked: vec![3],
+            })
+            .unwrap_or_default(),
     }
 }
 
@@ -91,10 +97,15 @@ fn status() -> Status {
             copies: 2,
             found: 1,
         },
+        key: KeyStatus {
+            epoch: 255,
+            age_seconds: 5,
+        },
         peers: vec![PeerStatus {
             id: 2,
             name: "gw-b".into(),
             state: PeerState::NeverSeen,
+            linked: false,
             synced: false,
             rtt_us: None,
             last_heard_ms: None,
@@ -155,7 +166,7 @@ fn status_is_one_line_of_the_agreed_names() {
         .unwrap();
     let expected = concat!(
         r#"{"version":"0.1.0","cluster":7,"member":{"id":1,"name":"gw-a"},"uptime_seconds":60,"#,
-        r#""flows":{"own":3,"copies":2,"found":1},"peers":[{"id":2,"name":"gw-b","state":"never-seen","#,
+        r#""flows":{"own":3,"copies":2,"found":1},"key":{"epoch":255,"age_seconds":5},"peers":[{"id":2,"name":"gw-b","state":"never-seen","linked":false,"#,
         r#""synced":false,"rtt_us":null,"last_heard_ms":null,"unacknowledged":0,"missing":12,"#,
         r#""refused":0}],"counters":{"zebras":1,"apes":18446744073709551615}}"#,
     );
@@ -209,7 +220,7 @@ fn request_that_is_not_known_is_refused_with_the_reason() {
     for (request, reason) in [
         (
             "{\"verb\":\"reboot\"}\n",
-            "unknown variant `reboot`, expected `status` or `flows`",
+            "unknown variant `reboot`, expected one of `status`, `flows`, `keys-roll`",
         ),
         (
             "{\"verb\":\"status\",\"loud\":true}\n",
@@ -297,6 +308,7 @@ fn client_that_does_not_read_loses_its_place() {
                 })
                 .unwrap_or_default();
         }
+        Ask::RollKeys(_) => panic!("nobody asks for that"),
     };
     let daemon = Daemon::start(
         Patience {

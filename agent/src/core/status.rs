@@ -2,8 +2,8 @@
 
 use super::Core;
 use crate::control::answer::{
-    Counters, Cursor, Endpoints, Family, FlowCounts, FlowPage, FlowRow, MemberStatus, Origin,
-    PeerState, PeerStatus, Status, Translation,
+    Counters, Cursor, Endpoints, Family, FlowCounts, FlowPage, FlowRow, KeyStatus, MemberStatus,
+    Origin, PeerState, PeerStatus, Rolled, Status, Translation,
 };
 use crate::convert::ip;
 use crate::names;
@@ -32,6 +32,10 @@ impl Core {
             },
             uptime_seconds: now.since(self.started).as_secs(),
             flows: self.flow_counts(),
+            key: KeyStatus {
+                epoch: self.keys.epoch(),
+                age_seconds: self.keys.age(now).as_secs(),
+            },
             peers: self
                 .node
                 .membership()
@@ -39,6 +43,17 @@ impl Core {
                 .map(|peer| self.peer_status(peer, now))
                 .collect(),
             counters: Counters(self.counters()),
+        }
+    }
+
+    /// The answer to `keys-roll`.
+    pub fn rolled(&self) -> Rolled {
+        let live = self.live_peers();
+        let unlinked = (self.peers.iter())
+            .filter(|peer| live.contains(**peer) && !self.keys.is_linked(**peer));
+        Rolled {
+            epoch: self.keys.epoch(),
+            unlinked: unlinked.map(|peer| peer.get()).collect(),
         }
     }
 
@@ -95,6 +110,7 @@ impl Core {
                 Liveness::Live => PeerState::Live,
                 Liveness::Dead => PeerState::Dead,
             },
+            linked: self.keys.is_linked(peer.member),
             synced: told_all && self.node.incoming(peer.member).synced,
             rtt_us: send.and_then(|send| send.rtt()).map(micros),
             last_heard_ms: peer.heard().map(|heard| micros(now.since(heard)) / 1000),
@@ -121,8 +137,17 @@ impl Core {
             other_cluster,
             unknown_member,
             misdirected,
+            unknown_key,
             forged,
+            below_floor,
         } = self.datagrams;
+        let super::LinkCounters {
+            links,
+            strangers,
+            failures,
+            keys_received,
+            rolls,
+        } = self.links;
         let super::EventCounters {
             received: events,
             out_of_scope,
@@ -142,7 +167,14 @@ impl Core {
             ("datagrams_other_cluster", other_cluster),
             ("datagrams_unknown_member", unknown_member),
             ("datagrams_misdirected", misdirected),
+            ("datagrams_unknown_key", unknown_key),
             ("datagrams_forged", forged),
+            ("datagrams_below_floor", below_floor),
+            ("tls_links", links),
+            ("tls_strangers", strangers),
+            ("tls_failures", failures),
+            ("keys_received", keys_received),
+            ("key_rolls", rolls),
             ("events_received", events),
             ("events_out_of_scope", out_of_scope),
             ("events_malformed", events_malformed),

@@ -1,3 +1,5 @@
+use super::keys::Limits;
+use super::seal::DatagramKey;
 use super::{Core, Setup};
 use crate::addresses::AddressSet;
 use crate::convert::Shared;
@@ -12,7 +14,7 @@ fn member(id: u8) -> MemberId {
     MemberId::new(id).unwrap()
 }
 
-pub(crate) fn core(id: u8, cluster: u16, secret: u8) -> Core {
+pub(crate) fn core(id: u8, cluster: u16, key: u8) -> Core {
     let node = Config {
         cluster,
         member: member(id),
@@ -28,7 +30,11 @@ pub(crate) fn core(id: u8, cluster: u16, secret: u8) -> Core {
     };
     let setup = Setup {
         node,
-        secret: [secret; 32],
+        key: DatagramKey::new([key; 32]),
+        key_limits: Limits {
+            max_age: Duration::from_secs(3600),
+            max_packets: 1_000_000,
+        },
         shared: Shared {
             mark_mask: u32::MAX,
             copy_bit: None,
@@ -43,6 +49,21 @@ pub(crate) fn core(id: u8, cluster: u16, secret: u8) -> Core {
         .into(),
     };
     Core::new(setup, Instant::default())
+}
+
+/// Carries what each has to say about keys to the other, until there is no more.
+fn exchange_keys(cores: &mut [Core; 2], now: Instant) {
+    let mut said = true;
+    while said {
+        said = false;
+        for (from, peer) in [(0, 2), (1, 1)] {
+            while let Some(message) = cores[from].poll_key_message(member(peer)) {
+                let own = member(3 - peer);
+                cores[1 - from].handle_key_message(own, &message, now);
+                said = true;
+            }
+        }
+    }
 }
 
 fn tcp(state: u8) -> Flow {
@@ -67,7 +88,11 @@ fn tcp(state: u8) -> Flow {
 
 /// Two members that know each other, each with an empty kernel table.
 fn cluster() -> [Core; 2] {
-    let mut cores = [core(1, 7, 9), core(2, 7, 9)];
+    let mut cores = [core(1, 7, 9), core(2, 7, 8)];
+    for (index, peer) in [(0, 2), (1, 1)] {
+        cores[index].handle_link_up(member(peer));
+    }
+    exchange_keys(&mut cores, Instant::default());
     for core in &mut cores {
         core.begin_pass();
         core.end_pass();
@@ -193,14 +218,16 @@ fn a_datagram_that_is_not_ours_changes_one_counter_and_nothing_else() {
         ("datagrams_unknown_member", with(6, 9)),
         ("datagrams_unknown_member", with(6, 0)),
         ("datagrams_misdirected", with(7, 5)),
-        ("datagrams_forged", with(40, delta[40] ^ 1)),
+        ("datagrams_unknown_key", with(19, delta[19] ^ 1)),
+        ("datagrams_unknown_key", with(20, 1)),
+        ("datagrams_forged", with(41, delta[41] ^ 1)),
         (
             "datagrams_check_point",
             [&[0x1a, 0x90][..], &delta[2..]].concat(),
         ),
     ];
-    cases.extend((0..28).map(|len| ("datagrams_malformed", delta[..len].to_vec())));
-    cases.extend((28..delta.len()).map(|len| ("datagrams_forged", delta[..len].to_vec())));
+    cases.extend((0..29).map(|len| ("datagrams_malformed", delta[..len].to_vec())));
+    cases.extend((29..delta.len()).map(|len| ("datagrams_forged", delta[..len].to_vec())));
     for (counter, datagram) in cases {
         let before = cores[1].status(now);
         cores[1].handle_datagram(&mut datagram.clone(), now);
@@ -213,4 +240,90 @@ fn a_datagram_that_is_not_ours_changes_one_counter_and_nothing_else() {
     }
     cores[1].handle_datagram(&mut delta.clone(), now);
     assert!(cores[1].poll_apply().is_some(), "the same datagram, whole");
+}
+
+fn counter(core: &Core, wanted: &str) -> u64 {
+    let counters = core.counters();
+    let counter = counters.iter().find(|(name, _)| name == wanted);
+    counter.expect("there is such a counter").1
+}
+
+/// What the first has to say now.
+fn datagrams(core: &mut Core, now: Instant) -> Vec<Vec<u8>> {
+    let mut said = Vec::new();
+    core.handle_timeout(now);
+    while let Some((_, datagram)) = core.poll_transmit(now) {
+        said.push(datagram.to_vec());
+    }
+    said
+}
+
+#[test]
+fn without_a_key_nothing_is_opened_and_the_link_is_worth_a_look() {
+    let mut cores = [core(1, 7, 9), core(2, 7, 8)];
+    let now = Instant::default();
+    let hello = datagrams(&mut cores[0], now);
+    assert!(!hello.is_empty());
+    for mut datagram in hello {
+        cores[1].handle_datagram(&mut datagram, now);
+    }
+    assert!(counter(&cores[1], "datagrams_unknown_key") > 0);
+    assert!(cores[1].poll_unheard().contains(member(1)));
+    assert!(cores[1].poll_unheard().is_empty(), "once");
+    assert!(cores[1].live_peers().is_empty());
+}
+
+#[test]
+fn what_was_recorded_before_a_restart_is_below_the_floor_after_it() {
+    let mut cores = cluster();
+    let now = Instant::from_micros(500_000);
+    cores[0].handle_event(&event(EventKind::New, tcp(3)));
+    let recorded = datagrams(&mut cores[0], now);
+    // The second restarts, and is handed the key of the first anew.
+    cores[1] = core(2, 7, 5);
+    for (index, peer) in [(0, 2), (1, 1)] {
+        cores[index].handle_link_down(member(peer));
+        cores[index].handle_link_up(member(peer));
+    }
+    exchange_keys(&mut cores, now);
+    for mut datagram in recorded.clone() {
+        cores[1].handle_datagram(&mut datagram, now);
+    }
+    let below = counter(&cores[1], "datagrams_below_floor");
+    assert_eq!(below, recorded.len() as u64);
+    for datagram in datagrams(&mut cores[0], now + Duration::from_millis(200)) {
+        cores[1].handle_datagram(&mut datagram.clone(), now);
+    }
+    assert_eq!(counter(&cores[1], "datagrams_below_floor"), below);
+}
+
+#[test]
+fn a_key_that_is_replaced_under_load_refuses_nothing_that_is_on_its_way() {
+    let mut cores = cluster();
+    let start = Instant::from_micros(2_000_000);
+    talk(&mut cores, 300, 1700);
+    let known =
+        |core: &Core| ["datagrams_unknown_key", "datagrams_forged"].map(|name| counter(core, name));
+    let before = known(&cores[1]);
+    cores[0].handle_event(&event(EventKind::New, tcp(1)));
+    let on_their_way = datagrams(&mut cores[0], start);
+    cores[0].ask_roll();
+    assert!(cores[0].wants_key(start) && cores[0].poll_timeout() <= start);
+    cores[0].roll_key(DatagramKey::new([77; 32]), start);
+    assert!(cores[0].is_rolling(), "the peer has it not yet");
+    exchange_keys(&mut cores, start);
+    assert!(!cores[0].is_rolling(), "now it has");
+    cores[0].handle_event(&event(EventKind::Update, tcp(3)));
+    let under_the_new_key = datagrams(&mut cores[0], start + Duration::from_millis(50));
+    assert_eq!(under_the_new_key[0][20], 1, "the epoch");
+    // They overtake those under the old one.
+    for mut datagram in under_the_new_key.into_iter().chain(on_their_way) {
+        cores[1].handle_datagram(&mut datagram, start);
+        while let Some(apply) = cores[1].poll_apply() {
+            cores[1].handle_applied(apply.ticket, Outcome::Done, start);
+        }
+    }
+    assert_eq!(known(&cores[1]), before);
+    assert_eq!(cores[1].status(start).flows.copies, 1);
+    assert_eq!(cores[0].status(start).key.epoch, 1);
 }

@@ -456,7 +456,7 @@ proptest! {
 }
 
 #[test]
-fn a_node_takes_any_bytes_from_a_peer_that_has_the_secret() {
+fn a_node_takes_any_bytes_from_a_peer() {
     let mut world = World::new(2, Faults::NONE, 19);
     world.run(SECOND);
     for body in world::hostile_bodies() {

@@ -32,12 +32,23 @@ impl Node {
             urgency,
             policy: 0,
             incarnation: self.config.incarnation,
+            epoch: self.epoch,
             packet_number: self.packet_number,
         };
         if let Some(place) = out.get_mut(start..start + HEADER_BYTES) {
             place.copy_from_slice(&header.encode());
         }
         Some(Transmit { to, header })
+    }
+
+    /// The number that the next datagram will have.
+    pub fn next_packet_number(&self) -> u64 {
+        self.packet_number + 1
+    }
+
+    /// From the next datagram on, headers name this epoch of the owner's keys.
+    pub fn set_epoch(&mut self, epoch: u8) {
+        self.epoch = epoch;
     }
 
     fn poll_body(

@@ -11,7 +11,7 @@ pub const MAGIC_CHECK_POINT: u16 = 0x1a90;
 /// The version this code speaks.
 pub const VERSION: u8 = 1;
 /// Bytes of the header.
-pub const HEADER_BYTES: usize = 28;
+pub const HEADER_BYTES: usize = 29;
 /// Bytes that sealing adds after the body: the tag of the AEAD.
 pub const TAG_BYTES: usize = 16;
 
@@ -75,7 +75,9 @@ pub struct Header {
     pub policy: u16,
     /// Chosen by the sender at its start; tells its runs apart (the "random id" of CCP).
     pub incarnation: u64,
-    /// Counts the sender's datagrams of this incarnation, from 1; the nonce of the seal, never used twice.
+    /// Which of the keys of this incarnation sealed the body: counts them from 0, and wraps.
+    pub epoch: u8,
+    /// Counts the sender's datagrams of this incarnation, whatever the key, from 1; the nonce of the seal, never used twice.
     pub packet_number: u64,
 }
 
@@ -111,11 +113,11 @@ impl Header {
             policy0,
             policy1,
         ];
-        let numbers = [
-            self.incarnation.to_be_bytes(),
-            self.packet_number.to_be_bytes(),
-        ];
-        let all = front.into_iter().chain(numbers.into_iter().flatten());
+        let all = front
+            .into_iter()
+            .chain(self.incarnation.to_be_bytes())
+            .chain([self.epoch])
+            .chain(self.packet_number.to_be_bytes());
         bytes.iter_mut().zip(all).for_each(|(to, from)| *to = from);
         bytes
     }
@@ -142,6 +144,7 @@ impl Header {
         let flags = reader.u8()?;
         let policy = reader.u16()?;
         let incarnation = reader.u64()?;
+        let epoch = reader.u8()?;
         let packet_number = reader.u64()?;
         let opcode = Opcode::decode(opcode)?;
         let urgency = if flags & FLAG_URGENT == 0 {
@@ -158,6 +161,7 @@ impl Header {
             urgency,
             policy,
             incarnation,
+            epoch,
             packet_number,
         };
         let body = datagram.get(HEADER_BYTES..).ok_or(DecodeError::Truncated)?;

@@ -208,7 +208,8 @@ prop_compose! {
 
 prop_compose! {
     fn header()(cluster in any::<u16>(), opcode in 0usize..3, source in member(), to in option::of(member()),
-        interface in any::<u8>(), urgent in any::<bool>(), policy in any::<u16>(), numbers in any::<[u64; 2]>()) -> Header {
+        interface in any::<u8>(), urgent in any::<bool>(), policy in any::<u16>(), epoch in any::<u8>(),
+        numbers in any::<[u64; 2]>()) -> Header {
         Header {
             cluster,
             opcode: [Opcode::Hello, Opcode::Delta, Opcode::Ack][opcode],
@@ -218,6 +219,7 @@ prop_compose! {
             urgency: if urgent { Urgency::Urgent } else { Urgency::Normal },
             policy,
             incarnation: numbers[0],
+            epoch,
             packet_number: numbers[1],
         }
     }
@@ -322,6 +324,7 @@ fn what_is_not_ours_is_told_apart_by_cause() {
         urgency: Urgency::Normal,
         policy: 0,
         incarnation: 1,
+        epoch: 0,
         packet_number: 1,
     };
     let cases = [

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use agent::addresses::AddressSet;
 use agent::convert::{self, Shared};
+use agent::core::keys::Limits;
+use agent::core::seal::DatagramKey;
 use agent::core::{Core, Setup};
 use ccp::node::{Action, Audience, Config, Outcome};
 use ccp::record::{FlowKey, MemberId};
@@ -52,6 +54,8 @@ pub struct Daemon {
     pub core: Core,
     /// Its clock's reading at the origin of the simulation's time.
     origin: Duration,
+    /// Keys that were drawn after the first.
+    keys: u64,
     inbox: VecDeque<Vec<u8>>,
     dump: Option<Dump>,
     /// Turns in a row after which it had nothing to wait for.
@@ -106,7 +110,12 @@ impl Gateway {
         };
         let setup = Setup {
             node,
-            secret: [7; 32],
+            key: key(self.incarnation, 0),
+            key_limits: Limits {
+                // From a quick change to none in the whole run.
+                max_age: Duration::from_secs(1 + self.incarnation % 30),
+                max_packets: 1 << 32,
+            },
             shared: Shared {
                 mark_mask: MARK_MASK,
                 copy_bit: None,
@@ -123,6 +132,7 @@ impl Gateway {
         self.daemon = Some(Daemon {
             core: Core::new(setup, at),
             origin,
+            keys: 0,
             inbox,
             dump: None,
             busy_turns: 0,
@@ -196,6 +206,11 @@ impl Gateway {
             daemon.read_rows(kernel, options.rows_at_a_time, interrupted);
         }
         daemon.core.handle_timeout(at);
+        if daemon.core.wants_key(at) {
+            daemon.keys += 1;
+            let key = key(self.incarnation, daemon.keys);
+            daemon.core.roll_key(key, at);
+        }
         daemon.apply(kernel, at);
         let sent = daemon.transmit(at);
         while daemon.core.poll_event().is_some() {}
@@ -228,6 +243,11 @@ impl Gateway {
 }
 
 impl Daemon {
+    /// What its clock says.
+    pub fn clock(&self, now: Duration) -> Instant {
+        instant(now + self.origin)
+    }
+
     /// True if there may be more.
     fn take_events(&mut self, kernel: &mut Kernel, max: usize) -> bool {
         let core = &mut self.core;
@@ -298,6 +318,15 @@ impl Daemon {
         }
         sent
     }
+}
+
+/// A key that no other run has, and no other draw: that is all that matters here.
+fn key(incarnation: u64, number: u64) -> DatagramKey {
+    let halves = [incarnation.to_be_bytes(), number.to_be_bytes()];
+    let mut bytes = [0; 32];
+    let filled = bytes.iter_mut().zip(halves.as_flattened().iter().cycle());
+    filled.for_each(|(to, from)| *to = *from);
+    DatagramKey::new(bytes)
 }
 
 /// The steps of `agent::kernel`, one change at a time.

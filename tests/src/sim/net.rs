@@ -41,6 +41,11 @@ impl Net {
         }
     }
 
+    /// True while nothing gets from one to the other.
+    pub fn is_cut(&self, from: usize, to: usize) -> bool {
+        self.cut[from * self.gateways + to]
+    }
+
     /// Ends every partition.
     pub fn join(&mut self) {
         self.cut.fill(false);
@@ -61,7 +66,7 @@ impl Net {
         datagram: &[u8],
     ) -> Vec<(Duration, Vec<u8>)> {
         let options = &self.options;
-        if self.cut[from * self.gateways + to] || random.one_in_million(options.loss) {
+        if self.is_cut(from, to) || random.one_in_million(options.loss) {
             return Vec::new();
         }
         let copies = 1 + usize::from(random.one_in_million(options.duplication));

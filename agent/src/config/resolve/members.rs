@@ -3,9 +3,12 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroU16;
 
+use crate::keys::PublicKeyError;
+use serde_saphyr::Spanned;
+
 use super::super::error::{Fault, Problem};
 use super::super::file::{self, File};
-use super::super::{Member, MemberId};
+use super::super::{Member, MemberId, PublicKey};
 use super::{address, fault, member_id, name, place};
 
 /// All members by ascending id; at least two, of one address family.
@@ -64,6 +67,18 @@ fn member(written: &file::Member, network: &str, port: NonZeroU16) -> Result<Mem
         id,
         name,
         address: SocketAddr::new(address, port.get()),
+        public_key: public_key(&written.public_key)?,
+    })
+}
+
+fn public_key(written: &Spanned<String>) -> Result<PublicKey, Fault> {
+    let given = written.value.clone();
+    written.value.parse().map_err(|error| {
+        let problem = match error {
+            PublicKeyError::NotBase64 => Problem::NotAPublicKey { given },
+            PublicKeyError::Length { bytes } => Problem::PublicKeyLength { given, bytes },
+        };
+        fault(written, problem)
     })
 }
 
@@ -87,6 +102,10 @@ fn distinct(
             &written.name,
             twice("name", member.name.clone(), place(&before.name)),
         ));
+    }
+    if member.public_key == other.public_key {
+        let (key, first) = (member.public_key.to_string(), place(&before.public_key));
+        return Err(fault(&written.public_key, twice("public_key", key, first)));
     }
     let (address, known) = (member.address.ip(), other.address.ip());
     let (here, there) = (

@@ -8,6 +8,8 @@ fn durations_need_a_whole_number_and_a_unit() {
         ("1ms", 1_000),
         ("1500ms", 1_500_000),
         ("60s", 60_000_000),
+        ("90min", 5_400_000_000),
+        ("24h", 86_400_000_000),
     ];
     for (text, micros) in good {
         assert_eq!(
@@ -17,8 +19,8 @@ fn durations_need_a_whole_number_and_a_unit() {
         );
     }
     for text in [
-        "", "1", "ms", "1 ms", " 1ms", "1ms ", "1.5ms", "-1ms", "+1ms", "1MS", "1m", "1h", "1ns",
-        "1_000ms", "0x1ms",
+        "", "1", "ms", "1 ms", " 1ms", "1ms ", "1.5ms", "-1ms", "+1ms", "1MS", "1m", "1H", "1d",
+        "1ns", "1_000ms", "0x1ms",
     ] {
         assert_eq!(parse_duration(text), None, "{text:?}");
     }
@@ -100,6 +102,8 @@ fn printed_values_mean_the_same() {
 fn printed_values_have_the_largest_unit_that_fits() {
     assert_eq!(print_duration(Duration::from_millis(1_000)), "1s");
     assert_eq!(print_duration(Duration::from_millis(1_500)), "1500ms");
+    assert_eq!(print_duration(Duration::from_secs(5400)), "90min");
+    assert_eq!(print_duration(Duration::from_secs(7200)), "2h");
     assert_eq!(print_size(64 << 20), "64MiB");
     assert_eq!(print_mask(0xff), "0x000000ff");
 }

@@ -477,7 +477,7 @@ impl World {
         self.drain(to);
     }
 
-    /// As if `from` had said this, with the secret.
+    /// As if `from` had said this, with its key.
     pub fn inject(&mut self, from: usize, to: usize, (opcode, body): &(Opcode, Vec<u8>)) {
         let mut out = Vec::new();
         let node = self.gateways[from].node.as_mut().unwrap();
@@ -491,6 +491,7 @@ impl World {
             urgency: crate::wire::header::Urgency::Urgent,
             policy: 0,
             incarnation: node.config.incarnation,
+            epoch: node.epoch,
             packet_number: node.packet_number,
         };
         out.extend_from_slice(body);

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::{Daemon, Files};
 use crate::bench::gateways::{SYNC, SYNC_A, SYNC_B};
+use crate::cluster::keygen;
 use crate::netns::Namespace;
 
 /// The program beside this one: both come from one build.
@@ -19,7 +20,8 @@ pub fn program() -> PathBuf {
 pub(super) fn start(files: &Files, gateway: &Namespace, side: usize) -> Daemon {
     let directory = files.0.display();
     let member = side + 1;
-    let secret = files.write("cluster.secret", &"5a".repeat(32));
+    let keys = [0, 1].map(|side| files.0.join(format!("ctsync{side}.key")));
+    let [public_a, public_b] = keys.each_ref().map(|key| keygen(key));
     let config = files.write(
         &format!("ctsync{side}.yaml"),
         &format!(
@@ -29,17 +31,19 @@ members:
   - id: 1
     name: gw-a
     addresses: {{ sync: {SYNC_A} }}
+    public_key: {public_a}
   - id: 2
     name: gw-b
     addresses: {{ sync: {SYNC_B} }}
+    public_key: {public_b}
 networks:
   - name: sync
     interface: {SYNC}
-secret_file: {secret}
+key_file: {key}
 control:
   socket: {directory}/ctsync{side}.sock
 ",
-            secret = secret.display()
+            key = keys[side].display()
         ),
     );
     let mut command = gateway.command(program());

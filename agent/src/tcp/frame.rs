@@ -1,0 +1,133 @@
+//! What is said over a link, as bytes: frames, each with its kind and length.
+//!
+//! ```text
+//!   0      1              5
+//!   +------+--------------+----------------- - -
+//!   | kind | length (u32) | body
+//!   +------+--------------+----------------- - -
+//!   1 KEY      incarnation (u64), epoch (u8), key (32 bytes), floor (u64)
+//!   2 KEY_ACK  incarnation (u64), epoch (u8)
+//!   3 PING     nothing: its being acknowledged by TCP, or not, says what there is to know
+//! ```
+//!
+//! All numbers are big-endian. A kind that is not known is skipped, and so is what follows the fields that are.
+
+use std::io;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use zeroize::Zeroizing;
+
+use crate::core::keys::{KeyMessage, KeyOffer};
+use crate::core::seal::DatagramKey;
+
+const KEY: u8 = 1;
+const KEY_ACK: u8 = 2;
+const PING: u8 = 3;
+
+const KEY_BYTES: usize = 8 + 1 + 32 + 8;
+const KEY_ACK_BYTES: usize = 8 + 1;
+/// What is longer is not skipped but ends the link: it is nonsense.
+const FRAME_BYTES_MAX: u32 = 1 << 20;
+
+/// The next message. An error ends the link.
+pub(super) async fn read(reader: &mut (impl AsyncRead + Unpin)) -> io::Result<KeyMessage> {
+    loop {
+        let kind = reader.read_u8().await?;
+        let length = reader.read_u32().await?;
+        if length > FRAME_BYTES_MAX {
+            return Err(malformed("a frame is too long"));
+        }
+        let known_bytes = match kind {
+            KEY => KEY_BYTES,
+            KEY_ACK => KEY_ACK_BYTES,
+            _ => 0,
+        };
+        let mut body = Zeroizing::new([0; KEY_BYTES]);
+        let known = &mut body[..known_bytes];
+        let rest = (length as usize)
+            .checked_sub(known_bytes)
+            .ok_or_else(|| malformed("a frame is too short"))?;
+        reader.read_exact(known).await?;
+        skip(reader, rest).await?;
+        match kind {
+            KEY => return Ok(KeyMessage::Offer(decode_key(&body))),
+            KEY_ACK => {
+                let mut fields = &body[..];
+                return Ok(KeyMessage::Ack {
+                    incarnation: fields.read_u64().await?,
+                    epoch: fields.read_u8().await?,
+                });
+            }
+            _ => {}
+        }
+    }
+}
+
+fn decode_key(body: &[u8; KEY_BYTES]) -> KeyOffer {
+    let (incarnation, rest) = body.split_first_chunk().expect("it is long enough");
+    let ([epoch], rest) = rest.split_first_chunk().expect("it is long enough");
+    let (key, rest) = rest.split_first_chunk().expect("it is long enough");
+    let (floor, _) = rest.split_first_chunk().expect("it is long enough");
+    KeyOffer {
+        incarnation: u64::from_be_bytes(*incarnation),
+        epoch: *epoch,
+        key: DatagramKey::new(*key),
+        floor: u64::from_be_bytes(*floor),
+    }
+}
+
+async fn skip(reader: &mut (impl AsyncRead + Unpin), mut bytes: usize) -> io::Result<()> {
+    let mut buffer = [0; 512];
+    while bytes > 0 {
+        let piece = bytes.min(buffer.len());
+        bytes -= reader.read_exact(&mut buffer[..piece]).await?;
+    }
+    Ok(())
+}
+
+/// Writes a message.
+pub(super) async fn write(
+    writer: &mut (impl AsyncWrite + Unpin),
+    message: &KeyMessage,
+) -> io::Result<()> {
+    let mut body = Zeroizing::new(Vec::with_capacity(KEY_BYTES));
+    let kind = match message {
+        KeyMessage::Offer(offer) => {
+            body.extend(offer.incarnation.to_be_bytes());
+            body.push(offer.epoch);
+            body.extend_from_slice(offer.key.bytes());
+            body.extend(offer.floor.to_be_bytes());
+            KEY
+        }
+        KeyMessage::Ack { incarnation, epoch } => {
+            body.extend(incarnation.to_be_bytes());
+            body.push(*epoch);
+            KEY_ACK
+        }
+    };
+    write_frame(writer, kind, &body).await
+}
+
+/// Writes what needs no answer.
+pub(super) async fn write_ping(writer: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
+    write_frame(writer, PING, &[]).await
+}
+
+async fn write_frame(
+    writer: &mut (impl AsyncWrite + Unpin),
+    kind: u8,
+    body: &[u8],
+) -> io::Result<()> {
+    let length = u32::try_from(body.len()).expect("a body is short");
+    writer.write_u8(kind).await?;
+    writer.write_u32(length).await?;
+    writer.write_all(body).await?;
+    writer.flush().await
+}
+
+fn malformed(what: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,238 @@
+//! One peer's link: made, served, lost, and made again.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use ccp::record::MemberId;
+use tokio::io::{AsyncRead, AsyncWrite, ReadHalf, WriteHalf, split};
+use tokio::net::TcpSocket;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_rustls::rustls;
+use tokio_rustls::{TlsConnector, TlsStream};
+use tracing::{info, warn};
+
+use super::listen::{Stream, refusal};
+use super::{HANDSHAKE_TIMEOUT, Report, Reports, frame, socket};
+use crate::config::Member;
+use crate::core::keys::KeyMessage;
+use crate::keys::PublicKey;
+use crate::log::Interval;
+use crate::tls::{self, Refusal};
+
+/// Time between two attempts: doubled from one to the other while none works.
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+/// A peer that is there answers sooner; one that comes up is dialled anew sooner than TCP would repeat itself.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// A peer that takes nothing for so long is as good as dead.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+/// A link is looked at at most so often.
+const PING_INTERVAL: Duration = Duration::from_secs(1);
+/// What does not work is told at most so often.
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
+
+/// What a link is to do.
+#[derive(Debug)]
+pub(super) enum Order {
+    /// Say this.
+    Tell(KeyMessage),
+    /// See whether the peer is still there, or there again.
+    Nudge,
+}
+
+/// The link to one peer, whoever dials.
+pub(super) struct Link {
+    member: MemberId,
+    name: String,
+    orders: mpsc::Receiver<Order>,
+    reports: Reports,
+    complaint: Interval,
+}
+
+/// A peer that we dial.
+pub(super) struct Dialler {
+    pub link: Link,
+    pub from: SocketAddr,
+    pub to: SocketAddr,
+    pub device: String,
+    pub connector: TlsConnector,
+    /// The one that has to be at the other end.
+    pub members: Vec<(MemberId, PublicKey)>,
+}
+
+impl Link {
+    pub fn new(peer: &Member, orders: mpsc::Receiver<Order>, reports: Reports) -> Self {
+        Self {
+            member: peer.id,
+            name: peer.name.clone(),
+            orders,
+            reports,
+            complaint: Interval::new(LOG_INTERVAL),
+        }
+    }
+
+    /// Serves what the listener hands over; each replaces the one before.
+    pub async fn serve_each(mut self, mut incoming: mpsc::Receiver<Stream>) {
+        let mut next = incoming.recv().await;
+        while let Some(stream) = next {
+            next = tokio::select! {
+                newer = incoming.recv() => newer,
+                _ = self.serve(stream) => {
+                    self.reports.send(Report::Down(self.member)).await;
+                    incoming.recv().await
+                }
+            };
+        }
+    }
+
+    /// Serves a link until it ends; true if the peer said anything.
+    async fn serve<S: AsyncRead + AsyncWrite>(&mut self, stream: S) -> bool {
+        // Meant for the link before; what this one needs is told when it is up.
+        while self.orders.try_recv().is_ok() {}
+        self.reports.send(Report::Up(self.member)).await;
+        let (reader, writer) = split(stream);
+        let mut heard = false;
+        let end = tokio::select! {
+            end = hear(reader, self.member, &self.reports, &mut heard) => end,
+            end = tell(writer, &mut self.orders) => end,
+        };
+        self.explain(&end);
+        heard
+    }
+
+    fn explain(&mut self, end: &io::Error) {
+        let inner = end.get_ref().and_then(|inner| inner.downcast_ref());
+        let unknown = matches!(
+            inner,
+            Some(rustls::Error::AlertReceived(
+                rustls::AlertDescription::AccessDenied
+            ))
+        );
+        if unknown && let Some(suppressed) = self.complaint.tick() {
+            warn!(
+                member = self.member.get(),
+                name = self.name,
+                suppressed,
+                "the peer refuses our key: its configuration has another public_key for this member"
+            );
+        }
+    }
+
+    /// Waits for a nudge, at most `pause`.
+    async fn rest(&mut self, pause: Duration) {
+        let nudged = async {
+            // Meant for a link that is gone.
+            while let Some(Order::Tell(_)) = self.orders.recv().await {}
+        };
+        let _ = timeout(pause, nudged).await;
+    }
+}
+
+impl Dialler {
+    /// Dials for ever.
+    pub async fn run(mut self) {
+        let mut pause = PAUSE_MIN;
+        loop {
+            let heard = match self.dial().await {
+                Ok(stream) => {
+                    let heard = self.link.serve(stream).await;
+                    let down = Report::Down(self.link.member);
+                    self.link.reports.send(down).await;
+                    heard
+                }
+                Err(error) => {
+                    self.complain(&error).await;
+                    false
+                }
+            };
+            sleep(PAUSE_MIN).await;
+            pause = match heard {
+                true => PAUSE_MIN,
+                false => (pause * 2).min(PAUSE_MAX),
+            };
+            self.link.rest(pause - PAUSE_MIN).await;
+        }
+    }
+
+    async fn dial(&self) -> io::Result<Stream> {
+        let socket = socket(self.from, &self.device)?;
+        socket.bind(&self.from.into())?;
+        let connect = TcpSocket::from_std_stream(socket.into()).connect(self.to);
+        let stream = timeout(CONNECT_TIMEOUT, connect).await??;
+        let handshake = self.connector.connect(tls::no_name(), stream);
+        let stream = timeout(HANDSHAKE_TIMEOUT, handshake).await??;
+        let (_, state) = stream.get_ref();
+        match tls::member(state, &self.members) {
+            Some(_) => Ok(TlsStream::from(stream)),
+            None => Err(io::Error::other("it speaks another protocol inside TLS")),
+        }
+    }
+
+    async fn complain(&mut self, error: &io::Error) {
+        let (member, name) = (self.link.member.get(), &self.link.name);
+        let refusal = refusal(error);
+        if let Some(suppressed) = self.link.complaint.tick() {
+            match refusal {
+                Refusal::Stranger => warn!(
+                    member,
+                    name,
+                    suppressed,
+                    "at the peer's address is somebody with another key than the configured one"
+                ),
+                Refusal::Other => {
+                    info!(member, name, %error, suppressed, "there is no link to the peer yet");
+                }
+            }
+        }
+        // A peer that is not there is no failure worth counting: its silence is told of elsewhere.
+        if refusal == Refusal::Stranger {
+            self.link.reports.send(Report::Stranger).await;
+        }
+    }
+}
+
+/// Reports what the peer says, until it can't be understood or the link is gone.
+async fn hear<S: AsyncRead>(
+    mut reader: ReadHalf<S>,
+    member: MemberId,
+    reports: &Reports,
+    heard: &mut bool,
+) -> io::Error {
+    loop {
+        match frame::read(&mut reader).await {
+            Ok(message) => {
+                *heard = true;
+                reports.send(Report::Said(member, message)).await;
+            }
+            Err(error) => return error,
+        }
+    }
+}
+
+/// Does as it is told, until the link is gone.
+async fn tell<S: AsyncWrite>(
+    mut writer: WriteHalf<S>,
+    orders: &mut mpsc::Receiver<Order>,
+) -> io::Error {
+    let mut pinged: Option<Instant> = None;
+    while let Some(order) = orders.recv().await {
+        let written = match order {
+            Order::Tell(message) => {
+                timeout(WRITE_TIMEOUT, frame::write(&mut writer, &message)).await
+            }
+            Order::Nudge if pinged.is_some_and(|at| at.elapsed() < PING_INTERVAL) => continue,
+            Order::Nudge => {
+                pinged = Some(Instant::now());
+                timeout(WRITE_TIMEOUT, frame::write_ping(&mut writer)).await
+            }
+        };
+        match written {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return error,
+            Err(_) => return io::ErrorKind::TimedOut.into(),
+        }
+    }
+    io::Error::other("the daemon ends")
+}
