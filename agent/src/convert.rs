@@ -1,4 +1,4 @@
-//! The one place where the kernel's view of a flow becomes the protocol's, and back (I1).
+//! The one place where the kernel's view of a flow becomes the protocol's, and back.
 //!
 //! Every field is taken apart by name: a field that is new on either side does not compile until someone decides here
 //! what becomes of it.

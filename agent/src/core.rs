@@ -1,4 +1,4 @@
-//! The daemon without its I/O (I4): kernel events in, changes for the kernel out; datagrams in, datagrams out.
+//! The daemon without its I/O: kernel events in, changes for the kernel out; datagrams in, datagrams out.
 //!
 //! The owner hands in what happened, then drains [`Core::poll_apply`] (answering each) and [`Core::poll_transmit`], and
 //! waits no longer than [`Core::poll_timeout`] says. What it is handed is judged by [`Scope`] and converted; all else

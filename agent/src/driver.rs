@@ -2,7 +2,7 @@
 //! the operator's questions, and writes the kernel and the peers.
 //!
 //! One thread rather than two: an event read here is on the wire without waking anyone, and a wake costs more than
-//! everything else that is done for it (kernel-facts 2). Under load it sleeps on a timer, not on the event socket.
+//! everything else that is done for it. Under load it sleeps on a timer, not on the event socket.
 
 use crate::addresses::LocalAddresses;
 use crate::complaints::{Complaint, Complaints};

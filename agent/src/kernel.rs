@@ -217,7 +217,7 @@ fn next(step: Step, answer: Result<(), Errno>, flow: &mut Flow) -> Next {
         (Step::Create, Err(Errno::NOENT)) if flow.master.take().is_some() => Next::Step(step),
         (Step::Create, Err(Errno::OPNOTSUPP)) if flow.helper.take().is_some() => Next::Step(step),
         (Step::Update, Err(Errno::NOENT)) => Next::Step(Step::Create),
-        // The entry has status bits that the flow has not; they can't be taken away (kernel-facts 11).
+        // The entry has status bits that the flow has not; they can't be taken away.
         (Step::Update | Step::UpdateExisting, Err(Errno::BUSY)) if flow.status.take().is_some() => {
             Next::Step(step)
         }

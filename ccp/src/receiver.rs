@@ -1,7 +1,7 @@
 //! What a peer told us: which of its deltas arrived, which are in our kernel, and what to acknowledge when.
 //!
 //! Deltas are acted on in whatever order they arrive; the sequence of a flow's newest one decides. A delta is
-//! acknowledged when the kernel has taken every change of it (I6), not when it was received.
+//! acknowledged when the kernel has taken every change of it, not when it was received.
 
 use crate::range::RangeSet;
 use crate::record::{Claim, MemberId, MemberSet, Term};

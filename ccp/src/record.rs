@@ -281,7 +281,7 @@ pub enum Packets {
     None,
 }
 
-/// A change of a flow as its gateway's kernel told it: `None` is *not said*, so unchanged (kernel-facts 4).
+/// A change of a flow as its gateway's kernel told it: `None` is *not said*, so unchanged.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Patch {
     /// See [`FlowState::timeout_secs`].
@@ -303,7 +303,7 @@ pub struct Patch {
 }
 
 impl FlowState {
-    /// Merges what the kernel told into what was known; the one place that does (I9).
+    /// Merges what the kernel told into what was known; the one place that does.
     /// True if something other than the timeout changed.
     pub fn apply(&mut self, patch: &Patch) -> bool {
         let mut changed = false;

@@ -1,4 +1,4 @@
-//! Every flow this member knows: its own and the copies of others'. One compact entry a flow (I11), found by key.
+//! Every flow this member knows: its own and the copies of others'. One compact entry a flow, found by key.
 //!
 //! Not a second conntrack: it holds what is needed to tell the whole of a flow to a peer, to merge the kernel's patches,
 //! and to know whose claim on the flow is the newest. A flow that ended stays as a *tombstone* while something older

@@ -1,4 +1,4 @@
-//! The protocol's own clock reading: it is handed in, never read (`architecture.md`, I2).
+//! The protocol's own clock reading: it is handed in, never read.
 
 use core::ops::Add;
 use core::time::Duration;

@@ -1,4 +1,4 @@
-//! The protocol's core stays pure: no std, clock, socket, thread, randomness or unsafe outside its tests (I2).
+//! The protocol's core stays pure: no std, clock, socket, thread, randomness or unsafe outside its tests.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! The kernel table is the truth (I11): compares it with what is known, at start and after events were lost.
+//! The kernel table is the truth: compares it with what is known, at start and after events were lost.
 //!
 //! A pass reads the kernel's table row by row while events and deltas go on. Whatever was touched after the pass began
 //! is newer than any row of it and left alone; flows that ended meanwhile are remembered, so that a row read before

@@ -234,7 +234,7 @@ fn a_peer_that_was_deaf_for_longer_than_the_log_is_told_anew() {
     assert_eq!(world.node(0).counters().tellings, tellings + 1);
 }
 
-/// PROTOCOL.md 5.3 (I6)
+/// PROTOCOL.md 5.3
 #[test]
 fn a_delta_is_acknowledged_only_after_the_kernel_has_its_changes() {
     let mut world = World::new(2, Faults::NONE, 13);

@@ -104,7 +104,7 @@ fn acknowledgements_come_in_time_and_not_too_often() {
     );
 }
 
-/// PROTOCOL.md 5.3 (I6)
+/// PROTOCOL.md 5.3
 #[test]
 fn a_delta_is_acknowledged_when_the_last_of_its_changes_is_in_the_kernel() {
     let mut incoming = incoming(1);

@@ -2,8 +2,8 @@
 //!
 //! At every step:
 //!
-//! - What a member acknowledges is in its kernel as it was told, at the time that the acknowledgement is made (I6).
-//! - A call of `handle_timeout` before its time changes nothing; nothing is due that was not announced (I8).
+//! - What a member acknowledges is in its kernel as it was told, at the time that the acknowledgement is made.
+//! - A call of `handle_timeout` before its time changes nothing; nothing is due that was not announced.
 //! - The loop comes to rest: with nothing to read, the next deadline is in the future.
 //! - The table keeps to its bound.
 //! - Nothing but packets and timers removes an entry of the gateway that carries the flow.
