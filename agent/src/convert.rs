@@ -8,14 +8,10 @@ use ccp::record::{
     Address, Endpoint, Extra, Family, FlowKey, FlowState, Helper, Nat, Packets, Patch, SeqAdj,
     Status, SynProxy, TcpOptions, ZoneDirection,
 };
+use ccp::wire::flow::{DCCP, SCTP, TCP, has_l4};
 use conntrack::consts::{IPPROTO_ICMP, IPPROTO_ICMPV6, IPS_ASSURED, IPS_SEEN_REPLY};
 use conntrack::{DccpInfo, Flow, HelperName, L4, ProtoInfo, SctpInfo, TcpInfo, Tuple};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-
-/// `IPPROTO_TCP`
-pub const TCP: u8 = 6;
-const SCTP: u8 = 132;
-const DCCP: u8 = 33;
 
 /// Which parts of a flow that belong to the operator are replicated.
 #[derive(Clone, Copy, Debug)]
@@ -306,7 +302,7 @@ fn tuple(key: &FlowKey) -> Tuple {
                 id: first,
             }
         }
-        proto if has_ports(proto) => L4::Ports {
+        proto if has_l4(proto) => L4::Ports {
             src: first,
             dst: second,
         },
@@ -319,11 +315,6 @@ fn tuple(key: &FlowKey) -> Tuple {
         l4,
         zone: 0,
     }
-}
-
-/// TCP, UDP, DCCP, GRE (keys), SCTP, UDPLite.
-fn has_ports(proto: u8) -> bool {
-    matches!(proto, TCP | 17 | DCCP | 47 | SCTP | 136)
 }
 
 fn translate(reply: &mut Tuple, family: Family, nat: &Nat) {

@@ -46,11 +46,6 @@ pub fn proto(proto: u8) -> Cow<'static, str> {
     }
 }
 
-/// True if the protocol's flows are told apart by ports, keys or identifiers.
-pub fn has_l4(proto: u8) -> bool {
-    matches!(proto, 1 | 6 | 17 | 33 | 47 | 58 | 132 | 136)
-}
-
 /// State of a protocol that has any, by name, or by number when it is of a later kernel.
 pub fn state(proto: u8, state: u8) -> Option<Cow<'static, str>> {
     let names = match proto {

@@ -11,6 +11,7 @@ use ccp::membership::{Peer, PeerState as Liveness};
 use ccp::record::{self, Endpoint, FlowKey, MemberId};
 use ccp::table::{self, Entry, Life};
 use ccp::time::Instant;
+use ccp::wire::flow::has_l4;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
@@ -203,8 +204,8 @@ impl Core {
             orig: Endpoints {
                 src: ip(key.family, &key.src),
                 dst: ip(key.family, &key.dst),
-                sport: names::has_l4(key.proto).then_some(key.l4[0]),
-                dport: names::has_l4(key.proto).then_some(key.l4[1]),
+                sport: has_l4(key.proto).then_some(key.l4[0]),
+                dport: has_l4(key.proto).then_some(key.l4[1]),
             },
             nat_src: nat.src.map(|endpoint| translation(key, endpoint)),
             nat_dst: nat.dst.map(|endpoint| translation(key, endpoint)),
@@ -221,6 +222,6 @@ impl Core {
 fn translation(key: &FlowKey, endpoint: Endpoint) -> Translation {
     Translation {
         addr: ip(key.family, &endpoint.address),
-        port: names::has_l4(key.proto).then_some(endpoint.port),
+        port: has_l4(key.proto).then_some(endpoint.port),
     }
 }

@@ -29,8 +29,10 @@ const V6: u8 = 0x20;
 const PROTO_OTHER: u8 = 31;
 /// `IPPROTO_TCP`
 pub const TCP: u8 = 6;
-const SCTP: u8 = 132;
-const DCCP: u8 = 33;
+/// `IPPROTO_SCTP`
+pub const SCTP: u8 = 132;
+/// `IPPROTO_DCCP`
+pub const DCCP: u8 = 33;
 
 /// True if the kernel tells a state of the protocol's flows.
 pub fn has_state(proto: u8) -> bool {
@@ -39,6 +41,11 @@ pub fn has_state(proto: u8) -> bool {
 
 /// Protocols with ports, keys or identifiers, by their code in a record.
 const PROTOS: [u8; 8] = [TCP, 17, 1, 58, SCTP, DCCP, 47, 136];
+
+/// True if the protocol's flows are told apart by ports, keys or identifiers.
+pub fn has_l4(proto: u8) -> bool {
+    PROTOS.contains(&proto)
+}
 
 const STATE_SEEN_REPLY: u8 = 0x10;
 const STATE_ASSURED: u8 = 0x20;
