@@ -8,27 +8,28 @@
 //! up ([`Core::handle_link_up`]), carries what [`Core::poll_key_message`] has for a peer to its
 //! [`Core::handle_key_message`], and draws keys when [`Core::wants_key`].
 
+mod datagrams;
 pub mod keys;
 mod links;
+mod passes;
 pub mod scope;
 pub mod seal;
 mod status;
 
 use crate::addresses::AddressSet;
 use crate::convert::{self, Shared};
-use ccp::node::{Action, Audience, Config, Event, Local, Node, Outcome, Row, Ticket};
+use ccp::node::{Action, Audience, Config, Event, Local, Node, Outcome, Ticket};
 use ccp::record::{MemberId, MemberSet};
-use ccp::table::Origin;
 use ccp::time::Instant;
-use ccp::wire::DecodeError;
-use ccp::wire::header::{Destination, HEADER_BYTES, Header};
+use ccp::wire::header::HEADER_BYTES;
 use conntrack::{EventKind, Flow};
 use keys::{Limits, OwnKeys};
 use links::LinkCounters;
+use passes::Pass;
 use scope::Scope;
-use seal::{DatagramKey, OpenError, PeerKeys};
-use std::time::Duration;
+use seal::{DatagramKey, PeerKeys};
 
+pub use datagrams::{DatagramCounters, Refusal};
 pub use status::Names;
 
 /// What a core is made with.
@@ -65,60 +66,6 @@ pub struct Apply {
     pub flow: Flow,
 }
 
-/// Why a datagram was put away; each has a counter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// It could not be read.
-    Malformed(DecodeError),
-    /// It is of another cluster.
-    Cluster,
-    /// It names a sender that is not configured, or ourselves.
-    Sender,
-    /// It is for another member.
-    Destination,
-    /// The member that it names handed us no such key.
-    UnknownKey,
-    /// It was not sealed by the member that it names: forged or damaged.
-    Forged,
-    /// It was sealed before the member handed us the key: recorded, and sent again.
-    BelowFloor,
-}
-
-/// Datagrams by what became of them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct DatagramCounters {
-    /// Sent, a copy to each peer counted once.
-    pub sent: u64,
-    /// Copies for a peer or a group that the kernel would not send; made good as any loss is.
-    pub unsent: u64,
-    /// Authentic ones.
-    pub received: u64,
-    /// Bytes of those sent, from the header to the tag.
-    pub sent_bytes: u64,
-    /// Bytes of those received.
-    pub received_bytes: u64,
-    /// Put away: could not be read.
-    pub malformed: u64,
-    /// Put away: another version of the protocol.
-    pub other_version: u64,
-    /// Put away: Check Point's.
-    pub check_point: u64,
-    /// Put away: an operation of a later version.
-    pub unknown_opcode: u64,
-    /// Put away: another cluster.
-    pub other_cluster: u64,
-    /// Put away: a sender that is not configured.
-    pub unknown_member: u64,
-    /// Put away: for another member.
-    pub misdirected: u64,
-    /// Put away: sealed with a key that we have not, or no longer, from the member named.
-    pub unknown_key: u64,
-    /// Put away: not sealed by the member named.
-    pub forged: u64,
-    /// Put away: older than the key that was handed to us.
-    pub below_floor: u64,
-}
-
 /// Events of the kernel by what became of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EventCounters {
@@ -131,20 +78,6 @@ pub struct EventCounters {
     /// Times that the kernel had to drop events.
     pub overruns: u64,
 }
-
-/// Where the comparison with the kernel table stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Pass {
-    /// The table was never read.
-    Never,
-    /// It is being read.
-    Running,
-    /// It was read.
-    Done,
-}
-
-/// From the end of one reading of the kernel's table to the next at least.
-const PASS_INTERVAL: Duration = Duration::from_millis(500);
 
 /// The daemon without its I/O.
 #[derive(Debug)]
@@ -246,121 +179,6 @@ impl Core {
     pub fn handle_overrun(&mut self) {
         self.events.overruns += 1;
         self.pass_wanted = true;
-    }
-
-    /// True if the kernel's table should be read from its start: call [`Self::begin_pass`], then read.
-    pub fn wants_pass(&self) -> bool {
-        self.pass_wanted && self.pass != Pass::Running && self.pass_not_before <= self.clock
-    }
-
-    /// The kernel's table is read from its start, now or again.
-    pub fn begin_pass(&mut self) {
-        self.pass_wanted = false;
-        self.pass = Pass::Running;
-        self.node.begin_pass();
-    }
-
-    /// One entry of the kernel's table.
-    pub fn handle_row(&mut self, flow: &Flow) {
-        let key = convert::key(flow);
-        let state = convert::patch(flow, self.shared);
-        if self.scope.is_forwarded(&key, &state.nat) {
-            let unknown = if self.first_pass {
-                Origin::Found
-            } else {
-                Origin::Own
-            };
-            self.node.handle_row(
-                Row {
-                    key: &key,
-                    state: &state,
-                },
-                unknown,
-            );
-        }
-    }
-
-    /// The kernel's table was read to its end.
-    pub fn end_pass(&mut self) {
-        self.pass = Pass::Done;
-        self.pass_not_before = self.clock + PASS_INTERVAL;
-        if self.node.end_pass() {
-            self.first_pass = false;
-        } else {
-            self.pass_wanted = true;
-        }
-    }
-
-    /// Reading the kernel's table failed half-way; it has to be read again.
-    pub fn fail_pass(&mut self) {
-        self.pass = Pass::Done;
-        self.pass_not_before = self.clock + PASS_INTERVAL;
-        self.pass_wanted = true;
-    }
-
-    /// A datagram came. It is opened in place.
-    pub fn handle_datagram(&mut self, datagram: &mut [u8], now: Instant) {
-        let bytes = datagram.len() as u64;
-        match self.take_datagram(datagram, now) {
-            Ok(()) => {
-                self.datagrams.received += 1;
-                self.datagrams.received_bytes += bytes;
-            }
-            Err(refusal) => self.count(refusal),
-        }
-    }
-
-    fn take_datagram(&mut self, datagram: &mut [u8], now: Instant) -> Result<(), Refusal> {
-        let (header, _) = Header::decode(datagram).map_err(Refusal::Malformed)?;
-        if header.cluster != self.cluster {
-            return Err(Refusal::Cluster);
-        }
-        if !self.peers.contains(&header.source) {
-            return Err(Refusal::Sender);
-        }
-        match header.destination {
-            Destination::Member(member) if member != self.me => return Err(Refusal::Destination),
-            Destination::Member(_) | Destination::All => {}
-        }
-        let keys = self.peer_keys.get(header.source.index());
-        let body = keys
-            .map_or(Err(OpenError::UnknownKey), |keys| {
-                keys.open(&header, datagram)
-            })
-            .map_err(|error| match error {
-                OpenError::UnknownKey => {
-                    self.unheard.insert(header.source);
-                    Refusal::UnknownKey
-                }
-                OpenError::Forged => Refusal::Forged,
-                OpenError::BelowFloor => Refusal::BelowFloor,
-            })?;
-        self.node
-            .handle_datagram(&header, body, now)
-            .map_err(Refusal::Malformed)
-    }
-
-    fn count(&mut self, refusal: Refusal) {
-        let counters = &mut self.datagrams;
-        *match refusal {
-            Refusal::Malformed(DecodeError::Version) => &mut counters.other_version,
-            Refusal::Malformed(DecodeError::CheckPoint) => &mut counters.check_point,
-            Refusal::Malformed(DecodeError::Opcode) => &mut counters.unknown_opcode,
-            Refusal::Malformed(DecodeError::Member) | Refusal::Sender => {
-                &mut counters.unknown_member
-            }
-            Refusal::Malformed(
-                DecodeError::Truncated
-                | DecodeError::Magic
-                | DecodeError::Number
-                | DecodeError::Record,
-            ) => &mut counters.malformed,
-            Refusal::Cluster => &mut counters.other_cluster,
-            Refusal::Destination => &mut counters.misdirected,
-            Refusal::UnknownKey => &mut counters.unknown_key,
-            Refusal::Forged => &mut counters.forged,
-            Refusal::BelowFloor => &mut counters.below_floor,
-        } += 1;
     }
 
     /// The kernel answered an [`Apply`].

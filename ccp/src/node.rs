@@ -8,12 +8,14 @@
 //! A new node tells deltas, but does not tell a peer *everything* before the kernel table was read once
 //! ([`Node::end_pass`]): the peer takes what was not named for gone.
 
+mod contract;
 mod grace;
 mod local;
 mod reconcile;
 mod remote;
 mod transmit;
 
+pub use contract::{Action, Apply, Audience, Config, Event, Outcome, Ticket, Transmit};
 pub use local::Local;
 pub use reconcile::Row;
 
@@ -21,7 +23,7 @@ use crate::counters::Counters;
 use crate::membership::{Change, Membership, PeerState};
 use crate::outbox::Outbox;
 use crate::receiver::Incoming;
-use crate::record::{Claim, FlowKey, FlowState, MemberId, Record};
+use crate::record::{Claim, FlowKey, MemberId, Record};
 use crate::sender::{PeerSend, Sender};
 use crate::table::{Entry, Life, Origin, Pending, Slot, Table};
 use crate::time::Instant;
@@ -31,119 +33,9 @@ use crate::wire::control::{Ack, Hello};
 use crate::wire::header::{Header, Opcode};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
-use core::time::Duration;
+use contract::DeltaId;
 use grace::Grace;
 use hashbrown::HashSet;
-
-/// What a node is made with.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// Number of the cluster.
-    pub cluster: u16,
-    /// Who this member is.
-    pub member: MemberId,
-    /// Who the others are.
-    pub peers: Vec<MemberId>,
-    /// Drawn anew at every start, never twice the same.
-    pub incarnation: u64,
-    /// Which kernel table this member has: the same after a restart of the daemon alone.
-    pub table: u64,
-    /// Key of the table's hash, drawn at start.
-    pub hash_seed: [u64; 2],
-    /// Greatest payload of a UDP datagram, header and tag included.
-    pub datagram_bytes_max: usize,
-    /// Flows that are known at most.
-    pub flows_max: usize,
-    /// Time that changes are gathered for, when they come fast.
-    pub flush: Duration,
-    /// Interval of hellos.
-    pub hello: Duration,
-    /// A peer that is silent for that long is dead.
-    pub dead_after: Duration,
-}
-
-/// A datagram to be sealed and sent: its header is in clear, its body follows in the buffer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Transmit {
-    /// To which members.
-    pub to: Audience,
-    /// The header, already encoded at the front of the buffer.
-    pub header: Header,
-}
-
-/// Who a datagram is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Audience {
-    /// One member.
-    Member(MemberId),
-    /// Every member that is configured, dead or not.
-    Everyone,
-    /// Every live member.
-    Live,
-}
-
-/// What the kernel is asked to do with a flow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// Make an entry.
-    Create,
-    /// Change the entry.
-    Update,
-    /// Make it anew: its translation is another, which an update cannot say.
-    Replace,
-    /// Remove the entry.
-    Delete,
-}
-
-/// Names an [`Apply`] when its outcome is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ticket {
-    /// Whose delta it comes from; `None` if nobody waits for an acknowledgement.
-    delta: Option<DeltaId>,
-    slot: Slot,
-    action: Action,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct DeltaId {
-    member: MemberId,
-    /// Runs of a member count from 1 each.
-    run: u8,
-    seq: u64,
-}
-
-/// A change that the kernel has to take.
-#[derive(Clone, Copy, Debug)]
-pub struct Apply<'a> {
-    /// For [`Node::handle_applied`].
-    pub ticket: Ticket,
-    /// What to do.
-    pub action: Action,
-    /// With which flow.
-    pub key: &'a FlowKey,
-    /// Its state.
-    pub state: &'a FlowState,
-}
-
-/// How the kernel answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// The entry is as it was asked for.
-    Done,
-    /// It is not.
-    Refused,
-}
-
-/// Something an operator wants to know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// The peer is there: a new run of it, or heard again.
-    PeerLive(MemberId),
-    /// The peer is silent, or does not hear us.
-    PeerDead(MemberId),
-    /// Everything the peer has is in our kernel too.
-    Synced(MemberId),
-}
 
 /// One member.
 #[derive(Debug)]

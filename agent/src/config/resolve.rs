@@ -4,24 +4,20 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU16;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde_saphyr::Spanned;
-
-use super::error::{Fault, Place, Problem};
+use super::error::{Fault, Problem};
 use super::file::{self, File, TransportWord};
-use super::scalar::{
-    parse_bit, parse_duration, parse_mask, parse_size, print_duration, print_size,
-};
-use crate::ruleset::CopyBit;
-
+use super::scalar::print_duration;
 use super::{
-    Config, Control, DEFAULT_SOCKET, Delta, InterfaceName, Kernel, Keys, Level, Liveness, Log,
-    MemberId, Network, Transport,
+    Config, Control, DEFAULT_SOCKET, Delta, Keys, Level, Liveness, Log, Network, Transport,
 };
 
+mod kernel;
 mod members;
+mod values;
+
+use values::{Limits, absolute, address, duration, fault, interface, name, nonzero, number, place};
 
 const DEFAULT_PORT: NonZeroU16 = NonZeroU16::new(8116).unwrap();
 /// Administratively scoped (RFC 2365): no router forwards it out of the site.
@@ -54,22 +50,8 @@ const DEAD_AFTER: Limits<Duration> = Limits {
     default: Duration::from_secs(1),
     max: Duration::from_secs(60),
 };
-/// The kernel doubles what it is given and keeps it in an int: 512 MiB is the last power of two that fits.
-/// The bit of the connmark that marks a copy when nobody says otherwise.
-const COPY_BIT: Option<CopyBit> = CopyBit::new(31);
-const EVENT_BUFFER: Limits<u32> = Limits {
-    min: 1 << 20,
-    default: 64 << 20,
-    max: 512 << 20,
-};
 /// `sun_path` of `sockaddr_un` has 108 bytes, one for the NUL.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
-
-struct Limits<T> {
-    min: T,
-    default: T,
-    max: T,
-}
 
 /// The configuration that `file` means.
 pub(super) fn resolve(file: File) -> Result<Config, Fault> {
@@ -100,7 +82,7 @@ pub(super) fn resolve(file: File) -> Result<Config, Fault> {
         keys: keys(file.keys.unwrap_or_default())?,
         delta: delta(file.delta.unwrap_or_default())?,
         liveness: liveness(file.liveness.unwrap_or_default())?,
-        kernel: kernel(file.kernel.unwrap_or_default())?,
+        kernel: kernel::kernel(file.kernel.unwrap_or_default())?,
         control: control(file.control.unwrap_or_default())?,
         log: Log {
             level: file.log.unwrap_or_default().level.unwrap_or(Level::Info),
@@ -213,85 +195,6 @@ fn liveness(written: file::Liveness) -> Result<Liveness, Fault> {
     Ok(Liveness { hello, dead_after })
 }
 
-fn kernel(written: file::Kernel) -> Result<Kernel, Fault> {
-    let copy_bit = match &written.copy_bit {
-        Some(bit) => parse_bit(&bit.value).ok_or_else(|| {
-            fault(
-                bit,
-                Problem::NotABit {
-                    given: bit.value.clone(),
-                },
-            )
-        })?,
-        None => COPY_BIT,
-    };
-    Ok(Kernel {
-        event_buffer_bytes: match &written.event_buffer {
-            Some(size) => event_buffer(size)?,
-            None => EVENT_BUFFER.default,
-        },
-        mark_mask: match &written.mark_mask {
-            Some(mask) => mark_mask(mask, copy_bit)?,
-            None => copy_bit.map_or(u32::MAX, |bit| !bit.mask()),
-        },
-        copy_bit,
-        labels: written.labels.unwrap_or(false),
-    })
-}
-
-fn mark_mask(written: &Spanned<String>, copy_bit: Option<CopyBit>) -> Result<u32, Fault> {
-    let given = || written.value.clone();
-    let not_a_mask = || {
-        fault(
-            written,
-            Problem::NotAMask {
-                key: "mark_mask",
-                given: given(),
-            },
-        )
-    };
-    let mask = parse_mask(&written.value).ok_or_else(not_a_mask)?;
-    match copy_bit {
-        Some(bit) if mask & bit.mask() != 0 => Err(fault(
-            written,
-            Problem::CopyBitReplicated { bit: bit.number() },
-        )),
-        Some(_) | None => Ok(mask),
-    }
-}
-
-fn event_buffer(written: &Spanned<String>) -> Result<u32, Fault> {
-    let key = "event_buffer";
-    let given = || written.value.clone();
-    let Some(bytes) = parse_size(&written.value) else {
-        return Err(fault(
-            written,
-            Problem::NotASize {
-                key,
-                given: given(),
-            },
-        ));
-    };
-    u32::try_from(bytes)
-        .ok()
-        .filter(|bytes| (EVENT_BUFFER.min..=EVENT_BUFFER.max).contains(bytes))
-        .ok_or_else(|| {
-            let (min, max) = (
-                print_size(EVENT_BUFFER.min.into()),
-                print_size(EVENT_BUFFER.max.into()),
-            );
-            fault(
-                written,
-                Problem::OutOfRange {
-                    key,
-                    given: given(),
-                    min,
-                    max,
-                },
-            )
-        })
-}
-
 fn control(written: file::Control) -> Result<Control, Fault> {
     let Some(socket) = written.socket else {
         return Ok(Control {
@@ -311,128 +214,4 @@ fn control(written: file::Control) -> Result<Control, Fault> {
     Ok(Control {
         socket: absolute(&socket, "socket")?,
     })
-}
-
-fn number<T: TryFrom<u64> + Into<u64> + Copy>(
-    written: &Spanned<u64>,
-    key: &'static str,
-    min: T,
-    max: T,
-) -> Result<T, Fault> {
-    let in_range = (min.into()..=max.into()).contains(&written.value);
-    in_range
-        .then(|| T::try_from(written.value).ok())
-        .flatten()
-        .ok_or_else(|| {
-            let (min, max) = (min.into().to_string(), max.into().to_string());
-            fault(
-                written,
-                Problem::OutOfRange {
-                    key,
-                    given: written.value.to_string(),
-                    min,
-                    max,
-                },
-            )
-        })
-}
-
-fn nonzero(number: u16) -> NonZeroU16 {
-    NonZeroU16::new(number).expect("it was judged to be 1 or more")
-}
-
-fn member_id(written: &Spanned<u64>, key: &'static str) -> Result<MemberId, Fault> {
-    let max = u8::try_from(MemberId::MAX).expect("an id is a byte");
-    let id = number(written, key, 1, max)?;
-    Ok(MemberId::new(id).expect("it was judged to be in range"))
-}
-
-fn duration(
-    written: Option<&Spanned<String>>,
-    key: &'static str,
-    limits: &Limits<Duration>,
-) -> Result<Duration, Fault> {
-    let Some(written) = written else {
-        return Ok(limits.default);
-    };
-    let given = written.value.clone();
-    match parse_duration(&given) {
-        Some(duration) if (limits.min..=limits.max).contains(&duration) => Ok(duration),
-        Some(_) => {
-            let (min, max) = (print_duration(limits.min), print_duration(limits.max));
-            Err(fault(
-                written,
-                Problem::OutOfRange {
-                    key,
-                    given,
-                    min,
-                    max,
-                },
-            ))
-        }
-        None => Err(fault(written, Problem::NotADuration { key, given })),
-    }
-}
-
-fn name(written: &Spanned<String>, key: &'static str) -> Result<String, Fault> {
-    let name = &written.value;
-    let clean = name
-        .bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
-    match (1..=63).contains(&name.len()) && clean {
-        true => Ok(name.clone()),
-        false => Err(fault(
-            written,
-            Problem::BadName {
-                key,
-                given: name.clone(),
-            },
-        )),
-    }
-}
-
-fn interface(written: &Spanned<String>) -> Result<InterfaceName, Fault> {
-    InterfaceName::new(&written.value).ok_or_else(|| {
-        fault(
-            written,
-            Problem::BadInterface {
-                given: written.value.clone(),
-            },
-        )
-    })
-}
-
-fn address(written: &Spanned<String>) -> Result<IpAddr, Fault> {
-    written.value.parse().map_err(|_| {
-        fault(
-            written,
-            Problem::NotAnAddress {
-                given: written.value.clone(),
-            },
-        )
-    })
-}
-
-fn absolute(written: &Spanned<String>, key: &'static str) -> Result<PathBuf, Fault> {
-    match Path::new(&written.value).is_absolute() {
-        true => Ok(written.value.clone().into()),
-        false => Err(fault(
-            written,
-            Problem::RelativePath {
-                key,
-                given: written.value.clone(),
-            },
-        )),
-    }
-}
-
-fn fault<T>(written: &Spanned<T>, problem: Problem) -> Fault {
-    Fault {
-        place: place(written),
-        problem,
-    }
-}
-
-fn place<T>(written: &Spanned<T>) -> Option<Place> {
-    Place::of(&written.referenced)
 }

@@ -9,7 +9,7 @@ use serde_saphyr::Spanned;
 use super::super::error::{Fault, Problem};
 use super::super::file::{self, File};
 use super::super::{Member, MemberId, PublicKey};
-use super::{address, fault, member_id, name, place};
+use super::values::{address, fault, member_id, name, place};
 
 /// All members by ascending id; at least two, of one address family.
 pub fn members(file: &File, network: &str, port: NonZeroU16) -> Result<Vec<Member>, Fault> {

@@ -1,0 +1,74 @@
+//! Reading the kernel's table: when, and what its entries are.
+
+use super::Core;
+use crate::convert;
+use ccp::node::Row;
+use ccp::table::Origin;
+use conntrack::Flow;
+use std::time::Duration;
+
+/// Where the comparison with the kernel table stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pass {
+    /// The table was never read.
+    Never,
+    /// It is being read.
+    Running,
+    /// It was read.
+    Done,
+}
+
+/// From the end of one reading of the kernel's table to the next at least.
+const PASS_INTERVAL: Duration = Duration::from_millis(500);
+
+impl Core {
+    /// True if the kernel's table should be read from its start: call [`Self::begin_pass`], then read.
+    pub fn wants_pass(&self) -> bool {
+        self.pass_wanted && self.pass != Pass::Running && self.pass_not_before <= self.clock
+    }
+
+    /// The kernel's table is read from its start, now or again.
+    pub fn begin_pass(&mut self) {
+        self.pass_wanted = false;
+        self.pass = Pass::Running;
+        self.node.begin_pass();
+    }
+
+    /// One entry of the kernel's table.
+    pub fn handle_row(&mut self, flow: &Flow) {
+        let key = convert::key(flow);
+        let state = convert::patch(flow, self.shared);
+        if self.scope.is_forwarded(&key, &state.nat) {
+            let unknown = if self.first_pass {
+                Origin::Found
+            } else {
+                Origin::Own
+            };
+            self.node.handle_row(
+                Row {
+                    key: &key,
+                    state: &state,
+                },
+                unknown,
+            );
+        }
+    }
+
+    /// The kernel's table was read to its end.
+    pub fn end_pass(&mut self) {
+        self.pass = Pass::Done;
+        self.pass_not_before = self.clock + PASS_INTERVAL;
+        if self.node.end_pass() {
+            self.first_pass = false;
+        } else {
+            self.pass_wanted = true;
+        }
+    }
+
+    /// Reading the kernel's table failed half-way; it has to be read again.
+    pub fn fail_pass(&mut self) {
+        self.pass = Pass::Done;
+        self.pass_not_before = self.clock + PASS_INTERVAL;
+        self.pass_wanted = true;
+    }
+}
