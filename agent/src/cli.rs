@@ -17,6 +17,7 @@ mod check;
 mod flows;
 mod keygen;
 mod keys;
+mod rules;
 mod run;
 mod status;
 
@@ -45,6 +46,8 @@ enum Verb {
     Flows(flows::Flows),
     /// Replace the keys that seal datagrams
     Keys(keys::Keys),
+    /// Print the nftables table that the daemon installs
+    Rules(rules::Rules),
 }
 
 /// Why a verb did not do what it should.
@@ -71,6 +74,7 @@ pub fn main() -> ExitCode {
         Verb::Status(status) => print(|out| status.execute(out)),
         Verb::Flows(flows) => print(|out| flows.execute(out)),
         Verb::Keys(keys) => print(|out| keys.execute(out)),
+        Verb::Rules(rules) => print(|out| rules.execute(out)),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

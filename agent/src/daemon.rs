@@ -12,7 +12,7 @@ use crate::kernel::Kernel;
 use crate::keys::MemberKey;
 use crate::log::Faults;
 use crate::notify::Notify;
-use crate::ruleset::{CopyBit, Ruleset, RulesetError};
+use crate::ruleset::{self, CopyBit, Ruleset, RulesetError};
 use crate::tcp::Links;
 use crate::udp::Udp;
 use ccp::time::Instant;
@@ -112,8 +112,7 @@ pub fn run(config: &Config, key: &MemberKey) -> Result<(), RunError> {
         .map_err(failed("listen for the links of the other members"))?;
     let server =
         Server::start(&config.control.socket, wake(&wakes), sender).map_err(RunError::Control)?;
-    let ruleset =
-        (config.kernel.copy_bit.map(Ruleset::install).transpose()).map_err(RunError::Ruleset)?;
+    let ruleset = Ruleset::install(&ruleset::sections(config)).map_err(RunError::Ruleset)?;
     let origin = std::time::Instant::now();
     let mut notify = Notify::new();
     info!(

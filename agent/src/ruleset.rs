@@ -1,10 +1,17 @@
-//! Our nftables table: it makes the kernel tell when the first packet passes through a copy.
+//! Our nftables table, `inet ctsync`: everything that we ask of the kernel's packet path, and nothing else in it.
 //!
-//! Every entry that we inject has the copy bit in its connmark. A rule clears it with the first packet that is forwarded
-//! through the entry, which makes one event: the flow has moved here. It costs nothing more per packet than to look at
-//! the mark. The rule stands after the operator's, so that a packet they drop moves nothing; their tables are not
-//! touched. The table is made when the daemon starts, replacing one that a crash left behind, and goes when it stops.
+//! It is composed of [`Section`]s, one a concern, each of a file of its own under `ruleset/` (today [`moved`]) that makes
+//! its chains from the configuration and knows nothing of the others. [`sections`] lists them in the order in which they
+//! stand in the table: a new concern is a new file and a line there. What is installed and what `ctsync rules` prints is
+//! the same [`text`].
+//!
+//! The table is put in place whole, in one transaction of `nft`: packets see the one before or the new one, never half of
+//! it. That is so when the daemon starts, when it replaces what a crash left behind, and when its configuration changes.
+//! It goes when the daemon stops. No other table is touched, as none can name a chain of another.
 
+pub mod moved;
+
+use crate::config::Config;
 use std::fmt;
 use std::io::{self, Write};
 use std::process::{Command, Stdio};
@@ -32,6 +39,39 @@ impl CopyBit {
     pub const fn mask(self) -> u32 {
         1 << self.0
     }
+}
+
+/// One concern's part of the table: chains, and the sets that they use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Section {
+    /// What it is for, in a line; stands above it as a comment.
+    pub about: &'static str,
+    /// What stands between the braces of the table, each line ended, none indented for the table.
+    pub text: String,
+}
+
+/// What this configuration asks of the kernel; nothing if it does without.
+pub fn sections(config: &Config) -> Vec<Section> {
+    let moved = config.kernel.copy_bit.map(moved::section);
+    moved.into_iter().collect()
+}
+
+/// What `nft` is told to put `sections` in the place of whatever table of ours there is. Naming the table before it is
+/// deleted makes that work whether or not it was there.
+pub fn text(sections: &[Section]) -> String {
+    let mut text = "table inet ctsync\ndelete table inet ctsync\n".to_owned();
+    if sections.is_empty() {
+        return text;
+    }
+    text.push_str("table inet ctsync {\n\tcomment \"made and removed by ctsync\"\n");
+    for section in sections {
+        text.push_str(&format!("\n\t# {}\n", section.about));
+        for line in section.text.lines() {
+            text.push_str(&format!("\t{line}\n"));
+        }
+    }
+    text.push_str("}\n");
+    text
 }
 
 /// The table, as long as it is installed.
@@ -64,35 +104,27 @@ impl fmt::Display for RulesetError {
 impl std::error::Error for RulesetError {}
 
 impl Ruleset {
-    /// Installs the table in this network namespace.
-    pub fn install(copy_bit: CopyBit) -> Result<Self, RulesetError> {
-        nft(&text(copy_bit))?;
+    /// Installs the table in this network namespace. With no sections it only removes what a crash left behind, if it can.
+    pub fn install(sections: &[Section]) -> Result<Self, RulesetError> {
+        let done = nft(&text(sections));
+        match sections.is_empty() {
+            // Who wants nothing installed may well have no nft.
+            true => drop(done),
+            false => done?,
+        }
         Ok(Self(()))
     }
 }
 
 impl Drop for Ruleset {
     fn drop(&mut self) {
-        if let Err(error) = nft("delete table inet ctsync\n") {
-            tracing::warn!(%error, "the table of ctsync stays in the ruleset; it harms nothing");
+        match nft(&text(&[])) {
+            Ok(()) | Err(RulesetError::Run(_)) => {}
+            Err(error) => {
+                tracing::warn!(%error, "the table of ctsync stays in the ruleset; it harms nothing");
+            }
         }
     }
-}
-
-/// What `nft` is told. Naming the table before it is deleted makes that work whether or not it was there.
-fn text(copy_bit: CopyBit) -> String {
-    let (set, cleared) = (copy_bit.mask(), !copy_bit.mask());
-    format!(
-        "table inet ctsync\n\
-         delete table inet ctsync\n\
-         table inet ctsync {{\n\
-         \tcomment \"made and removed by ctsync\"\n\
-         \tchain moved {{\n\
-         \t\ttype filter hook forward priority 300; policy accept;\n\
-         \t\tct mark & {set:#010x} != 0 ct mark set ct mark & {cleared:#010x}\n\
-         \t}}\n\
-         }}\n"
-    )
 }
 
 fn nft(text: &str) -> Result<(), RulesetError> {
@@ -116,3 +148,6 @@ fn nft(text: &str) -> Result<(), RulesetError> {
         ))
     }
 }
+
+#[cfg(test)]
+mod tests;

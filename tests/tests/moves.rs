@@ -85,6 +85,12 @@ fn the_table_of_ctsync_comes_and_goes_with_it_and_no_other_is_touched() {
     let mut cluster = Cluster::start(&lab, Transport::Unicast);
     let with = gateway.run("nft list ruleset");
     assert_eq!(with.matches("table inet ctsync {").count(), 1);
+    gateway.nft(&cluster.members[0].ask("rules"));
+    assert_eq!(
+        gateway.run("nft list ruleset"),
+        with,
+        "it is what `ctsync rules` prints"
+    );
     cluster.members[0].process().kill();
     assert_eq!(gateway.run("nft list ruleset"), with, "a crash leaves it");
     cluster.members[0].start(gateway);
