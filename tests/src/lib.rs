@@ -1,4 +1,4 @@
-//! Whole-system tests of ctsync: gateways in network namespaces, traffic through them, the simulation, the benchmark.
+//! Whole-system tests of ctsync: gateways in network namespaces and with systemd, traffic through them, the simulation, the benchmark.
 
 pub mod arrivals;
 pub mod bench;
@@ -8,6 +8,7 @@ pub mod failover;
 pub mod lab;
 pub mod leftovers;
 pub mod netns;
+pub mod nspawn;
 pub mod sim;
 pub mod table;
 pub mod traffic;

@@ -1,0 +1,284 @@
+//! The packages, as an operator meets them: on a fresh Debian, from the first command to the last.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::Value;
+use tests::cluster::program;
+use tests::crowd::Crowd;
+use tests::lab::{self, Family, Lab};
+use tests::leftovers::Directory;
+use tests::netns::{run, wait_until};
+use tests::nspawn::Machine;
+use tests::table::wait_equal;
+use tests::traffic::{Connection, Kind};
+
+/// How long anything may take: a hung daemon is noticed in 10 s.
+const DEADLINE: Duration = Duration::from_secs(60);
+/// The kernel forwards without the daemon, so an upgrade is nothing that a connection would notice.
+const GAP_MAX: Duration = Duration::from_secs(1);
+
+/// Makes the packages in a directory, and returns the one of this format.
+#[track_caller]
+fn build(directory: &Path, format: &str) -> PathBuf {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/build");
+    let printed = run(Command::new(script)
+        .arg("--binary")
+        .arg(program())
+        .arg("--out")
+        .arg(directory)
+        .arg(format));
+    printed.trim_end().into()
+}
+
+/// Two gateways of a lab, each with a Debian in which nobody has done anything yet, and the package at hand.
+struct Gateways {
+    machines: Vec<Machine>,
+    lab: Lab,
+    files: Directory,
+}
+
+impl Gateways {
+    #[track_caller]
+    fn boot() -> Gateways {
+        let files = Directory::new("package");
+        let deb = build(files.path(), "deb");
+        fs::rename(deb, files.path().join("ctsync.deb")).expect("it is in the same directory");
+        let lab = Lab::new(2);
+        let machines = lab
+            .gateways
+            .iter()
+            .map(|it| Machine::boot(it, files.path()))
+            .collect();
+        Gateways {
+            machines,
+            lab,
+            files,
+        }
+    }
+
+    /// As the manual says: install, make a key, write the configuration, look at it, enable.
+    #[track_caller]
+    fn set_up(&self) {
+        let keys = self.machines.iter().map(|machine| {
+            machine.run("dpkg --install /t/ctsync.deb");
+            machine.run("ctsync keygen").trim_end().to_owned()
+        });
+        let members: String = (1..)
+            .zip(keys)
+            .map(|(id, key)| {
+                let address = lab::sync_address(id - 1, Family::Ipv4);
+                format!(
+                    "  - {{ id: {id}, name: gw-{id}, addresses: {{ sync: {address} }}, public_key: {key} }}\n"
+                )
+            })
+            .collect();
+        for (id, machine) in (1..).zip(&self.machines) {
+            let config = format!(
+                "cluster: 7\nmember: {id}\nmembers:\n{members}networks: [ {{ name: sync, interface: sync0 }} ]\n"
+            );
+            machine.run(&format!(
+                "cat >/etc/ctsync/ctsync.yaml <<'END'\n{config}END"
+            ));
+            machine.run("ctsync check");
+            machine.run("systemctl enable --now ctsync");
+        }
+        self.wait_in_step();
+    }
+
+    #[track_caller]
+    fn wait_in_step(&self) {
+        wait_until("both gateways are in step", DEADLINE, || {
+            self.machines.iter().all(|machine| {
+                let peer = &status(machine)["peers"][0];
+                peer["state"] == "live" && peer["synced"] == true
+            })
+        });
+    }
+}
+
+/// What `ctsync status` says; null while no daemon answers.
+fn status(machine: &Machine) -> Value {
+    let output = machine.output("ctsync status --json");
+    serde_json::from_slice(&output.stdout).unwrap_or_default()
+}
+
+/// The id of the daemon's process.
+#[track_caller]
+fn main_pid(machine: &Machine) -> String {
+    machine
+        .run("systemctl show --property=MainPID --value ctsync")
+        .trim_end()
+        .to_owned()
+}
+
+#[test]
+fn the_same_input_makes_packages_of_the_same_bytes() {
+    for format in ["deb", "rpm"] {
+        let directories = [Directory::new("package"), Directory::new("package")];
+        let [first, second] = directories
+            .each_ref()
+            .map(|directory| fs::read(build(directory.path(), format)).expect("it was made"));
+        assert!(
+            first == second,
+            "two .{format} of {} bytes differ",
+            first.len()
+        );
+    }
+}
+
+#[test]
+fn the_rpm_holds_what_the_deb_holds_and_its_scripts_are_sound() {
+    let directory = Directory::new("package");
+    let [deb, rpm] = ["deb", "rpm"].map(|format| build(directory.path(), format));
+    run(Command::new("rpm").arg("-K").arg(&rpm));
+    let query = |option: &str| run(Command::new("rpm").args(["-qp", option]).arg(&rpm));
+    assert!(
+        query("--requires").lines().any(|it| it == "nftables"),
+        "{}",
+        query("--requires")
+    );
+    assert_eq!(query("--configfiles").trim_end(), "/etc/ctsync/ctsync.yaml");
+    for script in ["post", "preun", "postun"] {
+        let file = format!("{}/../packaging/rpm/{script}", env!("CARGO_MANIFEST_DIR"));
+        run(Command::new("sh").args(["-n", &file]));
+    }
+
+    let [of_deb, of_rpm] = ["deb", "rpm"].map(|it| directory.path().join(it));
+    run(Command::new("dpkg-deb")
+        .arg("--extract")
+        .arg(&deb)
+        .arg(&of_deb));
+    run(Command::new("rpm")
+        .arg("--root")
+        .arg(&of_rpm)
+        .args(["--install", "--nodeps", "--noscripts"])
+        .arg(&rpm));
+    fs::remove_file(of_rpm.join("usr/share/doc/ctsync/LICENSE-APACHE"))
+        .expect("Debian has its own");
+    let files = |root: &Path| {
+        run(Command::new("find")
+            .arg(".")
+            .args(["-type", "f", "-path", "*ctsync*"])
+            .current_dir(root))
+    };
+    let sorted = |root: &Path| {
+        let mut names: Vec<_> = files(root).lines().map(str::to_owned).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(sorted(&of_deb), sorted(&of_rpm));
+}
+
+#[test]
+fn a_fresh_debian_becomes_a_gateway_that_is_upgraded_and_removed_under_traffic() {
+    let gateways = Gateways::boot();
+    let Gateways {
+        machines,
+        lab,
+        files,
+    } = &gateways;
+    let [a, b] = machines.as_slice() else {
+        panic!("a lab of two")
+    };
+
+    a.run("dpkg --install /t/ctsync.deb");
+    assert_eq!(
+        a.run("systemctl show --property=ActiveState,UnitFileState --value ctsync"),
+        "inactive\ndisabled\n"
+    );
+    let refused = a.output("ctsync check");
+    assert_eq!(
+        refused.status.code(),
+        Some(1),
+        "an empty configuration is none"
+    );
+    gateways.set_up();
+    let exposure = a.run("systemd-analyze security --no-pager ctsync.service");
+    let (_, level) = exposure
+        .rsplit_once("ctsync.service: ")
+        .expect("it ends with the sum");
+    let level: f64 = level
+        .split(' ')
+        .next()
+        .and_then(|it| it.parse().ok())
+        .expect("a number");
+    assert!(level <= 2.0, "{exposure}");
+
+    let connections: Vec<_> = [Kind::Bulk, Kind::Interactive, Kind::Datagrams]
+        .into_iter()
+        .map(|kind| Connection::open(lab, kind, lab::Path::Redirected, Family::Ipv4))
+        .collect();
+    let mut crowd = Crowd::default();
+    crowd.tcp(lab, lab::Path::Plain, Family::Ipv6, 200);
+    assert_eq!(wait_equal(&lab.gateways, DEADLINE).len(), 203);
+
+    upgraded(files.path());
+    for machine in machines {
+        let before = main_pid(machine);
+        machine.run("dpkg --install /t/next.deb");
+        assert_ne!(main_pid(machine), before, "the new daemon has taken over");
+        machine.run("dpkg --install /t/next.deb && ctsync check");
+    }
+    gateways.wait_in_step();
+    assert_eq!(wait_equal(&lab.gateways, DEADLINE).len(), 203);
+    lab.activate(1);
+    lab.cut(0);
+    for connection in &connections {
+        let before = connection.progress().count;
+        wait_until(
+            "the connection goes on through the other gateway",
+            DEADLINE,
+            || connection.progress().count > before + 5,
+        );
+        let progress = connection.progress();
+        assert!(
+            progress.failure.is_none() && progress.longest_gap < GAP_MAX,
+            "{progress:?}"
+        );
+    }
+
+    b.run("dpkg --remove ctsync");
+    assert_eq!(b.run("systemctl is-active ctsync || true"), "inactive\n");
+    assert!(!b.run("nft list tables").contains("ctsync"));
+    b.run("test -e /etc/ctsync/ctsync.yaml -a -e /etc/ctsync/member.key");
+    b.run("dpkg --purge ctsync");
+    b.run("test ! -e /etc/ctsync -a ! -e /var/lib/ctsync -a ! -e /run/ctsync");
+    assert_eq!(b.run("systemctl --failed --quiet"), "");
+}
+
+/// Puts a package of a later version beside the first.
+#[track_caller]
+fn upgraded(files: &Path) {
+    let tree = files.join("next");
+    run(Command::new("dpkg-deb")
+        .arg("--raw-extract")
+        .arg(files.join("ctsync.deb"))
+        .arg(&tree));
+    let control = tree.join("DEBIAN/control");
+    let text = fs::read_to_string(&control).expect("every package has one");
+    fs::write(&control, text.replace("\nVersion: ", "\nVersion: 99.")).expect("it is ours");
+    run(Command::new("dpkg-deb")
+        .args(["--root-owner-group", "-Znone", "--build"])
+        .arg(&tree)
+        .arg(files.join("next.deb")));
+    fs::remove_dir_all(tree).expect("it is ours");
+}
+
+#[test]
+fn a_daemon_that_hangs_is_started_anew_and_gets_in_step() {
+    let gateways = Gateways::boot();
+    gateways.set_up();
+    let machine = &gateways.machines[0];
+    let hung = main_pid(machine);
+    machine.run(&format!("kill -STOP {hung}"));
+    wait_until("systemd has started it anew", DEADLINE, || {
+        let now = main_pid(machine);
+        now != hung && now != "0"
+    });
+    gateways.wait_in_step();
+    let result = machine.run("journalctl --unit ctsync --output cat");
+    assert!(result.contains("Watchdog timeout"), "{result}");
+}
