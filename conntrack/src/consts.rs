@@ -1,7 +1,8 @@
 //! Numbers of the kernel's user interface, under the kernel's names.
 //!
-//! From `linux/netlink.h`, `linux/netfilter/nfnetlink.h`, `nfnetlink_conntrack.h`, `nf_conntrack_common.h`,
-//! `nf_conntrack_tcp.h`. Public is what a [`Flow`](crate::flow::Flow) shows; the rest is for the codec alone.
+//! From `linux/netlink.h`, `linux/netfilter.h`, `linux/netfilter/nfnetlink.h`, `nfnetlink_conntrack.h`,
+//! `nf_conntrack_common.h`, `nf_conntrack_tcp.h`, `nf_conntrack_sctp.h`, `nfnetlink_queue.h`. Public is what a
+//! [`Flow`](crate::flow::Flow) or a [`Held`](crate::queue::Held) packet shows; the rest is for the codec alone.
 
 /// Internet control messages (IPv4).
 pub const IPPROTO_ICMP: u8 = 1;
@@ -9,6 +10,16 @@ pub const IPPROTO_ICMP: u8 = 1;
 pub const IPPROTO_ICMPV6: u8 = 58;
 /// Generic routing encapsulation.
 pub const IPPROTO_GRE: u8 = 47;
+/// Transmission control protocol.
+pub const IPPROTO_TCP: u8 = 6;
+/// User datagrams.
+pub const IPPROTO_UDP: u8 = 17;
+/// User datagrams with a checksum over a part.
+pub const IPPROTO_UDPLITE: u8 = 136;
+/// Stream control transmission protocol.
+pub const IPPROTO_SCTP: u8 = 132;
+/// Datagram congestion control protocol.
+pub const IPPROTO_DCCP: u8 = 33;
 
 /// The flow was expected by a helper.
 pub const IPS_EXPECTED: u32 = 1 << 0;
@@ -81,6 +92,27 @@ pub const IP_CT_EXP_CHALLENGE_ACK: u8 = 0x40;
 /// Simultaneous open began.
 pub const IP_CT_TCP_SIMULTANEOUS_OPEN: u8 = 0x80;
 
+/// INIT seen (the tracker waits for the cookie only after its answer).
+pub const SCTP_CONNTRACK_CLOSED: u8 = 1;
+
+/// Before the route is known; the packet came from outside.
+pub const NF_INET_PRE_ROUTING: u8 = 0;
+/// For the machine itself.
+pub const NF_INET_LOCAL_IN: u8 = 1;
+/// From one interface to another.
+pub const NF_INET_FORWARD: u8 = 2;
+/// Of the machine itself.
+pub const NF_INET_LOCAL_OUT: u8 = 3;
+/// After the route is known.
+pub const NF_INET_POST_ROUTING: u8 = 4;
+
+/// The packet's checksum is not computed yet.
+pub const NFQA_SKB_CSUMNOTREADY: u32 = 1 << 0;
+/// The packet is several segments in one.
+pub const NFQA_SKB_GSO: u32 = 1 << 1;
+/// The packet's checksum was not looked at.
+pub const NFQA_SKB_CSUM_NOTVERIFIED: u32 = 1 << 2;
+
 macro_rules! wire {
     ($type:ty: $($name:ident = $value:expr),+ $(,)?) => { $(pub(crate) const $name: $type = $value;)+ };
 }
@@ -90,7 +122,7 @@ wire!(u16: NLMSG_ERROR = 2, NLMSG_DONE = 3);
 wire!(u16: NLM_F_REQUEST = 0x1, NLM_F_ACK = 0x4, NLM_F_DUMP_INTR = 0x10, NLM_F_DUMP = 0x300, NLM_F_EXCL = 0x200,
     NLM_F_CREATE = 0x400);
 wire!(u16: NLA_F_NESTED = 0x8000, NLA_TYPE_MASK = 0x3fff);
-wire!(u16: NFNL_SUBSYS_CTNETLINK = 1);
+wire!(u16: NFNL_SUBSYS_CTNETLINK = 1, NFNL_SUBSYS_QUEUE = 3);
 wire!(u16: IPCTNL_MSG_CT_NEW = 0, IPCTNL_MSG_CT_GET = 1, IPCTNL_MSG_CT_DELETE = 2, IPCTNL_MSG_CT_GET_STATS = 5);
 wire!(u32: NFNLGRP_CONNTRACK_NEW = 1, NFNLGRP_CONNTRACK_UPDATE = 2, NFNLGRP_CONNTRACK_DESTROY = 3);
 
@@ -112,3 +144,13 @@ wire!(u16: CTA_PROTONAT_PORT_MIN = 1);
 wire!(u16: CTA_SEQADJ_CORRECTION_POS = 1, CTA_SEQADJ_OFFSET_BEFORE = 2, CTA_SEQADJ_OFFSET_AFTER = 3);
 wire!(u16: CTA_SYNPROXY_ISN = 1, CTA_SYNPROXY_ITS = 2, CTA_SYNPROXY_TSOFF = 3);
 wire!(u16: CTA_HELP_NAME = 1);
+
+wire!(u16: NFQNL_MSG_PACKET = 0, NFQNL_MSG_VERDICT = 1, NFQNL_MSG_CONFIG = 2);
+wire!(u16: NFQA_PACKET_HDR = 1, NFQA_VERDICT_HDR = 2, NFQA_MARK = 3, NFQA_IFINDEX_INDEV = 5, NFQA_IFINDEX_OUTDEV = 6,
+    NFQA_PAYLOAD = 10, NFQA_CT = 11, NFQA_CT_INFO = 12, NFQA_CAP_LEN = 13, NFQA_SKB_INFO = 14);
+wire!(u16: NFQA_CFG_CMD = 1, NFQA_CFG_PARAMS = 2, NFQA_CFG_QUEUE_MAXLEN = 3, NFQA_CFG_MASK = 4, NFQA_CFG_FLAGS = 5);
+wire!(u8: NFQNL_CFG_CMD_BIND = 1, NFQNL_COPY_PACKET = 2);
+wire!(u32: NFQA_CFG_F_FAIL_OPEN = 1, NFQA_CFG_F_CONNTRACK = 2, NFQA_CFG_F_GSO = 4);
+wire!(u32: NF_DROP = 0, NF_ACCEPT = 1);
+wire!(u8: IPPROTO_HOPOPTS = 0, IPPROTO_ROUTING = 43, IPPROTO_FRAGMENT = 44, IPPROTO_AH = 51, IPPROTO_NONE = 59,
+    IPPROTO_DSTOPTS = 60);

@@ -68,9 +68,9 @@ pub(crate) fn table_flow(message: &Message<'_>) -> Result<Flow, DecodeError> {
     event(message).map(|event| event.flow)
 }
 
-/// Writes what the attributes of a message tell.
+/// Writes what the attributes of a message, or of the nest of a held packet, tell.
 #[inline]
-fn read_flow(flow: &mut Flow, attributes: Attributes<'_>) -> Result<(), DecodeError> {
+pub(crate) fn read_flow(flow: &mut Flow, attributes: Attributes<'_>) -> Result<(), DecodeError> {
     let (mut orig, mut reply) = (false, false);
     for attribute in attributes {
         let attribute = attribute?;
@@ -105,7 +105,8 @@ fn read_flow(flow: &mut Flow, attributes: Attributes<'_>) -> Result<(), DecodeEr
     }
 }
 
-const BLANK_FLOW: Flow = Flow {
+/// A flow to be written by [`read_flow`].
+pub(crate) const BLANK_FLOW: Flow = Flow {
     orig: BLANK_TUPLE,
     reply: BLANK_TUPLE,
     zone: 0,

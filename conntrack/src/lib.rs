@@ -3,10 +3,11 @@
 //! - [`EventSocket`]: the changes of the kernel's table as a stream, with what was lost as an item of it
 //! - [`Dump`], [`lookup`]: the table itself
 //! - [`Injector`]: entries created, updated and deleted in pipelined batches, each with its own outcome
+//! - [`QueueSocket`]: packets that wait for a verdict; [`Packet`]: what their headers say of their flow
 //! - [`table_id`]: which table this is, of which boot
 //!
 //! All of them belong to the network namespace of the thread that opens them, and need CAP_NET_ADMIN. None blocks, none
-//! allocates for an event or a request. It knows nothing of who wants the flows, or why.
+//! allocates for an event, a request or a packet. It knows nothing of who wants the flows, or why.
 
 pub mod consts;
 pub mod decode;
@@ -15,6 +16,8 @@ pub mod event;
 pub mod events;
 pub mod flow;
 pub mod inject;
+pub mod packet;
+pub mod queue;
 pub mod socket;
 pub mod table;
 
@@ -32,5 +35,7 @@ pub use flow::{
     DccpInfo, Flow, HelperName, L4, Labels, ProtoInfo, SctpInfo, SeqAdj, SynProxy, TcpInfo, Tuple,
 };
 pub use inject::{Injector, InjectorOptions};
+pub use packet::{Packet, PacketError, TcpHeader, TcpKind, Transport};
+pub use queue::{CtInfo, Held, PacketId, QueueItem, QueueOptions, QueueSocket, Verdict};
 pub use socket::SocketError;
 pub use table::table_id;

@@ -48,6 +48,19 @@ impl<'a> Message<'a> {
         Ok(Attributes { rest })
     }
 
+    /// `res_id` of the `nfgenmsg`.
+    pub(crate) fn resource(&self) -> Result<u16, DecodeError> {
+        let resource = self.body.get(2..NFGENMSG_LEN).and_then(<[u8]>::first_chunk);
+        resource
+            .map(|bytes| u16::from_be_bytes(*bytes))
+            .ok_or(DecodeError::MessageLength)
+    }
+
+    /// The request that a `NLMSG_ERROR` is the answer to; the kernel repeats it where the socket doesn't forbid it.
+    pub(crate) fn request(&self) -> Option<Message<'a>> {
+        Messages::new(self.body.get(4..)?).next()?.ok()
+    }
+
     /// What a `NLMSG_ERROR` (which also acknowledges) or `NLMSG_DONE` says: 0 or a negative error number.
     pub(crate) fn outcome(&self) -> Result<(), Errno> {
         let number = self
@@ -233,14 +246,27 @@ impl<'a> Builder<'a> {
         seq: u32,
         family: u8,
     ) -> Self {
-        let start = buffer.len();
         let kind = NFNL_SUBSYS_CTNETLINK << 8 | operation;
+        Self::message(buffer, kind, flags, seq, family, 0)
+    }
+
+    /// Begins a request to any subsystem; `resource` is the `res_id` of its `nfgenmsg`.
+    pub(crate) fn message(
+        buffer: &'a mut Vec<u8>,
+        kind: u16,
+        flags: u16,
+        seq: u32,
+        family: u8,
+        resource: u16,
+    ) -> Self {
+        let start = buffer.len();
         buffer.extend_from_slice(&[0; 4]);
         buffer.extend_from_slice(&kind.to_ne_bytes());
         buffer.extend_from_slice(&(flags | NLM_F_REQUEST).to_ne_bytes());
         buffer.extend_from_slice(&seq.to_ne_bytes());
         buffer.extend_from_slice(&[0; 4]);
-        buffer.extend_from_slice(&[family, 0, 0, 0]);
+        buffer.extend_from_slice(&[family, 0]);
+        buffer.extend_from_slice(&resource.to_be_bytes());
         Self { buffer, start }
     }
 

@@ -31,6 +31,13 @@ pub enum SocketError {
     EventsMissing,
     /// `net.netfilter.nf_conntrack_events` is 0.
     EventsOff,
+    /// Nothing answers to messages about queues.
+    QueueMissing,
+    /// Another program reads this queue.
+    QueueTaken {
+        /// Its number.
+        queue: u16,
+    },
     /// Any other error of a system call.
     Io {
         /// What was tried.
@@ -69,6 +76,15 @@ impl fmt::Display for SocketError {
             Self::EventsOff => {
                 "conntrack events are switched off: run `sysctl -w net.netfilter.nf_conntrack_events=2`"
             }
+            Self::QueueMissing => {
+                "the kernel has no netfilter queues: load the module nfnetlink_queue (CONFIG_NETFILTER_NETLINK_QUEUE)"
+            }
+            Self::QueueTaken { queue } => {
+                return write!(
+                    f,
+                    "netfilter queue {queue} is read by another program: give one of the two another number"
+                );
+            }
             Self::Io { what, source } => return write!(f, "{what}: {source}"),
         })
     }
@@ -82,7 +98,9 @@ impl std::error::Error for SocketError {
             | Self::NetfilterMissing
             | Self::ConntrackMissing
             | Self::EventsMissing
-            | Self::EventsOff => None,
+            | Self::EventsOff
+            | Self::QueueMissing
+            | Self::QueueTaken { .. } => None,
         }
     }
 }
@@ -118,12 +136,18 @@ impl Socket {
         Ok(Self { fd })
     }
 
-    /// A socket for requests, after one that showed that the kernel takes them.
+    /// A socket for requests, after one that showed that the kernel takes them. Errors don't repeat the request.
     pub(crate) fn for_requests() -> Result<Self, SocketError> {
-        let socket = Self::new()?;
-        socket.bind(0)?;
+        let socket = Self::repeating_requests()?;
         sys::set_cap_ack(socket.fd.as_fd())
             .map_err(|error| SocketError::new("set NETLINK_CAP_ACK", error))?;
+        Ok(socket)
+    }
+
+    /// As [`for_requests`](Self::for_requests), but an error repeats the request that it answers.
+    pub(crate) fn repeating_requests() -> Result<Self, SocketError> {
+        let socket = Self::new()?;
+        socket.bind(0)?;
         socket.probe()?;
         Ok(socket)
     }

@@ -9,7 +9,7 @@ pub enum DecodeError {
     Truncated,
     /// The length of a message is less than its headers or more than there is.
     MessageLength,
-    /// Not a message about a flow.
+    /// Not a message of this kind of socket.
     MessageKind {
         /// `nlmsg_type`
         kind: u16,
@@ -29,11 +29,13 @@ pub enum DecodeError {
     TupleProtocol,
     /// The name of the helper is empty, too long or not UTF-8.
     HelperName,
+    /// A held packet without its number.
+    PacketHeaderMissing,
 }
 
 impl DecodeError {
     /// How many variants there are: the length of an array of counters.
-    pub const COUNT: usize = 9;
+    pub const COUNT: usize = 10;
 
     /// The number of the variant, below [`COUNT`](Self::COUNT), whatever its fields.
     pub fn index(&self) -> usize {
@@ -47,6 +49,7 @@ impl DecodeError {
             Self::TupleAddresses => 6,
             Self::TupleProtocol => 7,
             Self::HelperName => 8,
+            Self::PacketHeaderMissing => 9,
         }
     }
 
@@ -62,6 +65,7 @@ impl DecodeError {
             Self::TupleAddresses => "tuple_addresses",
             Self::TupleProtocol => "tuple_protocol",
             Self::HelperName => "helper_name",
+            Self::PacketHeaderMissing => "packet_header_missing",
         }
     }
 }
@@ -74,7 +78,7 @@ impl fmt::Display for DecodeError {
             }
             Self::MessageLength => f.write_str("the length of a message does not fit its datagram"),
             Self::MessageKind { kind } => {
-                write!(f, "a message of type {kind:#06x} is not about a flow")
+                write!(f, "a message of type {kind:#06x} is none that is expected")
             }
             Self::AttributeLength => {
                 f.write_str("the length of an attribute does not fit its message")
@@ -86,6 +90,7 @@ impl fmt::Display for DecodeError {
             Self::TupleAddresses => f.write_str("a tuple without two addresses of one family"),
             Self::TupleProtocol => f.write_str("a tuple without protocol number"),
             Self::HelperName => f.write_str("the name of a helper is empty, too long or not UTF-8"),
+            Self::PacketHeaderMissing => f.write_str("a held packet without its number"),
         }
     }
 }

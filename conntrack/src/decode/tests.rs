@@ -111,6 +111,7 @@ fn each_error_has_a_counter_of_its_own() {
         DecodeError::TupleAddresses,
         DecodeError::TupleProtocol,
         DecodeError::HelperName,
+        DecodeError::PacketHeaderMissing,
     ];
     let indices: Vec<_> = errors.iter().map(DecodeError::index).collect();
     assert_eq!(indices, (0..DecodeError::COUNT).collect::<Vec<_>>());

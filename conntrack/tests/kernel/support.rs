@@ -13,12 +13,7 @@ use conntrack::{
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::thread::{CapabilitySet, UnshareFlags, capabilities, set_capabilities};
 
-pub const IPPROTO_TCP: u8 = 6;
-pub const IPPROTO_UDP: u8 = 17;
-pub const IPPROTO_DCCP: u8 = 33;
 pub const IPPROTO_ESP: u8 = 50;
-pub const IPPROTO_SCTP: u8 = 132;
-pub const IPPROTO_UDPLITE: u8 = 136;
 
 /// Runs `body` on a thread that is alone in a new network namespace, and in what it starts.
 pub fn in_netns<T: Send>(body: impl FnOnce() -> T + Send) -> T {

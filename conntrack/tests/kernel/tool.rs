@@ -5,8 +5,6 @@ use std::fmt::Write as _;
 use conntrack::consts::*;
 use conntrack::*;
 
-use crate::support::*;
-
 /// The line of `conntrack -E`.
 pub fn event_line(event: &Event) -> String {
     let kind = match event.kind {
