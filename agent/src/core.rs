@@ -18,7 +18,7 @@ mod status;
 
 use crate::addresses::AddressSet;
 use crate::convert::{self, Shared};
-use ccp::node::{Action, Audience, Config, Event, Local, Node, Outcome, Ticket};
+use ccp::node::{Action, Audience, Config, End, Event, Local, Node, Outcome, Ticket};
 use ccp::record::{MemberId, MemberSet};
 use ccp::time::Instant;
 use ccp::wire::header::HEADER_BYTES;
@@ -155,7 +155,7 @@ impl Core {
         self.events.received += 1;
         let key = convert::key(&event.flow);
         if event.kind == EventKind::Destroy {
-            self.node.handle_local(&key, Local::Destroy);
+            self.node.handle_local(&key, Local::Destroy(end(event)));
             return;
         }
         let patch = convert::patch(&event.flow, self.shared);
@@ -199,7 +199,14 @@ impl Core {
         Some(Apply {
             ticket: apply.ticket,
             action: apply.action,
-            flow: convert::flow(apply.key, apply.state, self.shared),
+            flow: convert::flow(
+                apply.key,
+                apply.state,
+                Shared {
+                    copy_bit: self.shared.copy_bit.filter(|_| apply.is_marked),
+                    ..self.shared
+                },
+            ),
         })
     }
 
@@ -249,6 +256,15 @@ impl Core {
     /// Names of the members.
     pub fn names(&self) -> &Names {
         &self.names
+    }
+}
+
+/// What the kernel's word that an entry is gone means.
+fn end(event: &conntrack::Event) -> End {
+    match (event.portid, event.flow.timeout) {
+        (0, None | Some(0)) => End::Over,
+        (0, Some(timeout_secs)) => End::Cut { timeout_secs },
+        (_, _) => End::ByHand,
     }
 }
 

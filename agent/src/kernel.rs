@@ -41,6 +41,8 @@ enum Step {
     UpdateExisting,
     Update,
     Delete,
+    /// Write the timeout alone, so that nothing that packets do meanwhile is undone.
+    Refresh,
     /// Delete, then create.
     Replace,
 }
@@ -150,6 +152,7 @@ impl Kernel {
                 Action::Update => Step::Update,
                 Action::Replace => Step::Replace,
                 Action::Delete => Step::Delete,
+                Action::Refresh => Step::Refresh,
             };
             batch.push(Try {
                 apply,
@@ -173,6 +176,7 @@ impl Kernel {
                 match tried.step {
                     Step::Create => self.injector.create(&tried.apply.flow),
                     Step::Update | Step::UpdateExisting => self.injector.update(&tried.apply.flow),
+                    Step::Refresh => self.injector.update(&refreshed(&tried.apply.flow)),
                     Step::Delete | Step::Replace => self.injector.delete(&tried.apply.flow),
                 };
             }
@@ -210,7 +214,7 @@ fn next(step: Step, answer: Result<(), Errno>, flow: &mut Flow) -> Next {
     match (step, answer) {
         (Step::Replace, Ok(()) | Err(Errno::NOENT)) => Next::Step(Step::Create),
         (Step::Delete, Ok(()) | Err(Errno::NOENT)) => Next::Decided(Outcome::Done),
-        (Step::Create | Step::Update | Step::UpdateExisting, Ok(())) => {
+        (Step::Create | Step::Update | Step::UpdateExisting | Step::Refresh, Ok(())) => {
             Next::Decided(Outcome::Done)
         }
         (Step::Create, Err(Errno::EXIST)) => Next::Step(Step::UpdateExisting),
@@ -227,9 +231,24 @@ fn next(step: Step, answer: Result<(), Errno>, flow: &mut Flow) -> Next {
             Next::Step(step)
         }
         (
-            Step::Create | Step::Update | Step::UpdateExisting | Step::Delete | Step::Replace,
+            Step::Create
+            | Step::Update
+            | Step::UpdateExisting
+            | Step::Delete
+            | Step::Refresh
+            | Step::Replace,
             Err(_),
         ) => Next::Decided(Outcome::Refused),
+    }
+}
+
+/// The flow with nothing but its timeout.
+fn refreshed(flow: &Flow) -> Flow {
+    Flow {
+        reply: flow.reply,
+        zone: flow.zone,
+        timeout: flow.timeout,
+        ..Flow::new(flow.orig)
     }
 }
 

@@ -1,6 +1,6 @@
 //! What one flow costs at each end: `cargo bench -p ccp`. No sealing, no sockets, no kernel.
 
-use ccp::node::{Config, Local, Node, Outcome, Row};
+use ccp::node::{Config, End, Local, Node, Outcome, Row};
 use ccp::record::{Family, FlowKey, MemberId, Patch, Status, ZoneDirection};
 use ccp::table::Origin;
 use ccp::time::Instant;
@@ -149,7 +149,7 @@ fn main() {
             },
         );
         round(&mut a, &mut b, "destroy", &mut |node, key| {
-            node.handle_local(key, Local::Destroy);
+            node.handle_local(key, Local::Destroy(End::Over));
         });
     }
     for _ in 0..3 {

@@ -36,8 +36,12 @@ counters! {
     handovers,
     /// Copies that ended in our kernel while their carrier had not ended them.
     copies_expired,
-    /// Of those, how many were put back, as their carrier had still not ended them.
+    /// Times that a copy was written its timeout anew, as its carrier lives.
+    copies_refreshed,
+    /// Of the expired, how many were put back, as their carrier had still not ended them.
     copies_put_back,
+    /// Entries that were not over when this kernel dropped them, and were put back.
+    cut_put_back,
     /// Flows not taken because the table is full.
     table_full,
     /// Kernel updates of flows not known, left to the next reconciliation.

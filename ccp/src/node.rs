@@ -12,11 +12,12 @@ mod contract;
 mod grace;
 mod local;
 mod reconcile;
+mod refresh;
 mod remote;
 mod transmit;
 
 pub use contract::{Action, Apply, Audience, Config, Event, Outcome, Ticket, Transmit};
-pub use local::Local;
+pub use local::{End, Local};
 pub use reconcile::Row;
 
 use crate::counters::Counters;
@@ -36,6 +37,7 @@ use alloc::vec::Vec;
 use contract::DeltaId;
 use grace::Grace;
 use hashbrown::HashSet;
+use refresh::Refresh;
 
 /// One member.
 #[derive(Debug)]
@@ -63,6 +65,7 @@ pub struct Node {
     ended: Option<HashSet<FlowKey, reconcile::KeyedHash>>,
     expired: Grace,
     graves: Grace,
+    refresh: Refresh,
     records: Vec<Record>,
     /// The latest time that was handed in.
     now: Instant,
@@ -103,6 +106,7 @@ impl Node {
             ended: None,
             expired: Grace::of_expired(),
             graves: Grace::of_graves(),
+            refresh: Refresh::default(),
             records: Vec::new(),
             now,
             counters: Counters::default(),
@@ -195,8 +199,16 @@ impl Node {
                     entry.in_kernel = false;
                 }
                 // It may be there as it was.
-                (Action::Update, Outcome::Refused) => {}
+                (Action::Update, Outcome::Refused) | (Action::Refresh, Outcome::Done) => {}
+                // It has run out, or somebody removed it, and the kernel has not told yet.
+                (Action::Refresh, Outcome::Refused) => {
+                    entry.in_kernel = false;
+                    self.expired.push(ticket.slot, now);
+                }
             }
+        }
+        if ticket.action == Action::Refresh {
+            return;
         }
         match outcome {
             Outcome::Done => self.counters.applied_changes += 1,
@@ -230,6 +242,7 @@ impl Node {
             self.note(Event::PeerDead(member));
         }
         self.end_graces(now);
+        self.refresh_copies(now);
         self.sender.handle_timeout(self.membership.live(), now);
     }
 
@@ -241,7 +254,10 @@ impl Node {
             let life = self.table.get(ticket.slot).map(|entry| entry.life);
             match (ticket.action, life) {
                 (Action::Delete, Some(Life::Dead)) => break ticket,
-                (Action::Create | Action::Update | Action::Replace, Some(Life::Live)) => {
+                (
+                    Action::Create | Action::Update | Action::Replace | Action::Refresh,
+                    Some(Life::Live),
+                ) => {
                     break ticket;
                 }
                 (_, Some(Life::Live | Life::Dead) | None) => self.settle(ticket),
@@ -253,6 +269,7 @@ impl Node {
             action: ticket.action,
             key: &entry.key,
             state: &entry.state,
+            is_marked: !entry.is_unmarked,
         })
     }
 
@@ -269,6 +286,7 @@ impl Node {
         consider(self.sender.poll_timeout(live), Timer::Probe);
         consider(self.expired.poll_timeout(), Timer::Grace);
         consider(self.graves.poll_timeout(), Timer::Grace);
+        consider(self.refresh.poll_timeout(), Timer::Refresh);
         for peer in self
             .membership
             .peers()
@@ -383,6 +401,7 @@ impl Node {
             Origin::Found => {}
         }
         entry.origin = Origin::Own;
+        entry.is_unmarked = false;
         entry.term = entry.term.next();
         entry.seq = 0;
         entry.told = true;

@@ -384,6 +384,11 @@ impl Term {
         Self(self.0.saturating_add(2) & !1)
     }
 
+    /// True of a flow that has moved so often that packets probably pass several gateways (PROTOCOL.md 7.8).
+    pub fn is_restless(self) -> bool {
+        self.0 >= 8
+    }
+
     /// The term of a carrier that heard of another claim without taking anything over: above 0, and below whatever
     /// another takes the flow over with, that has not heard of this.
     pub fn contested(self) -> Self {

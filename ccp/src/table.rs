@@ -87,6 +87,8 @@ pub struct Entry {
     pub pending: Pending,
     /// True if, as far as we know, the local kernel has an entry for it, or was asked for one and has not refused.
     pub in_kernel: bool,
+    /// A copy that is in the kernel without the copy bit for a while: packets may pass it untold (PROTOCOL.md 7.8).
+    pub is_unmarked: bool,
     /// The last reconciliation with the kernel that saw it, or that it was touched after.
     pub pass: u8,
     /// The table's: tells the entry from others in the same place before and after it.
@@ -107,6 +109,7 @@ impl Entry {
             life: Life::Live,
             pending: Pending::Nothing,
             in_kernel: true,
+            is_unmarked: false,
             pass: 0,
             serial: 0,
         }

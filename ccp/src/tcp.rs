@@ -1,6 +1,6 @@
 //! Which of two states of a connection is further, for updates that cross on the wire.
 
-use crate::wire::flow::TCP;
+use crate::wire::flow::{SCTP, TCP};
 
 const SYN_SENT: u8 = 1;
 const LAST_ACK: u8 = 6;
@@ -19,6 +19,16 @@ pub fn merge(proto: u8, ours: u8, theirs: u8) -> u8 {
 /// True if `theirs` is of a new connection over the finished one that we have: the same ports again.
 pub fn begins_anew(proto: u8, ours: u8, theirs: u8) -> bool {
     proto == TCP && theirs == SYN_SENT && ours >= LAST_ACK && ours != SYN_SENT2
+}
+
+/// True if a flow in this state may go on for any time without another. A TCP connection or SCTP association that is being
+/// opened or closed goes on to the next state, or ends when its timeout says so.
+pub fn goes_on(proto: u8, state: u8) -> bool {
+    match proto {
+        TCP => matches!(state, 3..=5),
+        SCTP => !matches!(state, 0..=3 | 5..=7),
+        _ => true,
+    }
 }
 
 /// How far a connection is: NONE, SYN_SENT, SYN_SENT2 (simultaneous open), SYN_RECV, ESTABLISHED, FIN_WAIT, CLOSE_WAIT,

@@ -11,6 +11,8 @@ pub enum Timer {
     Probe,
     /// Copies that ended while their carriers live are put back, and tombstones give way.
     Grace,
+    /// Copies would run out soon.
+    Refresh,
     /// A hello is due, or a peer has been silent for so long that it is dead.
     Membership,
 }

@@ -8,7 +8,7 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use crate::lab::{Family, Lab, Path};
 
@@ -20,7 +20,11 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(5);
 pub struct Crowd {
     streams: Vec<(TcpStream, TcpStream)>,
     sockets: Vec<UdpSocket>,
-    pings: Vec<Socket>,
+    /// Connected sockets, with what is sent through them.
+    pings: Vec<(Socket, SocketAddr)>,
+    one_way: Vec<UdpSocket>,
+    /// Takes what goes one way.
+    sink: Option<UdpSocket>,
 }
 
 impl Crowd {
@@ -96,14 +100,69 @@ impl Crowd {
         });
     }
 
+    /// Opens UDP flows that are never answered.
+    #[track_caller]
+    pub fn udp_one_way(&mut self, lab: &Lab, path: Path, family: Family, count: usize) {
+        let sink = lab
+            .server
+            .inside(|| UdpSocket::bind((path.listener(family), 0)));
+        let sink = sink.expect("the server has the address");
+        let port = sink.local_addr().expect("a socket has an address").port();
+        self.sink = Some(sink);
+        lab.client.inside(|| {
+            for _ in 0..count {
+                let client = UdpSocket::bind((path.client(family), 0)).expect("a port is free");
+                client
+                    .connect((path.server(family), port))
+                    .expect("there is a route");
+                client.send(b"a").expect("there is a route");
+                self.one_way.push(client);
+            }
+        });
+    }
+
+    /// Another datagram in each flow that goes one way, another ping in each that was pinged.
+    #[track_caller]
+    pub fn once_more(&mut self) {
+        for client in &self.one_way {
+            client.send(b"a").expect("there is a route");
+        }
+        for (socket, server) in &self.pings {
+            ping(socket, *server);
+        }
+    }
+
+    /// TCP connections that say nothing are kept alive by a packet this often.
+    #[track_caller]
+    pub fn keep_alive(&self, interval: Duration) {
+        let probes = TcpKeepalive::new()
+            .with_time(interval)
+            .with_interval(interval);
+        for (client, _) in &self.streams {
+            SockRef::from(client)
+                .set_tcp_keepalive(&probes)
+                .expect("it is a TCP socket");
+        }
+    }
+
+    /// From now on TCP connections are silent.
+    #[track_caller]
+    pub fn let_die(&self) {
+        for (client, _) in &self.streams {
+            SockRef::from(client)
+                .set_keepalive(false)
+                .expect("it is a TCP socket");
+        }
+    }
+
     /// Opens ICMP flows: a ping each, with an id of its own.
     #[track_caller]
     pub fn icmp(&mut self, lab: &Lab, path: Path, family: Family, count: usize) {
         raise_file_limit();
         lab.client.sysctl("ipv4.ping_group_range", "0 0");
-        let (domain, protocol, request) = match family {
-            Family::Ipv4 => (Domain::IPV4, Protocol::ICMPV4, 8),
-            Family::Ipv6 => (Domain::IPV6, Protocol::ICMPV6, 128),
+        let (domain, protocol) = match family {
+            Family::Ipv4 => (Domain::IPV4, Protocol::ICMPV4),
+            Family::Ipv6 => (Domain::IPV6, Protocol::ICMPV6),
         };
         lab.client.inside(|| {
             for _ in 0..count {
@@ -116,16 +175,21 @@ impl Crowd {
                 socket
                     .bind(&from.into())
                     .expect("the client has the address");
-                // Type, code, checksum, id, sequence: the kernel fills in checksum and id.
                 let server = SocketAddr::new(path.server(family), 0);
-                socket
-                    .send_to(&[request, 0, 0, 0, 0, 0, 0, 1], &server.into())
-                    .expect("there is a route");
-                (&socket).read_exact(&mut [0; 8]).expect("the echo arrives");
-                self.pings.push(socket);
+                ping(&socket, server);
+                self.pings.push((socket, server));
             }
         });
     }
+}
+
+fn ping(mut socket: &Socket, server: SocketAddr) {
+    let request = if server.is_ipv4() { 8 } else { 128 };
+    // Type, code, checksum, id, sequence: the kernel fills in checksum and id.
+    socket
+        .send_to(&[request, 0, 0, 0, 0, 0, 0, 1], &server.into())
+        .expect("there is a route");
+    socket.read_exact(&mut [0; 8]).expect("the echo arrives");
 }
 
 /// A closed connection occupies two sockets until it is dropped: this many at a time.

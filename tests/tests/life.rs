@@ -1,11 +1,11 @@
 //! How long copies live: as long as their flows, which their carrier alone knows.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tests::cluster::{Cluster, Transport};
 use tests::crowd::Crowd;
 use tests::lab::{Family, Lab, Path};
-use tests::netns::wait_until;
+use tests::netns::{holds_within, wait_until};
 use tests::table::{table, wait_equal};
 use tests::traffic::{Connection, Kind};
 
@@ -37,23 +37,85 @@ fn flows_that_time_out_on_their_carrier_end_everywhere() {
     }
 }
 
-/// The kernel makes no event when a packet refreshes a timeout: so the copy runs out, and comes back.
+/// The kernel makes no event when a packet refreshes a timeout: only the members keep their copies alive.
 #[test]
-fn a_copy_that_times_out_comes_back_while_its_flow_lives() {
-    let lab = short_lived();
-    let cluster = Cluster::start(&lab, Transport::Unicast);
-    let connection = Connection::open(&lab, Kind::Datagrams, Path::Masqueraded, Family::Ipv4);
-    let copy = &cluster.members[1];
-    for times in 1..=2 {
-        wait_until("the copy was put back", DEADLINE, || {
-            // Looking at the table is what makes the kernel see to what has timed out.
-            table(&lab.gateways[1]);
-            copy.counter("copies_put_back") >= times
-        });
-        assert_eq!(wait_equal(&lab.gateways, DEADLINE).len(), 1);
-    }
-    drop(connection);
+fn flows_live_on_every_member_through_ten_timeouts_and_end_everywhere_with_their_carrier() {
+    let lab = Lab::new(3);
+    let timeouts = [
+        ("udp_timeout", 5),
+        ("udp_timeout_stream", 5),
+        ("icmp_timeout", 5),
+        ("tcp_timeout_established", 10),
+    ];
     for gateway in &lab.gateways {
-        wait_until("the flow has ended", DEADLINE, || table(gateway).is_empty());
+        for (timeout, seconds) in timeouts {
+            gateway.sysctl(&format!("netfilter.nf_conntrack_{timeout}"), seconds);
+        }
+    }
+    let cluster = Cluster::start(&lab, Transport::Unicast);
+    let busy = Connection::open(&lab, Kind::Datagrams, Path::Masqueraded, Family::Ipv4);
+    let mut idle = Crowd::default();
+    idle.tcp(&lab, Path::Plain, Family::Ipv4, 1);
+    idle.keep_alive(Duration::from_secs(3));
+    let mut quiet = Crowd::default();
+    quiet.udp_one_way(&lab, Path::Plain, Family::Ipv4, 1);
+    quiet.icmp(&lab, Path::Plain, Family::Ipv4, 1);
+    assert_eq!(wait_equal(&lab.gateways, DEADLINE).len(), 4);
+
+    let begin = Instant::now();
+    while begin.elapsed() < Duration::from_secs(105) {
+        quiet.once_more();
+        for gateway in &lab.gateways {
+            let table = table(gateway);
+            assert_eq!(
+                table.len(),
+                4,
+                "{} after {:?}: {table:#?}",
+                gateway.label(),
+                begin.elapsed()
+            );
+        }
+    }
+    for member in &cluster.members {
+        assert_eq!(member.counter("copies_expired"), 0);
+    }
+
+    drop((busy, quiet));
+    idle.let_die();
+    let mut left = 4;
+    while left > 0 {
+        wait_until("a flow ends", DEADLINE, || {
+            table(&lab.gateways[0]).len() < left
+        });
+        left = table(&lab.gateways[0]).len();
+        for gateway in &lab.gateways[1..] {
+            wait_until("it ends everywhere", Duration::from_secs(1), || {
+                table(gateway).len() <= left
+            });
+        }
+    }
+}
+
+#[test]
+fn flows_deleted_by_hand_on_any_member_are_gone_everywhere_and_stay_gone() {
+    let lab = Lab::new(3);
+    let cluster = Cluster::start(&lab, Transport::Unicast);
+    let mut crowd = Crowd::default();
+    for hand in &lab.gateways {
+        crowd.udp(&lab, Path::Plain, Family::Ipv4, 20);
+        crowd.tcp(&lab, Path::Masqueraded, Family::Ipv4, 20);
+        assert_eq!(wait_equal(&lab.gateways, DEADLINE).len(), 40);
+        hand.run("conntrack -D -s 10.0.0.100");
+        hand.run("conntrack -D -s 10.0.0.101");
+        for gateway in &lab.gateways {
+            wait_until("none is left", DEADLINE, || table(gateway).is_empty());
+        }
+    }
+    let came_back = holds_within(Duration::from_secs(4), || {
+        lab.gateways.iter().any(|it| !table(it).is_empty())
+    });
+    assert!(!came_back);
+    for member in &cluster.members {
+        assert_eq!(member.counter("copies_put_back"), 0);
     }
 }

@@ -64,6 +64,8 @@ pub enum Action {
     Replace,
     /// Remove the entry.
     Delete,
+    /// Write its timeout and nothing else.
+    Refresh,
 }
 
 /// Names an [`Apply`] when its outcome is told.
@@ -94,6 +96,8 @@ pub struct Apply<'a> {
     pub key: &'a FlowKey,
     /// Its state.
     pub state: &'a FlowState,
+    /// False if the entry is to be left without the copy bit.
+    pub is_marked: bool,
 }
 
 /// How the kernel answered.

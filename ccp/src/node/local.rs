@@ -1,10 +1,11 @@
 //! What our own kernel says: packets that passed here made, changed or ended a flow.
 
-use super::Node;
+use super::{Action, Node};
 use crate::membership::PeerState;
 use crate::outbox::Change;
 use crate::record::{FlowKey, FlowState, MemberId, Packets, Patch};
 use crate::table::{Entry, Life, Origin, Slot};
+use crate::tcp;
 use crate::wire::flow;
 
 /// A change that the local kernel told, not caused by us.
@@ -14,8 +15,22 @@ pub enum Local<'a> {
     New(&'a Patch),
     /// Something of it is another.
     Update(&'a Patch),
-    /// It ended.
-    Destroy,
+    /// It is gone.
+    Destroy(End),
+}
+
+/// Why the kernel let go of an entry, as far as it says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Its time was over.
+    Over,
+    /// Time was left, and nobody asked: a packet ended it, or the kernel cleaned up after an interface or an address.
+    Cut {
+        /// What was left.
+        timeout_secs: u32,
+    },
+    /// Somebody deleted it: the operator, or a program of his.
+    ByHand,
 }
 
 impl Node {
@@ -25,7 +40,7 @@ impl Node {
         match change {
             Local::New(patch) => self.local_new(key, patch),
             Local::Update(patch) => self.local_update(key, patch),
-            Local::Destroy => self.local_destroy(key),
+            Local::Destroy(end) => self.local_destroy(key, end),
         }
     }
 
@@ -90,7 +105,7 @@ impl Node {
         }
     }
 
-    pub(super) fn local_destroy(&mut self, key: &FlowKey) {
+    pub(super) fn local_destroy(&mut self, key: &FlowKey, end: End) {
         self.note_ended(key);
         let Some(slot) = self.table.find(key) else {
             return;
@@ -103,6 +118,18 @@ impl Node {
             return;
         };
         entry.in_kernel = false;
+        match end {
+            End::Cut { timeout_secs } if is_no_end(entry) => {
+                self.put_back_cut(slot, timeout_secs);
+                return;
+            }
+            // Whoever carries it: the operator's word counts everywhere.
+            End::ByHand => self.take_over(slot),
+            End::Over | End::Cut { .. } => {}
+        }
+        let Some(entry) = self.table.get(slot) else {
+            return;
+        };
         match entry.origin {
             Origin::Own | Origin::Found => {
                 self.outbox.push(&mut self.table, slot, Change::Delete);
@@ -114,6 +141,24 @@ impl Node {
                 self.expired.push(slot, self.now);
             }
         }
+    }
+
+    /// The kernel dropped an entry that has not ended: it masquerades, and its interface or address went away, perhaps
+    /// to another gateway. It goes in again as a copy, so that whoever passes its next packet is known to carry it.
+    fn put_back_cut(&mut self, slot: Slot, timeout_secs: u32) {
+        self.counters.cut_put_back += 1;
+        let Some(entry) = self.table.get_mut(slot) else {
+            return;
+        };
+        match entry.origin {
+            Origin::Own | Origin::Found => {
+                entry.origin = Origin::Found;
+                entry.state.timeout_secs = timeout_secs;
+                self.outbox.push(&mut self.table, slot, Change::Upsert);
+            }
+            Origin::Copy { .. } => {}
+        }
+        self.apply(None, slot, Action::Create);
     }
 
     /// True if that run of the member goes on: then only it can end its flows.
@@ -130,4 +175,12 @@ impl Node {
             self.incoming_mut(member).ask_anew();
         }
     }
+}
+
+/// True of a flow that is masqueraded, if anything, and that no packet ends while time is left. A full table drops what is
+/// not assured: that is put back once at most.
+fn is_no_end(entry: &Entry) -> bool {
+    entry.state.nat().src.is_some()
+        && tcp::goes_on(entry.key.proto, entry.state.proto_state)
+        && (entry.state.status.assured || entry.origin == Origin::Own)
 }

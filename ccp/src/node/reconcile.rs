@@ -4,7 +4,7 @@
 //! is newer than any row of it and left alone; flows that ended meanwhile are remembered, so that a row read before
 //! does not bring them back. What no row named is gone.
 
-use super::{Action, Node};
+use super::{Action, End, Node};
 use crate::outbox::Change;
 use crate::record::{Claim, FlowKey, FlowState, Packets, Patch};
 use crate::table::{Entry, Life, Origin, Slot};
@@ -154,7 +154,7 @@ impl Node {
         for (slot, key, origin) in unseen {
             self.counters.reconciled += 1;
             match origin {
-                Origin::Own | Origin::Found => self.local_destroy(&key),
+                Origin::Own | Origin::Found => self.local_destroy(&key, End::Over),
                 Origin::Copy { .. } => self.apply(None, slot, Action::Create),
             }
         }
@@ -184,7 +184,8 @@ enum Progress {
 /// What was injected reads back with more than was asked for; only states and status bits show where packets passed.
 fn compare(entry: &Entry, row: &Patch) -> Progress {
     let told = &entry.state;
-    match row.packets {
+    let packets = row.packets.filter(|_| !entry.is_unmarked);
+    match packets {
         Some(Packets::Passed) => return Progress::Ours,
         Some(Packets::None) | None => {}
     }
@@ -194,7 +195,7 @@ fn compare(entry: &Entry, row: &Patch) -> Progress {
         && tcp::merge(entry.key.proto, told.proto_state, state) == state
         || status.seen_reply && !told.status.seen_reply
         || status.assured && !told.status.assured;
-    if further && row.packets.is_none() {
+    if further && packets.is_none() {
         Progress::Ours
     } else if state != told.proto_state || status != told.status {
         Progress::Carrier

@@ -127,7 +127,14 @@ impl Node {
             return;
         }
         let joined = join(entry, &state);
-        let action = action(entry, &joined);
+        // Were it marked, the next packet that passes here would take it back, and so on for ever.
+        let stays_unmarked = said.term.is_restless()
+            && match entry.origin {
+                Origin::Own => entry.life == Life::Live,
+                Origin::Copy { .. } => entry.is_unmarked,
+                Origin::Found => false,
+            };
+        let action = action(entry, &joined, stays_unmarked);
         let is_further = !joined.same_but_timeout(&state);
         entry.state = joined;
         entry.told = true;
@@ -143,12 +150,16 @@ impl Node {
                 self.counters.handovers += u64::from(entry.origin == Origin::Own);
                 entry.life = Life::Live;
                 entry.pending = Pending::Nothing;
+                entry.is_unmarked = stays_unmarked;
                 said.claim_entry(entry);
             }
         }
         match action {
             Some(action) => self.apply(Some(said), slot, action),
             None => self.counters.remote_changes_known += 1,
+        }
+        if stays_unmarked && action.is_none() {
+            self.arm_refresh(slot);
         }
     }
 
@@ -261,6 +272,9 @@ impl Node {
         if let Some(entry) = self.table.get_mut(slot) {
             // Asked for is as good as there: whatever comes next reaches the kernel after it.
             entry.in_kernel = true;
+            if action != Action::Delete {
+                self.arm_refresh(slot);
+            }
             self.applies.push_back(Ticket {
                 delta: said.map(|said| DeltaId {
                     member: said.member,
@@ -386,7 +400,7 @@ fn has_moved(entry: &Entry, theirs: &FlowState, said: &Said) -> bool {
 }
 
 /// What the kernel has to do, that has the flow as in `entry` if at all, to have it as in `state`.
-fn action(entry: &Entry, state: &FlowState) -> Option<Action> {
+fn action(entry: &Entry, state: &FlowState, stays_unmarked: bool) -> Option<Action> {
     let (old, new) = (entry.state.status, state.status);
     // Status bits can't be taken away from an entry: without them it is a new one under the same key.
     let began_anew = old.seen_reply && !new.seen_reply || old.assured && !new.assured;
@@ -396,7 +410,7 @@ fn action(entry: &Entry, state: &FlowState) -> Option<Action> {
         Some(Action::Replace)
     } else if entry.state.same_but_timeout(state)
         && entry.life == Life::Live
-        && entry.origin != Origin::Own
+        && (entry.origin != Origin::Own || stays_unmarked)
     {
         // One that was our own is updated all the same: the kernel has to know that it is a copy now.
         None

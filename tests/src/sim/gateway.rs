@@ -341,6 +341,11 @@ fn carry_out(kernel: &mut Kernel, action: Action, flow: Flow) -> Outcome {
             Ok(()) | Err(Errno::NOENT) => create(kernel, flow),
             result => result,
         },
+        Action::Refresh => kernel.update(&Flow {
+            zone: flow.zone,
+            timeout: flow.timeout,
+            ..Flow::new(flow.orig)
+        }),
         Action::Delete => match kernel.delete(&flow) {
             Err(Errno::NOENT) => Ok(()),
             result => result,

@@ -1,8 +1,8 @@
 //! Nodes, their kernels and the network between them, under one virtual clock. The same seed gives the same run.
 
-use crate::node::{Action, Audience, Config, Event, Local, Node, Outcome, Row, Ticket};
+use crate::node::{Action, Audience, Config, End, Event, Local, Node, Outcome, Row, Ticket};
 use crate::record::{
-    Claim, Family, FlowKey, FlowState, MemberId, Patch, Status, Term, ZoneDirection,
+    Claim, Family, FlowKey, FlowState, MemberId, Packets, Patch, Status, Term, ZoneDirection,
 };
 use crate::table::Origin;
 use crate::time::Instant;
@@ -34,12 +34,16 @@ impl Faults {
     };
 }
 
+type Ask = (Ticket, Action, FlowKey, FlowState, bool);
+
 struct Gateway {
     node: Option<Node>,
     kernel: BTreeMap<FlowKey, FlowState>,
     table: u64,
+    /// Entries with the copy bit.
+    marked: BTreeSet<FlowKey>,
     events: Vec<Event>,
-    held: Option<VecDeque<(Ticket, Action, FlowKey, FlowState)>>,
+    held: Option<VecDeque<Ask>>,
     outcome: Outcome,
     flows_max: usize,
     calls: u64,
@@ -143,6 +147,7 @@ impl World {
             world.gateways.push(Gateway {
                 node: None,
                 kernel: BTreeMap::new(),
+                marked: BTreeSet::new(),
                 table: TABLE_OLD,
                 events: Vec::new(),
                 held: None,
@@ -292,8 +297,8 @@ impl World {
     }
 
     pub fn release_kernel(&mut self, at: usize) {
-        for (ticket, action, key, state) in self.gateways[at].held.take().unwrap() {
-            self.apply(at, ticket, action, key, state);
+        for ask in self.gateways[at].held.take().unwrap() {
+            self.apply(at, ask);
         }
         self.drain(at);
     }
@@ -315,15 +320,19 @@ impl World {
     }
 
     pub fn update(&mut self, at: usize, key: FlowKey, proto_state: u8) {
+        self.change(at, key, &patch(proto_state));
+    }
+
+    pub fn change(&mut self, at: usize, key: FlowKey, patch: &Patch) {
         let state = self.gateways[at].kernel.get_mut(&key).unwrap();
-        state.apply(&patch(proto_state));
+        state.apply(patch);
         self.carriers.insert(key, at);
-        self.local(at, &key, Local::Update(&patch(proto_state)));
+        self.local(at, &key, Local::Update(patch));
     }
 
     pub fn close(&mut self, at: usize, key: FlowKey) {
         self.close_unseen(at, key);
-        self.local(at, &key, Local::Destroy);
+        self.local(at, &key, Local::Destroy(End::Over));
     }
 
     pub fn close_unseen(&mut self, at: usize, key: FlowKey) {
@@ -331,13 +340,39 @@ impl World {
         assert_eq!(self.carriers.remove(&key), Some(at));
     }
 
+    /// The kernel of `at` drops an entry, whoever carries the flow.
+    pub fn drop_entry(&mut self, at: usize, key: FlowKey, end: End) {
+        assert!(self.gateways[at].kernel.remove(&key).is_some());
+        self.local(at, &key, Local::Destroy(end));
+    }
+
+    /// A packet passes that changes nothing of the flow; whether it made an event, as it cleared the copy bit.
+    pub fn pass(&mut self, at: usize, key: FlowKey) -> bool {
+        let was_marked = self.gateways[at].marked.remove(&key);
+        if was_marked {
+            let passed = Patch {
+                packets: Some(Packets::Passed),
+                nat: self.gateways[at].kernel[&key].nat(),
+                ..patch(3)
+            };
+            self.local(at, &key, Local::Update(&passed));
+        }
+        was_marked
+    }
+
+    /// Nobody carries it any longer: it has ended for all.
+    pub fn forget(&mut self, key: FlowKey) {
+        self.carriers.remove(&key);
+    }
+
     pub fn expire_copy(&mut self, at: usize, key: FlowKey) {
         assert_ne!(self.carriers.get(&key), Some(&at));
         assert!(self.gateways[at].kernel.remove(&key).is_some());
-        self.local(at, &key, Local::Destroy);
+        self.local(at, &key, Local::Destroy(End::Over));
     }
 
-    fn local(&mut self, at: usize, key: &FlowKey, change: Local<'_>) {
+    /// The kernel tells something.
+    pub fn local(&mut self, at: usize, key: &FlowKey, change: Local<'_>) {
         if let Some(node) = &mut self.gateways[at].node {
             node.handle_local(key, change);
             self.drain(at);
@@ -514,10 +549,16 @@ impl World {
             let Some(apply) = node.poll_apply() else {
                 break;
             };
-            let ask = (apply.ticket, apply.action, *apply.key, apply.state.clone());
+            let ask = (
+                apply.ticket,
+                apply.action,
+                *apply.key,
+                apply.state.clone(),
+                apply.is_marked,
+            );
             match &mut gateway.held {
                 Some(held) => held.push_back(ask),
-                None => self.apply(at, ask.0, ask.1, ask.2, ask.3),
+                None => self.apply(at, ask),
             }
         }
         let mut out = Vec::new();
@@ -576,16 +617,22 @@ impl World {
         }
     }
 
-    fn apply(&mut self, at: usize, ticket: Ticket, action: Action, key: FlowKey, state: FlowState) {
+    fn apply(&mut self, at: usize, (ticket, action, key, state, is_marked): Ask) {
         let gateway = &mut self.gateways[at];
         if gateway.outcome == Outcome::Done {
             match action {
                 Action::Create | Action::Update | Action::Replace => {
                     gateway.kernel.insert(key, state);
+                    if is_marked {
+                        gateway.marked.insert(key);
+                    } else {
+                        gateway.marked.remove(&key);
+                    }
                 }
                 Action::Delete => {
                     gateway.kernel.remove(&key);
                 }
+                Action::Refresh => {}
             }
         }
         let node = gateway.node.as_mut().unwrap();

@@ -1,0 +1,200 @@
+//! How long flows live, and who ends them (PROTOCOL.md 6, 7.8).
+
+use super::world::{Faults, World, key, member, patch};
+use crate::node::End;
+use crate::record::{Endpoint, Nat, Patch};
+use crate::table::Origin;
+use core::time::Duration;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn short_lived(timeout_secs: u32, proto_state: u8) -> Patch {
+    Patch {
+        timeout_secs: Some(timeout_secs),
+        ..patch(proto_state)
+    }
+}
+
+fn masqueraded(proto_state: u8) -> Patch {
+    let mut address = [0; 16];
+    address[0] = 3;
+    let outside = Endpoint {
+        address,
+        port: 1024,
+    };
+    Patch {
+        nat: Nat {
+            src: Some(outside),
+            dst: None,
+        },
+        ..patch(proto_state)
+    }
+}
+
+/// PROTOCOL.md 6.5
+#[test]
+fn a_copy_is_written_its_timeout_anew_before_it_is_over_as_long_as_its_carrier_lives() {
+    let mut world = World::new(2, Faults::NONE, 30);
+    world.run(SECOND);
+    world.open(0, key(1));
+    world.change(0, key(1), &short_lived(4, 3));
+    world.run(SECOND * 60);
+    let refreshed = world.node(1).counters().copies_refreshed;
+    assert!((17..=21).contains(&refreshed), "{refreshed}");
+    assert_eq!(
+        world.node(0).counters().copies_refreshed,
+        0,
+        "its own it leaves alone"
+    );
+    world.stop(0);
+    world.run(SECOND * 2);
+    let refreshed = world.node(1).counters().copies_refreshed;
+    world.run(SECOND * 60);
+    assert_eq!(world.node(1).counters().copies_refreshed, refreshed);
+}
+
+#[test]
+fn connections_that_are_being_closed_are_not_kept_from_running_out() {
+    let mut world = World::new(2, Faults::NONE, 31);
+    world.run(SECOND);
+    for (n, proto_state) in (0..).zip([1, 2, 6, 7, 8, 9]) {
+        world.open(0, key(n));
+        world.change(0, key(n), &short_lived(2, proto_state));
+    }
+    world.run(SECOND * 20);
+    assert_eq!(world.node(1).counters().copies_refreshed, 0);
+}
+
+#[test]
+fn many_copies_that_are_due_at_once_are_refreshed_a_few_at_a_time() {
+    let mut world = World::new(2, Faults::NONE, 32);
+    world.run(SECOND);
+    for n in 0..3000 {
+        world.open(0, key(n));
+        world.change(0, key(n), &short_lived(2, 3));
+    }
+    world.run(Duration::from_millis(1900));
+    let refreshed = world.node(1).counters().copies_refreshed;
+    assert!(refreshed >= 3000, "{refreshed}");
+    world.check();
+}
+
+#[test]
+fn an_end_by_hand_at_any_member_ends_the_flow_everywhere() {
+    for at in 0..3 {
+        let mut world = World::new(3, Faults::NONE, 33);
+        world.run(SECOND);
+        world.open(0, key(1));
+        world.update(0, key(1), 3);
+        world.run(SECOND);
+        world.drop_entry(at, key(1), End::ByHand);
+        world.forget(key(1));
+        world.run(SECOND * 5);
+        world.check();
+    }
+}
+
+/// Found flows age each for itself, but what the operator says counts.
+#[test]
+fn an_end_by_hand_of_a_flow_that_a_dead_member_left_ends_it_everywhere() {
+    let mut world = World::new(3, Faults::NONE, 34);
+    world.run(SECOND);
+    world.open(0, key(1));
+    world.update(0, key(1), 3);
+    world.run(SECOND);
+    world.restart(0, false);
+    world.run(SECOND * 3);
+    world.check();
+    world.drop_entry(2, key(1), End::ByHand);
+    world.forget(key(1));
+    world.run(SECOND * 5);
+    world.check();
+}
+
+/// PROTOCOL.md 6.6
+#[test]
+fn an_entry_that_the_kernel_drops_with_its_interface_is_put_back_and_belongs_to_whoever_goes_on_with_it()
+ {
+    let mut world = World::new(2, Faults::NONE, 35);
+    world.run(SECOND);
+    world.open(0, key(1));
+    world.change(0, key(1), &masqueraded(3));
+    world.run(SECOND);
+    world.drop_entry(0, key(1), End::Cut { timeout_secs: 77 });
+    world.run(SECOND);
+    world.check();
+    assert_eq!(world.kernel(0)[&key(1)].timeout_secs, 77);
+    let found = world.node(0).table().find(&key(1)).unwrap();
+    assert_eq!(
+        world.node(0).table().get(found).unwrap().origin,
+        Origin::Found
+    );
+    assert!(world.pass(1, key(1)), "a packet passes the other");
+    world.run(SECOND);
+    let copy = world.node(0).table().get(found).unwrap();
+    assert!(matches!(copy.origin, Origin::Copy { member: it, .. } if it == member(1)));
+}
+
+#[test]
+fn a_connection_that_a_packet_ends_while_time_is_left_has_ended() {
+    for proto_state in [1, 7] {
+        let mut world = World::new(2, Faults::NONE, 36);
+        world.run(SECOND);
+        world.open(0, key(1));
+        world.change(0, key(1), &masqueraded(proto_state));
+        world.run(SECOND);
+        world.drop_entry(0, key(1), End::Cut { timeout_secs: 77 });
+        world.forget(key(1));
+        world.run(SECOND * 5);
+        world.check();
+    }
+}
+
+/// PROTOCOL.md 7.8: a request goes one way and its answer the other, a thousand times a second.
+#[test]
+fn a_flow_whose_packets_pass_two_gateways_is_claimed_rarely_and_ends_with_the_last_of_them() {
+    let mut world = World::new(2, Faults::NONE, 37);
+    world.run(SECOND);
+    world.open(0, key(1));
+    world.change(0, key(1), &short_lived(80, 3));
+    world.run(SECOND);
+    let mut claims = 0;
+    for _ in 0..60_000 {
+        claims += u32::from(world.pass(0, key(1)));
+        claims += u32::from(world.pass(1, key(1)));
+        world.run(Duration::from_millis(1));
+    }
+    assert!((6..=16).contains(&claims), "{claims} claims in a minute");
+    // The way of one direction moves: from now on all packets pass the second gateway.
+    for _ in 0..30_000 {
+        world.pass(1, key(1));
+        world.run(Duration::from_millis(1));
+    }
+    let slot = world.node(1).table().find(&key(1)).unwrap();
+    assert_eq!(world.node(1).table().get(slot).unwrap().origin, Origin::Own);
+    world.drop_entry(1, key(1), End::Over);
+    world.forget(key(1));
+    world.run(SECOND * 5);
+    world.check();
+}
+
+#[test]
+fn a_refreshed_copy_whose_place_was_used_before_is_the_same_flow() {
+    let mut world = World::new(2, Faults::NONE, 38);
+    world.run(SECOND);
+    for n in 0..50 {
+        world.open(0, key(n));
+        world.change(0, key(n), &short_lived(3, 3));
+    }
+    world.run(SECOND);
+    for n in 0..50 {
+        world.close(0, key(n));
+    }
+    for n in 100..150 {
+        world.open(1, key(n));
+        world.change(1, key(n), &short_lived(3, 3));
+    }
+    world.run(SECOND * 10);
+    world.check();
+    assert_eq!(world.node(1).counters().copies_refreshed, 0);
+}
