@@ -14,12 +14,15 @@ use crate::config::{Config, DEFAULT_FILE, DEFAULT_SOCKET};
 use crate::control::{Client, ClientError};
 
 mod check;
+mod completions;
 mod flows;
 mod keygen;
 mod keys;
+mod paint;
 mod rules;
 mod run;
 mod status;
+mod watch;
 
 /// Shares the connection table of a Linux firewall with the other members of its cluster
 #[derive(Debug, Parser)]
@@ -36,9 +39,9 @@ const AFTER_HELP: &str =
 enum Verb {
     /// Run the daemon, in the foreground
     Run(run::Run),
-    /// Make this member's key and print its public half, for the configuration of all members
+    /// Make this member's key and print its public half
     Keygen(keygen::Keygen),
-    /// Check configuration and key, and print what the former means, defaults included
+    /// Check configuration and key, and print what it means with every default
     Check(check::Check),
     /// Show how this member and its peers are
     Status(status::Status),
@@ -48,6 +51,8 @@ enum Verb {
     Keys(keys::Keys),
     /// Print the nftables table that the daemon installs
     Rules(rules::Rules),
+    /// Print the completions of a shell
+    Completions(completions::Completions),
 }
 
 /// Why a verb did not do what it should.
@@ -71,10 +76,11 @@ pub fn main() -> ExitCode {
         Verb::Run(run) => run.execute(),
         Verb::Keygen(keygen) => print(|out| keygen.execute(out)),
         Verb::Check(check) => print(|out| check.execute(out)),
-        Verb::Status(status) => print(|out| status.execute(out)),
-        Verb::Flows(flows) => print(|out| flows.execute(out)),
+        Verb::Status(status) => print_table(|out| status.execute(out)),
+        Verb::Flows(flows) => print_table(|out| flows.execute(out)),
         Verb::Keys(keys) => print(|out| keys.execute(out)),
         Verb::Rules(rules) => print(|out| rules.execute(out)),
+        Verb::Completions(completions) => print(|out| completions.execute(out)),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -89,6 +95,19 @@ pub fn main() -> ExitCode {
             failure.exit_code()
         }
     }
+}
+
+/// Runs a verb that prints a table, in colours where there is somebody to see them.
+fn print_table(verb: impl FnOnce(&mut dyn Write) -> Result<(), Failure>) -> Result<(), Failure> {
+    print(|out| match paint::is_wanted() {
+        true => {
+            let mut painted = paint::Painter::new(out);
+            let done = verb(&mut painted);
+            painted.flush()?;
+            done
+        }
+        false => verb(out),
+    })
 }
 
 /// Runs a verb that prints, and flushes what it printed.

@@ -147,6 +147,8 @@ pub struct Kernel {
 pub struct Control {
     /// Its absolute path; at most 107 bytes, so that it fits `sockaddr_un`.
     pub socket: PathBuf,
+    /// Path of the socket for monitoring, as long at most; `None` for none.
+    pub monitor_socket: Option<PathBuf>,
 }
 
 /// What is logged.

@@ -4,6 +4,8 @@
 //! `{"verb":"keys-roll"}`; the answer to `status` and `keys-roll` is one line, to `flows` one a flow and then `{"end":{"count":N}}`; what cannot be answered gets
 //! `{"error":"..."}`. A client may ask again on the same connection.
 //!
+//! The socket for monitoring speaks the same, but refuses requests that would change something.
+//!
 //! [`Server`] runs on a thread of its own and knows nothing of flows: it puts an [`Ask`] into a bounded queue, wakes
 //! the driver, and writes what comes back. So a client, however slow, costs the driver one page of flows at a time.
 //! [`Client`] is the other end.
@@ -18,8 +20,11 @@ pub mod answer;
 mod client;
 mod server;
 
-/// Clients that are served at a time. Each has at most one [`Ask`] under way, so the queue of asks is never full.
+/// Clients of a socket that are served at a time. Each has at most one [`Ask`] under way, so the queue of asks is never full.
 pub const CLIENTS_MAX: usize = 16;
+
+/// The control socket, and the one for monitoring.
+const SOCKETS_MAX: usize = 2;
 
 /// What the server asks of the driver. An answer that nobody waits for any more is simply not taken.
 #[derive(Debug)]
@@ -44,7 +49,7 @@ pub type Wake = Box<dyn Fn() + Send + Sync>;
 
 /// The queue between server and driver. The driver takes with `try_recv`, after it was woken.
 pub fn asks() -> (mpsc::Sender<Ask>, mpsc::Receiver<Ask>) {
-    mpsc::channel(CLIENTS_MAX)
+    mpsc::channel(SOCKETS_MAX * CLIENTS_MAX)
 }
 
 /// What a client can say.
@@ -60,6 +65,16 @@ enum Verb {
     Status,
     Flows,
     KeysRoll,
+}
+
+impl Verb {
+    /// Whether it does more than ask how things are.
+    fn changes(self) -> bool {
+        match self {
+            Self::Status | Self::Flows => false,
+            Self::KeysRoll => true,
+        }
+    }
 }
 
 /// The last line of the answer to `flows`.

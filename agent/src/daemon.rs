@@ -110,8 +110,13 @@ pub fn run(config: &Config, key: &MemberKey) -> Result<(), RunError> {
     let woken = wakes.try_clone().map_err(failed("make an eventfd"))?;
     let links = Links::start(config, key, &interface, wake(&wakes))
         .map_err(failed("listen for the links of the other members"))?;
+    let control = &config.control;
     let server =
-        Server::start(&config.control.socket, wake(&wakes), sender).map_err(RunError::Control)?;
+        Server::start(&control.socket, wake(&wakes), sender.clone()).map_err(RunError::Control)?;
+    let monitoring = (control.monitor_socket.as_ref())
+        .map(|path| Server::start_for_monitoring(path, wake(&wakes), sender))
+        .transpose()
+        .map_err(RunError::Control)?;
     let ruleset = Ruleset::install(&ruleset::sections(config)).map_err(RunError::Ruleset)?;
     let origin = std::time::Instant::now();
     let mut notify = Notify::new();
@@ -139,7 +144,7 @@ pub fn run(config: &Config, key: &MemberKey) -> Result<(), RunError> {
     let result = driver.run().map_err(failed("work on kernel and network"));
     crate::notify::stopping();
     drop(ruleset);
-    drop(server);
+    drop((server, monitoring));
     info!("ctsync ends; the flows stay in the kernel");
     result
 }

@@ -83,6 +83,10 @@ struct Daemon {
 
 impl Daemon {
     fn start() -> Self {
+        Self::start_with(answer)
+    }
+
+    fn start_with(answer: fn(Ask)) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("control.sock");
         let (sender, mut asks) = control::asks();
@@ -157,9 +161,9 @@ fn status() -> Status {
         peers: vec![PeerStatus {
             id: 2,
             name: "gw-b".into(),
-            state: PeerState::Dead,
-            linked: false,
-            synced: false,
+            state: PeerState::Live,
+            linked: true,
+            synced: true,
             rtt_us: Some(200),
             last_heard_ms: Some(1500),
             unacknowledged: 1,
@@ -252,6 +256,11 @@ fn shipped_example_names_every_key_with_its_default() {
         }
     );
     full.network.transport = Transport::Unicast;
+    let monitor_socket = full.control.monitor_socket.take();
+    assert!(
+        monitor_socket.is_some(),
+        "it is off, and has a place in the package"
+    );
     assert_eq!(full, example);
     for key in [
         "transport",
@@ -266,6 +275,7 @@ fn shipped_example_names_every_key_with_its_default() {
         "mark_mask",
         "labels",
         "socket",
+        "monitor_socket",
         "level",
     ] {
         assert!(uncommented(EXAMPLE).contains(&format!(" {key}: ")), "{key}");
@@ -460,6 +470,54 @@ fn status_is_printed_as_the_daemon_gave_it() {
 }
 
 #[test]
+fn peer_that_is_not_well_makes_the_exit_status_1() {
+    let daemon = Daemon::start_with(|ask| match ask {
+        Ask::Status(answer) => {
+            let mut status = status();
+            status.peers[0].state = PeerState::Dead;
+            answer.send(status).unwrap_or_default();
+        }
+        other => answer(other),
+    });
+    for more in [&[][..], &["--json"]] {
+        let (code, printed, said) =
+            outcome(ctsync(&["status", "--socket", &daemon.socket]).args(more));
+        assert_eq!((code, said.as_str()), (1, ""));
+        assert!(printed.contains("dead"), "{printed}");
+    }
+}
+
+#[test]
+fn watched_page_comes_again_and_has_no_colours_in_a_pipe() {
+    let daemon = Daemon::start();
+    let mut command = ctsync(&["status", "--watch", "1", "--socket", &daemon.socket]);
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let headings = lines
+        .map(Result::unwrap)
+        .inspect(|line| assert!(!line.contains('\u{1b}'), "{line}"))
+        .filter(|line| line.starts_with("member "));
+    assert_eq!(headings.take(2).count(), 2);
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn completions_of_every_shell_know_every_verb() {
+    for shell in ["bash", "fish", "zsh"] {
+        let (code, script, said) = outcome(&mut ctsync(&["completions", shell]));
+        assert_eq!((code, said.as_str()), (0, ""));
+        assert!(
+            ["status", "keygen"]
+                .iter()
+                .all(|verb| script.contains(verb)),
+            "{shell}"
+        );
+    }
+    assert_eq!(outcome(&mut ctsync(&["completions", "csh"])).0, 2);
+}
+
+#[test]
 fn every_flow_is_printed_once() {
     let daemon = Daemon::start();
     let (code, lines, said) = outcome(&mut ctsync(&[
@@ -545,7 +603,15 @@ fn full_disk_is_a_failure() {
 #[test]
 fn man_page_has_every_verb_and_option() {
     let page = MAN_PAGE.replace("\\-", "-");
-    for verb in ["run", "keygen", "check", "status", "flows", "keys roll"] {
+    for verb in [
+        "run",
+        "keygen",
+        "check",
+        "status",
+        "flows",
+        "keys roll",
+        "completions",
+    ] {
         assert!(page.contains(&format!(".B {verb}\n")), "{verb}");
         let words: Vec<_> = verb.split(' ').chain(["--help"]).collect();
         let (_, help, _) = outcome(&mut ctsync(&words));

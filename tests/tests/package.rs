@@ -77,7 +77,8 @@ impl Gateways {
             .collect();
         for (id, machine) in (1..).zip(&self.machines) {
             let config = format!(
-                "cluster: 7\nmember: {id}\nmembers:\n{members}networks: [ {{ name: sync, interface: sync0 }} ]\n"
+                "cluster: 7\nmember: {id}\nmembers:\n{members}networks: [ {{ name: sync, interface: sync0 }} ]\n\
+                 control: {{ monitor_socket: /run/ctsync-monitor/monitor.sock }}\n"
             );
             machine.run(&format!(
                 "cat >/etc/ctsync/ctsync.yaml <<'END'\n{config}END"
@@ -206,6 +207,17 @@ fn a_fresh_debian_becomes_a_gateway_that_is_upgraded_and_removed_under_traffic()
         .and_then(|it| it.parse().ok())
         .expect("a number");
     assert!(level <= 2.0, "{exposure}");
+
+    // Who is of the group may ask the socket for monitoring, and nothing else.
+    let monitor = "setpriv --reuid=nobody --regid=ctsync-monitor --clear-groups ctsync";
+    let socket = "--socket /run/ctsync-monitor/monitor.sock";
+    a.run(&format!("{monitor} status {socket}"));
+    for refused in [
+        format!("{monitor} keys roll {socket}"),
+        format!("{monitor} status"),
+    ] {
+        assert_eq!(a.output(&refused).status.code(), Some(1), "{refused}");
+    }
 
     let connections: Vec<_> = [Kind::Bulk, Kind::Interactive, Kind::Datagrams]
         .into_iter()

@@ -5,6 +5,7 @@ use std::io::Write;
 
 use clap::Args;
 
+use super::watch::Watch;
 use super::{Daemon, Failure};
 use crate::control::answer::{self, PeerState, PeerStatus};
 
@@ -15,10 +16,17 @@ pub(super) struct Status {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    watch: Watch,
 }
 
 impl Status {
     pub fn execute(&self, out: &mut dyn Write) -> Result<(), Failure> {
+        self.watch.show(out, |out| self.show(out))
+    }
+
+    /// Ends as a problem when there is one to see: a peer that is not there, or not in step.
+    fn show(&self, out: &mut dyn Write) -> Result<(), Failure> {
         let status = self.daemon.connect()?.status()?;
         match self.json {
             true => {
@@ -27,7 +35,11 @@ impl Status {
             }
             false => write!(out, "{}", Page(&status))?,
         }
-        Ok(())
+        let well = |peer: &PeerStatus| peer.state == PeerState::Live && peer.synced;
+        match status.peers.iter().all(well) {
+            true => Ok(()),
+            false => Err(Failure::Printed),
+        }
     }
 }
 

@@ -188,6 +188,7 @@ pub(super) enum Problem {
         bytes: usize,
         bytes_max: usize,
     },
+    SameSocket,
     NotAnAddress {
         given: String,
     },
@@ -359,6 +360,10 @@ impl Problem {
             Self::SocketPathTooLong { bytes, bytes_max } => (
                 format!("the path of the socket has {bytes} bytes"),
                 format!("choose one of at most {bytes_max}: sockets can have no longer ones"),
+            ),
+            Self::SameSocket => said(
+                "the socket for monitoring is the control socket".into(),
+                "give it a path of its own, such as /run/ctsync-monitor/monitor.sock",
             ),
             Self::NotAnAddress { given } => said(
                 format!("`{given}` is not an IP address"),

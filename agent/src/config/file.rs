@@ -96,6 +96,8 @@ pub(super) struct Kernel {
 #[serde(deny_unknown_fields)]
 pub(super) struct Control {
     pub socket: Option<Spanned<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub monitor_socket: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Default, Deserialize, Serialize)]
@@ -273,6 +275,8 @@ impl From<&Config> for File {
             }),
             control: Some(Control {
                 socket: Some(written(control.socket.display().to_string())),
+                monitor_socket: (control.monitor_socket.as_ref())
+                    .map(|path| written(path.display().to_string())),
             }),
             log: Some(Log {
                 level: Some(log.level),

@@ -4,6 +4,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU16;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::error::{Fault, Problem};
@@ -12,6 +13,7 @@ use super::scalar::print_duration;
 use super::{
     Config, Control, DEFAULT_SOCKET, Delta, Keys, Level, Liveness, Log, Network, Transport,
 };
+use serde_saphyr::Spanned;
 
 mod kernel;
 mod members;
@@ -196,22 +198,33 @@ fn liveness(written: file::Liveness) -> Result<Liveness, Fault> {
 }
 
 fn control(written: file::Control) -> Result<Control, Fault> {
-    let Some(socket) = written.socket else {
-        return Ok(Control {
-            socket: DEFAULT_SOCKET.into(),
-        });
+    let socket = match &written.socket {
+        Some(socket) => socket_path(socket, "socket")?,
+        None => DEFAULT_SOCKET.into(),
     };
-    let bytes = socket.value.len();
-    if bytes > SOCKET_PATH_BYTES_MAX {
-        return Err(fault(
-            &socket,
-            Problem::SocketPathTooLong {
-                bytes,
-                bytes_max: SOCKET_PATH_BYTES_MAX,
-            },
-        ));
+    let monitor_socket = (written.monitor_socket.as_ref())
+        .map(|socket| socket_path(socket, "monitor_socket"))
+        .transpose()?;
+    if let Some(written) = written.monitor_socket.as_ref()
+        && monitor_socket.as_ref() == Some(&socket)
+    {
+        return Err(fault(written, Problem::SameSocket));
     }
     Ok(Control {
-        socket: absolute(&socket, "socket")?,
+        socket,
+        monitor_socket,
     })
+}
+
+/// The absolute path of a socket, which fits `sockaddr_un`.
+fn socket_path(written: &Spanned<String>, key: &'static str) -> Result<PathBuf, Fault> {
+    let bytes = written.value.len();
+    if bytes > SOCKET_PATH_BYTES_MAX {
+        let bytes_max = SOCKET_PATH_BYTES_MAX;
+        return Err(fault(
+            written,
+            Problem::SocketPathTooLong { bytes, bytes_max },
+        ));
+    }
+    absolute(written, key)
 }

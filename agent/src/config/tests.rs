@@ -62,6 +62,7 @@ kernel:
   labels: true
 control:
   socket: /tmp/ctsync.sock
+  monitor_socket: /tmp/monitor.sock
 log:
   level: trace
 ";
@@ -118,6 +119,7 @@ fn what_is_left_out_has_the_documented_default() {
         },
         control: Control {
             socket: "/run/ctsync/control.sock".into(),
+            monitor_socket: None,
         },
         log: Log { level: Level::Info },
     };

@@ -64,6 +64,15 @@ pub enum StartError {
     },
 }
 
+/// What the clients of a socket may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Access {
+    /// Everything.
+    All,
+    /// Only what changes nothing.
+    Monitoring,
+}
+
 /// How long a client may keep the server waiting, and the driver a client.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Patience {
@@ -89,13 +98,23 @@ impl Server {
     /// The directory is made if its parent exists. A socket that nobody listens on any more is replaced. Owner and
     /// group of the socket may connect (mode 0660).
     pub fn start(path: &Path, wake: Wake, asks: mpsc::Sender<Ask>) -> Result<Self, StartError> {
-        Self::start_with(path, wake, asks, Patience::USUAL)
+        Self::start_with(path, wake, asks, Access::All, Patience::USUAL)
+    }
+
+    /// The same for clients that may ask, and change nothing.
+    pub fn start_for_monitoring(
+        path: &Path,
+        wake: Wake,
+        asks: mpsc::Sender<Ask>,
+    ) -> Result<Self, StartError> {
+        Self::start_with(path, wake, asks, Access::Monitoring, Patience::USUAL)
     }
 
     pub(super) fn start_with(
         path: &Path,
         wake: Wake,
         asks: mpsc::Sender<Ask>,
+        access: Access,
         patience: Patience,
     ) -> Result<Self, StartError> {
         let failed = |what| {
@@ -115,6 +134,7 @@ impl Server {
         let desk = Arc::new(Desk {
             wake,
             asks,
+            access,
             patience,
         });
         let thread = std::thread::Builder::new()
@@ -248,6 +268,7 @@ async fn accept(listener: UnixListener, desk: Arc<Desk>) {
 struct Desk {
     wake: Wake,
     asks: mpsc::Sender<Ask>,
+    access: Access,
     patience: Patience,
 }
 
@@ -278,6 +299,10 @@ impl Desk {
                     .await;
             }
             let answered = match serde_json::from_slice(&request) {
+                Ok(Request { verb }) if verb.changes() && self.access == Access::Monitoring => {
+                    let reason = "this socket is for monitoring and changes nothing: be root, or of the group of the control socket";
+                    self.refuse(&mut writer, reason).await
+                }
                 Ok(Request { verb: Verb::Status }) => self.one_line(&mut writer, Ask::Status).await,
                 Ok(Request { verb: Verb::Flows }) => self.flows(&mut writer).await,
                 Ok(Request {

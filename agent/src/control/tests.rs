@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::answer::*;
-use super::server::Patience;
+use super::server::{Access, Patience};
 use super::*;
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -30,7 +30,15 @@ struct Daemon {
 
 impl Daemon {
     /// `drive` is called for each ask, on a thread that sleeps until it is woken.
-    fn start(patience: Patience, mut drive: impl FnMut(Ask) + Send + 'static) -> Self {
+    fn start(patience: Patience, drive: impl FnMut(Ask) + Send + 'static) -> Self {
+        Self::start_for(Access::All, patience, drive)
+    }
+
+    fn start_for(
+        access: Access,
+        patience: Patience,
+        mut drive: impl FnMut(Ask) + Send + 'static,
+    ) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("control.sock");
         let (sender, mut asks) = asks();
@@ -43,7 +51,7 @@ impl Daemon {
                 }
             }
         });
-        let server = Server::start_with(&path, wake, sender, patience).unwrap();
+        let server = Server::start_with(&path, wake, sender, access, patience).unwrap();
         Self {
             server,
             path,
@@ -201,6 +209,21 @@ fn flows_come_over_all_pages_and_end_with_their_count() {
         client.status().unwrap(),
         status(),
         "the connection is good for more"
+    );
+}
+
+#[test]
+fn socket_for_monitoring_answers_and_changes_nothing() {
+    let daemon = Daemon::start_for(Access::Monitoring, PATIENT, answer);
+    let mut client = Client::connect(&daemon.path).unwrap();
+    assert_eq!(client.status().unwrap(), status());
+    assert_eq!(
+        client.flows().unwrap().count(),
+        usize::try_from(FLOWS).unwrap()
+    );
+    assert_eq!(
+        client.roll_keys().unwrap_err().to_string(),
+        "the daemon does not answer: this socket is for monitoring and changes nothing: be root, or of the group of the control socket"
     );
 }
 

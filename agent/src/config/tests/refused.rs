@@ -162,6 +162,8 @@ refused! {
         "ctsync.yaml:16:21: `copy_bit` is `32`, which is not a bit of the connmark; write its number, 0 to 31, or none",
     mark_mask_with_the_copy_bit_is_refused: { "member.key\n" => "member.key\nkernel: { mark_mask: 0xffffffff }\n" }
         "ctsync.yaml:16:22: `mark_mask` has bit 31, which marks copies and is not replicated; take it out of the mask, or set `copy_bit` to one that you do not use, or to none",
+    same_socket_twice_is_refused: { "member.key\n" => "member.key\ncontrol: { monitor_socket: /run/ctsync/control.sock }\n" }
+        "ctsync.yaml:16:28: the socket for monitoring is the control socket; give it a path of its own, such as /run/ctsync-monitor/monitor.sock",
     relative_socket_is_refused: { "member.key\n" => "member.key\ncontrol: { socket: control.sock }\n" }
         "ctsync.yaml:16:20: `socket` is `control.sock`, which depends on where the daemon starts; begin it with `/`",
     text_for_a_list_is_refused: { "networks:\n  - name: sync\n    interface: eth2\n" => "networks: sync\n" }

@@ -1,0 +1,42 @@
+//! `--watch`: a page again and again, until it is interrupted or there is nobody to ask.
+
+use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
+
+use clap::Args;
+
+use super::Failure;
+
+/// From the top left corner, on an empty screen (ECMA-48: CUP, ED).
+const CLEAR: &str = "\x1b[H\x1b[2J";
+
+#[derive(Debug, Args)]
+pub(super) struct Watch {
+    /// Show it again every so many seconds
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2",
+          value_parser = clap::value_parser!(u32).range(1..=3600))]
+    watch: Option<u32>,
+}
+
+impl Watch {
+    /// Shows the page, once or for ever. Watched, a problem on the page is no reason to stop.
+    pub fn show(
+        &self,
+        out: &mut dyn Write,
+        page: impl Fn(&mut dyn Write) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let Some(seconds) = self.watch else {
+            return page(out);
+        };
+        loop {
+            if io::stdout().is_terminal() {
+                out.write_all(CLEAR.as_bytes())?;
+            }
+            match page(out) {
+                Ok(()) | Err(Failure::Printed) => out.flush()?,
+                Err(failure) => return Err(failure),
+            }
+            std::thread::sleep(Duration::from_secs(seconds.into()));
+        }
+    }
+}
