@@ -54,6 +54,8 @@ pub struct Config {
     pub kernel: Kernel,
     /// The control socket.
     pub control: Control,
+    /// What is measured, for Prometheus.
+    pub metrics: Metrics,
     /// What is logged.
     pub log: Log,
 }
@@ -149,6 +151,31 @@ pub struct Control {
     pub socket: PathBuf,
     /// Path of the socket for monitoring, as long at most; `None` for none.
     pub monitor_socket: Option<PathBuf>,
+}
+
+/// What is measured, for Prometheus.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Metrics {
+    /// Where it is to be had; `None` for nowhere.
+    pub listen: Option<Listen>,
+}
+
+/// Where to listen, out of reach from other machines.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// On a loopback address.
+    Tcp(SocketAddr),
+    /// At an absolute path of at most 107 bytes.
+    Socket(PathBuf),
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Socket(path) => path.display().fmt(f),
+        }
+    }
 }
 
 /// What is logged.

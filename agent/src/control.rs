@@ -12,6 +12,7 @@
 
 use tokio::sync::{mpsc, oneshot};
 
+use crate::metrics::SCRAPERS_MAX;
 use answer::{Cursor, FlowPage, Rolled, Status};
 pub use client::{Client, ClientError, Flows};
 pub use server::{Server, StartError};
@@ -49,7 +50,7 @@ pub type Wake = Box<dyn Fn() + Send + Sync>;
 
 /// The queue between server and driver. The driver takes with `try_recv`, after it was woken.
 pub fn asks() -> (mpsc::Sender<Ask>, mpsc::Receiver<Ask>) {
-    mpsc::channel(SOCKETS_MAX * CLIENTS_MAX)
+    mpsc::channel(SOCKETS_MAX * CLIENTS_MAX + SCRAPERS_MAX)
 }
 
 /// What a client can say.

@@ -11,6 +11,7 @@ use crate::driver::Driver;
 use crate::kernel::Kernel;
 use crate::keys::MemberKey;
 use crate::log::Faults;
+use crate::metrics::Metrics;
 use crate::notify::Notify;
 use crate::ruleset::{self, CopyBit, Ruleset, RulesetError};
 use crate::tcp::Links;
@@ -114,9 +115,13 @@ pub fn run(config: &Config, key: &MemberKey) -> Result<(), RunError> {
     let server =
         Server::start(&control.socket, wake(&wakes), sender.clone()).map_err(RunError::Control)?;
     let monitoring = (control.monitor_socket.as_ref())
-        .map(|path| Server::start_for_monitoring(path, wake(&wakes), sender))
+        .map(|path| Server::start_for_monitoring(path, wake(&wakes), sender.clone()))
         .transpose()
         .map_err(RunError::Control)?;
+    let metrics = (config.metrics.listen.as_ref())
+        .map(|listen| Metrics::start(listen, wake(&wakes), sender))
+        .transpose()
+        .map_err(failed("listen for who reads the metrics"))?;
     let ruleset = Ruleset::install(&ruleset::sections(config)).map_err(RunError::Ruleset)?;
     let origin = std::time::Instant::now();
     let mut notify = Notify::new();
@@ -144,7 +149,7 @@ pub fn run(config: &Config, key: &MemberKey) -> Result<(), RunError> {
     let result = driver.run().map_err(failed("work on kernel and network"));
     crate::notify::stopping();
     drop(ruleset);
-    drop((server, monitoring));
+    drop((server, monitoring, metrics));
     info!("ctsync ends; the flows stay in the kernel");
     result
 }

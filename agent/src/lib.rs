@@ -12,6 +12,7 @@ pub mod driver;
 pub mod kernel;
 pub mod keys;
 pub mod log;
+pub mod metrics;
 pub mod names;
 pub mod notify;
 pub mod ruleset;

@@ -261,6 +261,7 @@ fn shipped_example_names_every_key_with_its_default() {
         monitor_socket.is_some(),
         "it is off, and has a place in the package"
     );
+    assert!(full.metrics.listen.take().is_some(), "it is off");
     assert_eq!(full, example);
     for key in [
         "transport",
@@ -276,6 +277,7 @@ fn shipped_example_names_every_key_with_its_default() {
         "labels",
         "socket",
         "monitor_socket",
+        "listen",
         "level",
     ] {
         assert!(uncommented(EXAMPLE).contains(&format!(" {key}: ")), "{key}");

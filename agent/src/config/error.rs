@@ -189,6 +189,9 @@ pub(super) enum Problem {
         bytes_max: usize,
     },
     SameSocket,
+    NotLoopback {
+        given: String,
+    },
     NotAnAddress {
         given: String,
     },
@@ -360,6 +363,10 @@ impl Problem {
             Self::SocketPathTooLong { bytes, bytes_max } => (
                 format!("the path of the socket has {bytes} bytes"),
                 format!("choose one of at most {bytes_max}: sockets can have no longer ones"),
+            ),
+            Self::NotLoopback { given } => said(
+                format!("`{given}` is no loopback address with a port, and no path"),
+                "write one such as 127.0.0.1:9116, or the path of a socket: nobody is asked there who he is",
             ),
             Self::SameSocket => said(
                 "the socket for monitoring is the control socket".into(),

@@ -18,6 +18,8 @@ use super::{Config, Level, Transport, scalar};
 /// A configuration is a page; what is larger is another file.
 const FILE_BYTES_MAX: u64 = 256 * 1024;
 
+pub(super) mod metrics;
+
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct File {
@@ -31,6 +33,7 @@ pub(super) struct File {
     pub liveness: Option<Liveness>,
     pub kernel: Option<Kernel>,
     pub control: Option<Control>,
+    pub metrics: Option<metrics::Metrics>,
     pub log: Option<Log>,
 }
 
@@ -224,6 +227,7 @@ impl From<&Config> for File {
             liveness,
             kernel,
             control,
+            metrics,
             log,
         } = config;
         let member = |member: &super::Member| Member {
@@ -277,6 +281,9 @@ impl From<&Config> for File {
                 socket: Some(written(control.socket.display().to_string())),
                 monitor_socket: (control.monitor_socket.as_ref())
                     .map(|path| written(path.display().to_string())),
+            }),
+            metrics: Some(metrics::Metrics {
+                listen: metrics.listen.as_ref().map(|it| written(it.to_string())),
             }),
             log: Some(Log {
                 level: Some(log.level),

@@ -63,6 +63,8 @@ kernel:
 control:
   socket: /tmp/ctsync.sock
   monitor_socket: /tmp/monitor.sock
+metrics:
+  listen: /tmp/metrics.sock
 log:
   level: trace
 ";
@@ -121,6 +123,7 @@ fn what_is_left_out_has_the_documented_default() {
             socket: "/run/ctsync/control.sock".into(),
             monitor_socket: None,
         },
+        metrics: Metrics { listen: None },
         log: Log { level: Level::Info },
     };
     assert_eq!(parse(GOOD), expected);
@@ -250,6 +253,7 @@ kernel:
   labels: false
 control:
   socket: /run/ctsync/control.sock
+metrics: {}
 log:
   level: info
 ";

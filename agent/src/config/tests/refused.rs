@@ -21,7 +21,7 @@ macro_rules! refused {
 
 refused! {
     unknown_key_is_refused: { "cluster: 7\n" => "cluster: 7\nclutser: 8\n" }
-        "ctsync.yaml:2:1: `clutser` is not known here; known are `cluster`, `member`, `members`, `networks`, `key_file`, `keys`, `delta`, `liveness`, `kernel`, `control`, `log`",
+        "ctsync.yaml:2:1: `clutser` is not known here; known are `cluster`, `member`, `members`, `networks`, `key_file`, `keys`, `delta`, `liveness`, `kernel`, `control`, `metrics`, `log`",
     unknown_key_of_a_block_is_refused: { "member.key\n" => "member.key\ndelta:\n  flsh: 1ms\n" }
         "ctsync.yaml:17:3: `flsh` is not known here; known are `flush`",
     missing_key_is_refused: { "cluster: 7\n" => "" }
@@ -162,6 +162,8 @@ refused! {
         "ctsync.yaml:16:21: `copy_bit` is `32`, which is not a bit of the connmark; write its number, 0 to 31, or none",
     mark_mask_with_the_copy_bit_is_refused: { "member.key\n" => "member.key\nkernel: { mark_mask: 0xffffffff }\n" }
         "ctsync.yaml:16:22: `mark_mask` has bit 31, which marks copies and is not replicated; take it out of the mask, or set `copy_bit` to one that you do not use, or to none",
+    metrics_for_everyone_are_refused: { "member.key\n" => "member.key\nmetrics: { listen: 0.0.0.0:9116 }\n" }
+        "ctsync.yaml:16:20: `0.0.0.0:9116` is no loopback address with a port, and no path; write one such as 127.0.0.1:9116, or the path of a socket: nobody is asked there who he is",
     same_socket_twice_is_refused: { "member.key\n" => "member.key\ncontrol: { monitor_socket: /run/ctsync/control.sock }\n" }
         "ctsync.yaml:16:28: the socket for monitoring is the control socket; give it a path of its own, such as /run/ctsync-monitor/monitor.sock",
     relative_socket_is_refused: { "member.key\n" => "member.key\ncontrol: { socket: control.sock }\n" }

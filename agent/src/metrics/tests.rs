@@ -1,0 +1,150 @@
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::thread;
+
+use super::*;
+use crate::control::answer::{
+    Counters, FlowCounts, KeyStatus, MemberStatus, PeerState, PeerStatus, Status,
+};
+use crate::control::asks;
+
+fn status() -> Status {
+    Status {
+        version: "0.1.0".into(),
+        cluster: 7,
+        member: MemberStatus {
+            id: 1,
+            name: "gw-a".into(),
+        },
+        uptime_seconds: 61,
+        flows: FlowCounts {
+            own: 3,
+            copies: 2,
+            found: 1,
+        },
+        key: KeyStatus {
+            epoch: 0,
+            age_seconds: 60,
+        },
+        peers: vec![PeerStatus {
+            id: 2,
+            name: "gw-\"b\"".into(),
+            state: PeerState::Live,
+            linked: true,
+            synced: false,
+            rtt_us: Some(214),
+            last_heard_ms: None,
+            unacknowledged: 1,
+            missing: 2,
+            refused: 3,
+        }],
+        counters: Counters(vec![
+            ("sent_bytes".into(), 12_345),
+            ("datagrams_forged".into(), 0),
+        ]),
+    }
+}
+
+/// Serves made-up answers at `listen`, and returns what comes to each of the requests.
+fn answers(listen: &Listen, requests: &[&str]) -> Vec<String> {
+    let (sender, mut asks) = asks();
+    let (wake, woken) = std::sync::mpsc::channel();
+    thread::spawn(move || {
+        while woken.recv().is_ok() {
+            while let Ok(ask) = asks.try_recv() {
+                match ask {
+                    Ask::Status(answer) => answer.send(status()).unwrap_or_default(),
+                    other => panic!("nobody asks for that: {other:?}"),
+                }
+            }
+        }
+    });
+    let wake = Box::new(move || wake.send(()).unwrap_or_default());
+    let _metrics = Metrics::start(listen, wake, sender).unwrap();
+    let ask = |request: &&str| {
+        let mut answer = String::new();
+        match listen {
+            Listen::Tcp(address) => {
+                let mut stream = TcpStream::connect(address).unwrap();
+                stream.write_all(request.as_bytes()).unwrap();
+                stream.read_to_string(&mut answer).unwrap();
+            }
+            Listen::Socket(path) => {
+                let mut stream = UnixStream::connect(path).unwrap();
+                stream.write_all(request.as_bytes()).unwrap();
+                stream.read_to_string(&mut answer).unwrap();
+            }
+        }
+        answer
+    };
+    requests.iter().map(ask).collect()
+}
+
+const GET: &str = "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n";
+
+#[test]
+fn scraper_gets_every_value_with_type_unit_and_help() {
+    let directory = tempfile::tempdir().unwrap();
+    let listen = Listen::Socket(directory.path().join("metrics.sock"));
+    let [answer] = answers(&listen, &[GET]).try_into().unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(
+        head.starts_with("HTTP/1.1 200 OK\r\nContent-Type: application/openmetrics-text;"),
+        "{head}"
+    );
+    assert!(
+        head.contains(&format!("Content-Length: {}\r\n", body.len())),
+        "{head}"
+    );
+    for part in [
+        "# TYPE ctsync_build info\n# HELP ctsync_build Version of the daemon.\nctsync_build_info{version=\"0.1.0\"} 1\n",
+        "ctsync_member_info{cluster=\"7\",member=\"1\",name=\"gw-a\"} 1\n",
+        "# TYPE ctsync_uptime_seconds gauge\n# UNIT ctsync_uptime_seconds seconds\n",
+        "ctsync_flows{origin=\"own\"} 3\nctsync_flows{origin=\"copy\"} 2\nctsync_flows{origin=\"found\"} 1\n",
+        "ctsync_peer_live{peer=\"gw-\\\"b\\\"\"} 1\n",
+        "ctsync_peer_rtt_seconds{peer=\"gw-\\\"b\\\"\"} 0.000214\n",
+        "# HELP ctsync_peer_silence_seconds Time since the peer's last datagram.\n# TYPE",
+        "# TYPE ctsync_sent_bytes counter\n# UNIT ctsync_sent_bytes bytes\n\
+         # HELP ctsync_sent_bytes What those datagrams held, from the header to the tag.\nctsync_sent_bytes_total 12345\n",
+        "# HELP ctsync_datagrams_forged Put away: not sealed by the member that it names. Damage, or an attack.\n",
+    ] {
+        assert!(body.contains(part), "{part} in {body}");
+    }
+    assert!(body.ends_with("# EOF\n"), "{body}");
+}
+
+#[test]
+fn every_counter_has_a_help() {
+    let core = crate::core::tests::core(1, 7, 9);
+    let counters = Counters(core.counters());
+    let page = text::render(&Status {
+        counters,
+        ..status()
+    });
+    let mute: Vec<_> = page
+        .lines()
+        .filter(|it| it.starts_with("# HELP") && it.ends_with(' '))
+        .collect();
+    assert!(mute.is_empty(), "{mute:?}");
+}
+
+#[test]
+fn what_is_no_request_for_metrics_is_refused() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let endless = format!("GET /{}", "x".repeat(REQUEST_BYTES_MAX - 5));
+    let said = answers(
+        &Listen::Tcp(port),
+        &[
+            "GET / HTTP/1.1\r\n\r\n",
+            "POST /metrics HTTP/1.1\r\n\r\n",
+            &endless,
+        ],
+    );
+    assert!(said[0].starts_with("HTTP/1.1 404 "), "{}", said[0]);
+    assert!(said[1].starts_with("HTTP/1.1 405 "), "{}", said[1]);
+    assert_eq!(said[2], "", "and the connection ends");
+}

@@ -1,0 +1,216 @@
+//! A status as OpenMetrics (<https://prometheus.io/docs/specs/om/open_metrics_spec/>).
+//!
+//! Counters come by name from the status, and what each counts from the section COUNTERS of the manual, where everything
+//! else that is measured is a gauge of the list below.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::sync::LazyLock;
+
+use crate::control::answer::{PeerState, PeerStatus, Status};
+
+/// What an answer is.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+const MANUAL: &str = include_str!("../../../packaging/man/ctsync.8");
+
+/// What each counter counts, by its name.
+static HELP: LazyLock<BTreeMap<String, String>> = LazyLock::new(|| help_of(MANUAL));
+
+/// A gauge of each peer.
+struct PeerGauge {
+    name: &'static str,
+    help: &'static str,
+    /// Nothing where it is not known yet.
+    value: fn(&PeerStatus) -> Option<f64>,
+}
+
+const PEER_GAUGES: &[PeerGauge] = &[
+    PeerGauge {
+        name: "peer_live",
+        help: "1 if the peer was heard within dead_after.",
+        value: |peer| Some(truth(peer.state == PeerState::Live)),
+    },
+    PeerGauge {
+        name: "peer_linked",
+        help: "1 if there is a link to the peer, over which keys are handed out.",
+        value: |peer| Some(truth(peer.linked)),
+    },
+    PeerGauge {
+        name: "peer_synced",
+        help: "1 if both members have told each other all flows; changes on their way aside.",
+        value: |peer| Some(truth(peer.synced)),
+    },
+    PeerGauge {
+        name: "peer_rtt_seconds",
+        help: "Smoothed time from a datagram to its acknowledgement, which the peer's kernel has to earn.",
+        value: |peer| Some(micros(peer.rtt_us?)),
+    },
+    PeerGauge {
+        name: "peer_silence_seconds",
+        help: "Time since the peer's last datagram.",
+        value: |peer| Some(micros(peer.last_heard_ms?.saturating_mul(1000))),
+    },
+    PeerGauge {
+        name: "peer_unacknowledged_datagrams",
+        help: "Datagrams that the peer was sent and has not acknowledged.",
+        value: |peer| Some(number(peer.unacknowledged)),
+    },
+    PeerGauge {
+        name: "peer_missing_deltas",
+        help: "Deltas of the peer that are missing, though a later one has come.",
+        value: |peer| Some(number(peer.missing)),
+    },
+    PeerGauge {
+        name: "peer_refused_changes",
+        help: "Changes that the peer's kernel refused since the peer started.",
+        value: |peer| Some(number(peer.refused)),
+    },
+];
+
+/// The whole answer.
+pub fn render(status: &Status) -> String {
+    let mut page = Page::default();
+    let member = &status.member;
+    page.family("build", "info", "Version of the daemon.");
+    page.sample("build_info", &[("version", &status.version)], 1.0);
+    page.family("member", "info", "Who this member is.");
+    page.sample(
+        "member_info",
+        &[
+            ("cluster", &status.cluster.to_string()),
+            ("member", &member.id.to_string()),
+            ("name", &member.name),
+        ],
+        1.0,
+    );
+    page.gauge(
+        "uptime_seconds",
+        "Time since the daemon began its work.",
+        number(status.uptime_seconds),
+    );
+    page.gauge(
+        "key_age_seconds",
+        "Time since the key that seals datagrams came into use.",
+        number(status.key.age_seconds),
+    );
+    let flows = [
+        ("own", status.flows.own),
+        ("copy", status.flows.copies),
+        ("found", status.flows.found),
+    ];
+    page.family(
+        "flows",
+        "gauge",
+        "Flows that are known, by how this member came to know them.",
+    );
+    for (origin, count) in flows {
+        page.sample("flows", &[("origin", origin)], number(count));
+    }
+    for PeerGauge { name, help, value } in PEER_GAUGES {
+        page.family(name, "gauge", help);
+        for peer in &status.peers {
+            if let Some(value) = value(peer) {
+                page.sample(name, &[("peer", &peer.name)], value);
+            }
+        }
+    }
+    for (name, value) in &status.counters.0 {
+        page.family(name, "counter", HELP.get(&**name).map_or("", |it| it));
+        page.sample(&format!("{name}_total"), &[], number(*value));
+    }
+    page.end()
+}
+
+#[derive(Default)]
+struct Page(String);
+
+impl Page {
+    fn family(&mut self, name: &str, kind: &str, help: &str) {
+        self.line(format_args!("# TYPE ctsync_{name} {kind}"));
+        // A unit is the last part of the name.
+        if let Some(unit @ ("bytes" | "seconds")) = name.rsplit('_').next() {
+            self.line(format_args!("# UNIT ctsync_{name} {unit}"));
+        }
+        self.line(format_args!("# HELP ctsync_{name} {}", escaped(help)));
+    }
+
+    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
+        let labels: Vec<_> = labels
+            .iter()
+            .map(|(label, value)| format!("{label}=\"{}\"", escaped(value)))
+            .collect();
+        match labels.is_empty() {
+            true => self.line(format_args!("ctsync_{name} {value}")),
+            false => self.line(format_args!(
+                "ctsync_{name}{{{}}} {value}",
+                labels.join(",")
+            )),
+        }
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: f64) {
+        self.family(name, "gauge", help);
+        self.sample(name, &[], value);
+    }
+
+    fn line(&mut self, line: std::fmt::Arguments<'_>) {
+        writeln!(self.0, "{line}").expect("a String takes everything");
+    }
+
+    fn end(mut self) -> String {
+        self.0.push_str("# EOF\n");
+        self.0
+    }
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('\\', "\\\\")
+        .replace('"', "\\\"")
+        .replace('\n', "\\n")
+}
+
+fn truth(it: bool) -> f64 {
+    f64::from(u8::from(it))
+}
+
+/// Exact up to 2^53; a counter that is past it is off by its last bits.
+#[allow(clippy::cast_precision_loss)]
+fn number(it: u64) -> f64 {
+    it as f64
+}
+
+fn micros(it: u64) -> f64 {
+    number(it) / 1e6
+}
+
+/// The paragraphs of the section COUNTERS, by the names in their headings.
+fn help_of(manual: &str) -> BTreeMap<String, String> {
+    let section = manual.split("\n.SH ").find(|it| it.starts_with("COUNTERS"));
+    let entries = section.unwrap_or_default().split("\n.TP\n").skip(1);
+    let mut help = BTreeMap::new();
+    for entry in entries {
+        let (heading, text) = entry.split_once('\n').unwrap_or((entry, ""));
+        let lines = text.lines().take_while(|line| !line.starts_with(".SS"));
+        let text: Vec<_> = lines.map(plain).collect();
+        // `.B name`, or `.BR name ,\  name`.
+        for name in heading.split([' ', ',']).skip(1) {
+            if name.len() > 1 {
+                help.insert(name.to_owned(), text.join(" "));
+            }
+        }
+    }
+    help
+}
+
+/// A line without what tells a typesetter how to set it.
+fn plain(line: &str) -> String {
+    let words = match line.strip_prefix('.') {
+        Some(request) => request.split_once(' ').map_or("", |(_, words)| words),
+        None => line,
+    };
+    words
+        .replace("\\-", "-")
+        .replace("\\ ", "")
+        .replace('"', "")
+}
