@@ -15,6 +15,7 @@ use crate::control::{Client, ClientError};
 
 mod check;
 mod completions;
+mod doctor;
 mod flows;
 mod keygen;
 mod keys;
@@ -51,6 +52,8 @@ enum Verb {
     Keys(keys::Keys),
     /// Print the nftables table that the daemon installs
     Rules(rules::Rules),
+    /// Look for what is wrong with this machine, and say what mends it
+    Doctor(doctor::Doctor),
     /// Print the completions of a shell
     Completions(completions::Completions),
 }
@@ -80,6 +83,7 @@ pub fn main() -> ExitCode {
         Verb::Flows(flows) => print_table(|out| flows.execute(out)),
         Verb::Keys(keys) => print(|out| keys.execute(out)),
         Verb::Rules(rules) => print(|out| rules.execute(out)),
+        Verb::Doctor(doctor) => print_table(|out| doctor.execute(out)),
         Verb::Completions(completions) => print(|out| completions.execute(out)),
     };
     match done {

@@ -7,6 +7,7 @@ use crate::convert::Shared;
 use crate::core::keys::Limits;
 use crate::core::seal::DatagramKey;
 use crate::core::{Core, Setup};
+use crate::doctor;
 use crate::driver::Driver;
 use crate::kernel::Kernel;
 use crate::keys::MemberKey;
@@ -132,6 +133,7 @@ pub fn run(config: &Config, key: &MemberKey) -> Result<(), RunError> {
         "ctsync is up"
     );
     notify.ready();
+    doctor::examine_and_log(config).map_err(failed("start a thread"))?;
     let driver = Driver {
         core: Core::new(setup, Instant::default()),
         kernel,

@@ -612,6 +612,7 @@ fn man_page_has_every_verb_and_option() {
         "status",
         "flows",
         "keys roll",
+        "doctor",
         "completions",
     ] {
         assert!(page.contains(&format!(".B {verb}\n")), "{verb}");

@@ -1,0 +1,40 @@
+//! `ctsync doctor`: what is wrong with this machine, why it matters, and what mends it.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::Failure;
+use crate::config::{Config, DEFAULT_FILE};
+use crate::doctor::{self, Verdict};
+
+#[derive(Debug, Args)]
+pub(super) struct Doctor {
+    /// Configuration
+    #[arg(long, value_name = "FILE", default_value = DEFAULT_FILE)]
+    config: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Doctor {
+    pub fn execute(&self, out: &mut dyn Write) -> Result<(), Failure> {
+        let config =
+            Config::load(&self.config).map_err(|error| Failure::Problem(error.to_string()))?;
+        let findings = doctor::examine(&config);
+        if self.json {
+            let json = serde_json::to_string_pretty(&findings).expect("texts have a JSON form");
+            writeln!(out, "{json}")?;
+        } else {
+            for finding in &findings {
+                write!(out, "{finding}")?;
+            }
+        }
+        match findings.iter().any(|it| it.verdict == Verdict::Bad) {
+            true => Err(Failure::Printed),
+            false => Ok(()),
+        }
+    }
+}

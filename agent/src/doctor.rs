@@ -1,0 +1,166 @@
+//! What is wrong with this machine, or would surprise: each check says what it found, why that matters, and the command
+//! that mends it.
+//!
+//! It only looks: nothing is changed, and whoever runs it needs what the daemon needs. `ctsync doctor` prints everything;
+//! the daemon runs the same checks when it starts, on a thread of their own, and logs what is bad.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::config::Config;
+
+mod kernel;
+mod network;
+mod ruleset;
+
+/// How it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// As it should be.
+    Ok,
+    /// It works, but may surprise.
+    Warning,
+    /// Replication, or a part of it, does not work so.
+    Bad,
+}
+
+/// The result of one check.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// What was looked at.
+    pub check: &'static str,
+    /// How it is.
+    pub verdict: Verdict,
+    /// What there is.
+    pub found: String,
+    /// Why that matters; empty where all is well.
+    pub why: &'static str,
+    /// The command, or the change, that mends it; empty where all is well.
+    pub cure: String,
+}
+
+impl Finding {
+    fn ok(check: &'static str, found: impl Into<String>) -> Self {
+        Self {
+            check,
+            verdict: Verdict::Ok,
+            found: found.into(),
+            why: "",
+            cure: String::new(),
+        }
+    }
+
+    fn warning(
+        check: &'static str,
+        found: impl Into<String>,
+        why: &'static str,
+        cure: impl Into<String>,
+    ) -> Self {
+        Self {
+            check,
+            verdict: Verdict::Warning,
+            found: found.into(),
+            why,
+            cure: cure.into(),
+        }
+    }
+
+    fn bad(
+        check: &'static str,
+        found: impl Into<String>,
+        why: &'static str,
+        cure: impl Into<String>,
+    ) -> Self {
+        Self {
+            verdict: Verdict::Bad,
+            ..Self::warning(check, found, why, cure)
+        }
+    }
+}
+
+/// Every check of this machine, in the order in which they are best read.
+pub fn examine(config: &Config) -> Vec<Finding> {
+    let mut findings = kernel::examine();
+    findings.extend(network::examine(config));
+    findings.extend(ruleset::examine(config));
+    findings
+}
+
+/// Examines, on a thread of its own, and logs what is bad.
+pub fn examine_and_log(config: &Config) -> std::io::Result<()> {
+    let config = config.clone();
+    let examine = move || {
+        let bad = |it: &Finding| it.verdict == Verdict::Bad;
+        for Finding {
+            check,
+            found,
+            why,
+            cure,
+            ..
+        } in examine(&config).into_iter().filter(bad)
+        {
+            tracing::warn!(check, found, cure, "{why}");
+        }
+    };
+    // Nobody waits for it: it ends by itself, or with the daemon.
+    let thread = std::thread::Builder::new().name("doctor".into());
+    thread.spawn(examine).map(drop)
+}
+
+impl Verdict {
+    /// Its name on the page.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Warning => "warning",
+            Self::Bad => "bad",
+        }
+    }
+}
+
+/// As people read it: a line, and where something is wrong two more.
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            check,
+            verdict,
+            found,
+            why,
+            cure,
+        } = self;
+        let verdict = verdict.name();
+        paragraph(f, &format!("{verdict:<7}  {check:<12}  "), found)?;
+        if !why.is_empty() {
+            paragraph(f, "         why           ", why)?;
+            paragraph(f, "         cure          ", cure)?;
+        }
+        Ok(())
+    }
+}
+
+/// Longer lines are continued on the next.
+const COLUMNS_MAX: usize = 100;
+
+/// A text beside its heading, broken at blanks; a word that is longer than a line stands out.
+fn paragraph(f: &mut fmt::Formatter<'_>, heading: &str, text: &str) -> fmt::Result {
+    f.write_str(heading)?;
+    let mut column = heading.len();
+    for (index, word) in text.split(' ').enumerate() {
+        let width = word.chars().count();
+        if index > 0 && column + 1 + width > COLUMNS_MAX {
+            write!(f, "\n{:1$}", "", heading.len())?;
+            column = heading.len();
+        } else if index > 0 {
+            f.write_str(" ")?;
+            column += 1;
+        }
+        f.write_str(word)?;
+        column += width;
+    }
+    f.write_str("\n")
+}
+
+#[cfg(test)]
+mod tests;

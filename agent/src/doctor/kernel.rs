@@ -1,0 +1,187 @@
+//! What the kernel can and how it is set.
+
+use std::fs;
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use conntrack::{QueueOptions, QueueSocket, Verdict};
+
+use super::Finding;
+
+/// `CAP_NET_ADMIN` of `linux/capability.h`.
+const CAP_NET_ADMIN: u32 = 12;
+/// A queue that nobody is likely to use; it is let go at once.
+const QUEUE: u16 = 65_533;
+/// Entries a bucket, from which on looking one up costs noticeably more.
+const CHAIN_MAX: u64 = 4;
+
+pub fn examine() -> Vec<Finding> {
+    let mut findings = vec![privilege()];
+    match sysctl("nf_conntrack_max") {
+        None => findings.push(Finding::bad(
+            "conntrack",
+            "there is no /proc/sys/net/netfilter/nf_conntrack_max",
+            "without connection tracking there is nothing to replicate",
+            "modprobe nf_conntrack nf_conntrack_netlink",
+        )),
+        Some(max) => {
+            findings.push(events());
+            findings.extend(table(max));
+            findings.extend(loose());
+        }
+    }
+    findings.push(queue_rule());
+    findings.push(queue_flow());
+    findings
+}
+
+/// A setting of connection tracking, in this network namespace.
+pub fn sysctl(name: &str) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/sys/net/netfilter/{name}")).ok()?;
+    text.trim().parse().ok()
+}
+
+fn privilege() -> Finding {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = status.lines().find_map(|it| it.strip_prefix("CapEff:"));
+    let effective = effective.and_then(|it| u64::from_str_radix(it.trim(), 16).ok());
+    match effective.is_some_and(|it| it >> CAP_NET_ADMIN & 1 == 1) {
+        true => Finding::ok("privilege", "CAP_NET_ADMIN is there"),
+        false => Finding::bad(
+            "privilege",
+            "CAP_NET_ADMIN is missing",
+            "the kernel shows and changes its connection table for nobody else; the checks below may be wrong",
+            "run it as root: sudo ctsync doctor",
+        ),
+    }
+}
+
+fn events() -> Finding {
+    match sysctl("nf_conntrack_events") {
+        Some(0) => Finding::bad(
+            "events",
+            "net.netfilter.nf_conntrack_events is 0",
+            "the kernel tells of no change of its table, so none is replicated",
+            "sysctl -w net.netfilter.nf_conntrack_events=2",
+        ),
+        Some(value) => Finding::ok(
+            "events",
+            format!("net.netfilter.nf_conntrack_events is {value}"),
+        ),
+        None => Finding::bad(
+            "events",
+            "there is no net.netfilter.nf_conntrack_events",
+            "the kernel was built without CONFIG_NF_CONNTRACK_EVENTS and tells of no change of its table",
+            "boot a kernel that has it: those of the distributions do",
+        ),
+    }
+}
+
+fn table(max: u64) -> Vec<Finding> {
+    let count = sysctl("nf_conntrack_count").unwrap_or(0);
+    let found = format!("{count} entries of {max} (net.netfilter.nf_conntrack_max)");
+    let fill = match count.saturating_mul(5) > max.saturating_mul(4) {
+        true => Finding::warning(
+            "table",
+            found,
+            "when the table is full, the kernel drops packets that open connections, and refuses copies",
+            format!(
+                "sysctl -w net.netfilter.nf_conntrack_max={}",
+                max.saturating_mul(2)
+            ),
+        ),
+        false => Finding::ok("table", found),
+    };
+    let hash = sysctl("nf_conntrack_buckets").map(|buckets| {
+        let found = format!("{buckets} buckets for {max} entries at most");
+        match buckets.saturating_mul(CHAIN_MAX) < max {
+            true => Finding::warning(
+                "hash",
+                found,
+                "a full table has long chains, which every packet and every copy walks along",
+                format!(
+                    "echo {} > /sys/module/nf_conntrack/parameters/hashsize",
+                    max / 2
+                ),
+            ),
+            false => Finding::ok("hash", found),
+        }
+    });
+    [fill].into_iter().chain(hash).collect()
+}
+
+fn loose() -> Option<Finding> {
+    let value = sysctl("nf_conntrack_tcp_loose")?;
+    let found = format!("net.netfilter.nf_conntrack_tcp_loose is {value}");
+    Some(match value {
+        0 => Finding::ok("strictness", found),
+        _ => Finding::warning(
+            "strictness",
+            found,
+            "the kernel takes TCP in mid-stream for a new flow: what is not replicated goes unnoticed, and is not translated",
+            "sysctl -w net.netfilter.nf_conntrack_tcp_loose=0",
+        ),
+    })
+}
+
+/// Whether a rule can give packets to a queue: `nft` has the kernel judge it, and install nothing.
+fn queue_rule() -> Finding {
+    let ruleset = format!(
+        "table inet ctsync-doctor {{ chain c {{ type filter hook forward priority 0; queue num {QUEUE} bypass; }}; }}\n"
+    );
+    let check = || {
+        let mut nft = Command::new("nft")
+            .args(["-c", "-f", "-"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        if let Some(mut stdin) = nft.stdin.take() {
+            stdin.write_all(ruleset.as_bytes())?;
+        }
+        nft.wait()
+    };
+    match check() {
+        Ok(status) if status.success() => {
+            Finding::ok("nft queue", "rules can give packets to a queue")
+        }
+        Ok(_) => Finding::warning(
+            "nft queue",
+            "the kernel refuses `queue` in a rule of nftables",
+            "packets are held with rules of iptables instead, if there are any",
+            "modprobe nft_queue, or boot a kernel of a distribution; and install iptables",
+        ),
+        Err(error) => Finding::bad(
+            "nft queue",
+            format!("nft cannot be run ({error})"),
+            "the daemon's own table is installed with it",
+            "apt install nftables, or dnf install nftables",
+        ),
+    }
+}
+
+/// Whether a held packet comes with what the kernel knows of its flow.
+fn queue_flow() -> Finding {
+    let options = QueueOptions {
+        queues: QUEUE..=QUEUE,
+        length_max: 1,
+        when_full: Verdict::Accept,
+    };
+    match QueueSocket::open(&options) {
+        Ok(queue) if queue.attaches_flows() => {
+            Finding::ok("queue NAT", "a held packet comes with its flow")
+        }
+        Ok(_) => Finding::warning(
+            "queue NAT",
+            "a held packet comes without its flow",
+            "of a held flow with NAT it is not known what it is translated to: such flows are not held",
+            "boot a kernel with CONFIG_NETFILTER_NETLINK_GLUE_CT: those of the distributions have it",
+        ),
+        Err(error) => Finding::warning(
+            "queue NAT",
+            format!("no queue can be opened ({error})"),
+            "packets cannot be held until the peers know their flow",
+            "modprobe nfnetlink_queue",
+        ),
+    }
+}
