@@ -21,10 +21,10 @@ use crate::ruleset::CopyBit;
 pub use ccp::record::MemberId;
 pub use error::{ConfigError, Place};
 
-mod error;
-mod file;
+pub(crate) mod error;
+pub(crate) mod file;
 mod resolve;
-mod scalar;
+pub(crate) mod scalar;
 
 /// Where the configuration is when nobody says otherwise.
 pub const DEFAULT_FILE: &str = "/etc/ctsync/ctsync.yaml";

@@ -16,6 +16,7 @@ pub mod log;
 pub mod metrics;
 pub mod names;
 pub mod notify;
+pub mod policy;
 pub mod ruleset;
 pub mod tcp;
 pub mod tls;

@@ -26,7 +26,7 @@ pub struct Place {
 }
 
 impl ConfigError {
-    pub(super) fn new(file: &Path, place: Option<Place>, problem: Problem) -> Self {
+    pub(crate) fn new(file: &Path, place: Option<Place>, problem: Problem) -> Self {
         Self {
             file: file.to_owned(),
             place,
@@ -85,7 +85,7 @@ impl std::error::Error for ConfigError {
 
 impl Place {
     /// Where the parser saw something; `None` for its "unknown".
-    pub(super) fn of(location: &serde_saphyr::Location) -> Option<Self> {
+    pub(crate) fn of(location: &serde_saphyr::Location) -> Option<Self> {
         let place = Self {
             line: location.line(),
             column: location.column(),
@@ -96,7 +96,7 @@ impl Place {
 
 /// A [`Problem`] with its place, before anyone said which file it is in.
 #[derive(Debug)]
-pub(super) struct Fault {
+pub(crate) struct Fault {
     pub place: Option<Place>,
     pub problem: Problem,
 }
@@ -113,7 +113,7 @@ impl Fault {
 
 /// Everything that can be wrong, with the facts; [`Problem::say`] has the words.
 #[derive(Debug)]
-pub(super) enum Problem {
+pub(crate) enum Problem {
     // The file.
     Unreadable {
         error: io::Error,
@@ -257,6 +257,7 @@ pub(super) enum Problem {
         hello: String,
         dead_after: String,
     },
+    Policy(crate::policy::Problem),
 }
 
 impl Problem {
@@ -471,12 +472,13 @@ impl Problem {
                 ),
                 "make `hello` less than half of `dead_after`; a tenth is usual",
             ),
+            Self::Policy(problem) => problem.say(),
         }
     }
 }
 
 /// `a, b, c`
-fn listed<T: fmt::Display>(words: &[T]) -> String {
+pub(crate) fn listed<T: fmt::Display>(words: &[T]) -> String {
     words
         .iter()
         .map(|word| format!("`{word}`"))
@@ -485,7 +487,7 @@ fn listed<T: fmt::Display>(words: &[T]) -> String {
 }
 
 /// `a, b or c`
-fn either<T: fmt::Display>(words: &[T]) -> String {
+pub(crate) fn either<T: fmt::Display>(words: &[T]) -> String {
     match words {
         [rest @ .., last] if !rest.is_empty() => format!("{} or `{last}`", listed(rest)),
         words => listed(words),

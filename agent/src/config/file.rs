@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_saphyr::{
     DuplicateKeyPolicy, Error, Location, MergeKeyPolicy, Spanned, UserMessageFormatter,
@@ -17,6 +18,7 @@ use super::{Config, Level, Transport, scalar};
 
 /// A configuration is a page; what is larger is another file.
 const FILE_BYTES_MAX: u64 = 256 * 1024;
+const NODES_MAX: usize = 10_000;
 
 pub(super) mod metrics;
 
@@ -121,17 +123,20 @@ impl File {
 
 /// The text of the file at `path`.
 pub(super) fn read(path: &Path) -> Result<String, ConfigError> {
+    read_bounded(path, FILE_BYTES_MAX)
+}
+
+/// The text of the file at `path`, if it has no more than `bytes_max` bytes.
+pub(crate) fn read_bounded(path: &Path, bytes_max: u64) -> Result<String, ConfigError> {
     let fault = |problem| ConfigError::new(path, None, problem);
     let unreadable = |error| fault(Problem::Unreadable { error });
     let mut bytes = Vec::new();
     let file = std::fs::File::open(path).map_err(unreadable)?;
-    file.take(FILE_BYTES_MAX + 1)
+    file.take(bytes_max + 1)
         .read_to_end(&mut bytes)
         .map_err(unreadable)?;
-    if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(fault(Problem::TooLarge {
-            bytes_max: FILE_BYTES_MAX,
-        }));
+    if bytes.len() as u64 > bytes_max {
+        return Err(fault(Problem::TooLarge { bytes_max }));
     }
     String::from_utf8(bytes).map_err(|error| {
         let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
@@ -143,12 +148,21 @@ pub(super) fn read(path: &Path) -> Result<String, ConfigError> {
 
 /// `text` in the shape of a configuration.
 pub(super) fn parse(text: &str, path: &Path) -> Result<File, ConfigError> {
+    parse_bounded(text, path, NODES_MAX)
+}
+
+/// `text` in the shape of a `T`, of at most `nodes_max` values.
+pub(crate) fn parse_bounded<T: DeserializeOwned>(
+    text: &str,
+    path: &Path,
+    nodes_max: usize,
+) -> Result<T, ConfigError> {
     let options = serde_saphyr::options! {
         budget: serde_saphyr::budget! {
             max_documents: 2,
             max_depth: 16,
-            max_nodes: 10_000,
-            max_events: 40_000,
+            max_nodes: nodes_max,
+            max_events: nodes_max * 4,
             max_anchors: 0,
             max_aliases: 0,
         },
@@ -293,6 +307,6 @@ impl From<&Config> for File {
 }
 
 /// A value that comes from no file.
-fn written<T>(value: T) -> Spanned<T> {
+pub(crate) fn written<T>(value: T) -> Spanned<T> {
     Spanned::new(value, Location::UNKNOWN, Location::UNKNOWN)
 }

@@ -15,28 +15,28 @@ const DURATION_UNITS: [(&str, u64); 5] = [
 const SIZE_UNITS: [(&str, u64); 3] = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
 
 /// `20ms` and the like; units are `us`, `ms`, `s`, `min`, `h`.
-pub(super) fn parse_duration(text: &str) -> Option<Duration> {
+pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
     parse_with_unit(text, &DURATION_UNITS).map(Duration::from_micros)
 }
 
 /// The shortest form of a `duration` of whole microseconds.
-pub(super) fn print_duration(duration: Duration) -> String {
+pub(crate) fn print_duration(duration: Duration) -> String {
     let micros = u64::try_from(duration.as_micros()).expect("a configured duration is short");
     print_with_unit(micros, &DURATION_UNITS)
 }
 
 /// Bytes of `64MiB` and the like; units are `KiB`, `MiB`, `GiB`.
-pub(super) fn parse_size(text: &str) -> Option<u64> {
+pub(crate) fn parse_size(text: &str) -> Option<u64> {
     parse_with_unit(text, &SIZE_UNITS)
 }
 
 /// The shortest form of a size of whole KiB.
-pub(super) fn print_size(bytes: u64) -> String {
+pub(crate) fn print_size(bytes: u64) -> String {
     print_with_unit(bytes, &SIZE_UNITS)
 }
 
 /// 32 bits, in hexadecimal after `0x` or in decimal.
-pub(super) fn parse_mask(text: &str) -> Option<u32> {
+pub(crate) fn parse_mask(text: &str) -> Option<u32> {
     match text.strip_prefix("0x") {
         Some(digits) if digits.bytes().all(|byte| byte.is_ascii_hexdigit()) => {
             u32::from_str_radix(digits, 16).ok()
@@ -48,12 +48,12 @@ pub(super) fn parse_mask(text: &str) -> Option<u32> {
 }
 
 /// `mask` in hexadecimal.
-pub(super) fn print_mask(mask: u32) -> String {
+pub(crate) fn print_mask(mask: u32) -> String {
     format!("0x{mask:08x}")
 }
 
 /// The number of a bit, or `none`.
-pub(super) fn parse_bit(text: &str) -> Option<Option<CopyBit>> {
+pub(crate) fn parse_bit(text: &str) -> Option<Option<CopyBit>> {
     match text {
         "none" => Some(None),
         number => number.parse().ok().and_then(CopyBit::new).map(Some),
@@ -61,7 +61,7 @@ pub(super) fn parse_bit(text: &str) -> Option<Option<CopyBit>> {
 }
 
 /// `bit` as [`parse_bit`] reads it.
-pub(super) fn print_bit(bit: Option<CopyBit>) -> String {
+pub(crate) fn print_bit(bit: Option<CopyBit>) -> String {
     bit.map_or_else(|| "none".to_owned(), |bit| bit.number().to_string())
 }
 

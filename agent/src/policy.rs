@@ -1,0 +1,201 @@
+//! The service policy: which flows the peers are told of, and when.
+//!
+//! `policy.yaml` and the files of `policy.d/` name *services* (what a flow is, and how it is treated) and *rules* (where a
+//! service applies). What decides on a flow is the first *clause* that matches it, in this order: built-in services that
+//! are not turned on, rules as they are written, services that no rule names. A flow that none matches is synchronised.
+//!
+//! [`Policy::load`] reads the files in the two steps that the configuration is read in: `file` is their shape, `resolve`
+//! judges what they say; a fault is a [`ConfigError`](crate::config::ConfigError). [`Policy::decide`] is fast enough for every
+//! event of the kernel ([`classify`]). Nothing here knows of kernels, daemons or time.
+
+pub mod builtin;
+pub mod classify;
+mod file;
+pub mod prefix;
+mod problem;
+mod resolve;
+pub mod service;
+
+pub(crate) use problem::Problem;
+pub use service::{Flows, Hold, Kind, Service, Sync};
+
+use ccp::record::FlowKey;
+use classify::{Classifier, Condition};
+use std::fmt;
+
+/// A policy with no invalid state, compiled.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// Every built-in service, by name.
+    builtins: Vec<Builtin>,
+    /// The services of the files, in the order of the files.
+    services: Vec<Service>,
+    rules: Vec<Rule>,
+    /// In the order in which they are asked.
+    clauses: Vec<Clause>,
+    classifier: Classifier,
+}
+
+/// A built-in service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Builtin {
+    /// What it is.
+    pub service: Service,
+    /// True if the operator turned it on: then it decides on nothing.
+    pub on: bool,
+}
+
+/// Where a service applies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// The operator's name for it; `None` if it has none.
+    pub name: Option<String>,
+    /// Which flows it matches, its service's protocols and ports included.
+    pub condition: Condition,
+    /// Its service, by its place among the services.
+    pub service: usize,
+}
+
+/// What decides on the flows that it matches first.
+#[derive(Clone, Debug)]
+struct Clause {
+    by: By,
+    condition: Condition,
+    sync: Sync,
+    hold: Hold,
+}
+
+/// Who decides, by its place in the policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum By {
+    Builtin(usize),
+    Rule(usize),
+    Service(usize),
+}
+
+/// What becomes of a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// Whether and when the peers are told.
+    pub sync: Sync,
+    /// Whether its first packet waits for them.
+    pub hold: Hold,
+    /// The clause that decided, for [`Policy::reason`]; `None` if none matched.
+    pub clause: Option<usize>,
+}
+
+/// Why a flow is treated as it is, in the operator's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reason<'a> {
+    /// The service; `None` if none matches.
+    pub service: Option<&'a str>,
+    /// True if that is a built-in one.
+    pub is_builtin: bool,
+    /// The rule that chose it, by number from 1 and, if it has one, by name.
+    pub rule: Option<(usize, Option<&'a str>)>,
+}
+
+impl Policy {
+    /// The policy of who has written none: built-in services are left out, all else is synchronised. `ccp_port` is that of
+    /// the cluster's own datagrams.
+    pub fn new(ccp_port: u16) -> Self {
+        let builtins = builtin::all(ccp_port).into_iter();
+        let off = |service| Builtin { service, on: false };
+        Self::compile(builtins.map(off).collect(), Vec::new(), Vec::new())
+    }
+
+    fn compile(builtins: Vec<Builtin>, services: Vec<Service>, rules: Vec<Rule>) -> Self {
+        let clauses = clauses(&builtins, &services, &rules);
+        let conditions: Vec<_> = (clauses.iter())
+            .map(|clause| clause.condition.clone())
+            .collect();
+        Self {
+            classifier: Classifier::new(&conditions),
+            builtins,
+            services,
+            rules,
+            clauses,
+        }
+    }
+
+    /// What becomes of a flow with this key and this connmark.
+    pub fn decide(&self, key: &FlowKey, mark: u32) -> Decision {
+        let clause = self.classifier.first(key, mark);
+        let (sync, hold) = match clause.and_then(|clause| self.clauses.get(clause)) {
+            Some(clause) => (clause.sync, clause.hold),
+            None => (Sync::Always, Hold::Auto),
+        };
+        Decision { sync, hold, clause }
+    }
+
+    /// Who made a decision.
+    pub fn reason(&self, decision: Decision) -> Reason<'_> {
+        let by = (decision.clause)
+            .and_then(|clause| self.clauses.get(clause))
+            .map(|clause| clause.by);
+        let (service, rule) = match by {
+            None => (None, None),
+            Some(By::Builtin(at)) => (Some(&self.builtins[at].service), None),
+            Some(By::Service(at)) => (Some(&self.services[at]), None),
+            Some(By::Rule(at)) => {
+                let rule = &self.rules[at];
+                let name = rule.name.as_deref();
+                (Some(&self.services[rule.service]), Some((at + 1, name)))
+            }
+        };
+        Reason {
+            service: service.map(|service| service.name.as_str()),
+            is_builtin: matches!(by, Some(By::Builtin(_))),
+            rule,
+        }
+    }
+}
+
+/// Two policies are equal if they say the same.
+impl PartialEq for Policy {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.builtins, &self.services, &self.rules)
+            == (&other.builtins, &other.services, &other.rules)
+    }
+}
+
+impl Eq for Policy {}
+
+impl fmt::Display for Reason<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(service) = self.service else {
+            return f.write_str("no rule and no service matches it");
+        };
+        let built_in = if self.is_builtin { "built-in " } else { "" };
+        write!(f, "{built_in}service {service}")?;
+        match self.rule {
+            Some((number, Some(name))) => write!(f, ", rule {number} ({name})"),
+            Some((number, None)) => write!(f, ", rule {number}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What is asked of a flow, in order.
+fn clauses(builtins: &[Builtin], services: &[Service], rules: &[Rule]) -> Vec<Clause> {
+    let clause = |by, service: &Service, condition: Option<&Condition>| Clause {
+        by,
+        condition: condition.cloned().unwrap_or_else(|| Condition {
+            flows: service.flows.clone(),
+            ..Condition::default()
+        }),
+        sync: service.sync,
+        hold: service.hold,
+    };
+    let off = (builtins.iter().enumerate()).filter(|(_, builtin)| !builtin.on);
+    let off = off.map(|(at, builtin)| clause(By::Builtin(at), &builtin.service, None));
+    let by_rule = (rules.iter().enumerate())
+        .map(|(at, rule)| clause(By::Rule(at), &services[rule.service], Some(&rule.condition)));
+    let unnamed = (services.iter().enumerate())
+        .filter(|(at, _)| rules.iter().all(|rule| rule.service != *at))
+        .map(|(at, service)| clause(By::Service(at), service, None));
+    off.chain(by_rule).chain(unnamed).collect()
+}
+
+#[cfg(test)]
+mod tests;
