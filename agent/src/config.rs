@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::keys::{self, KeyError, MemberKey, PublicKey};
+use crate::policy;
 use serde::{Deserialize, Serialize};
 
 use crate::ruleset::CopyBit;
@@ -30,6 +31,10 @@ pub(crate) mod scalar;
 pub const DEFAULT_FILE: &str = "/etc/ctsync/ctsync.yaml";
 /// Where the control socket is when nobody says otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/ctsync/control.sock";
+/// What the policy's file is called, beside the configuration.
+pub const DEFAULT_POLICY_FILE: &str = "policy.yaml";
+/// What the directory with more of it is called.
+pub const DEFAULT_POLICY_DIRECTORY: &str = "policy.d";
 
 /// What one member needs to know to run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +57,8 @@ pub struct Config {
     pub liveness: Liveness,
     /// What is asked of this machine's kernel.
     pub kernel: Kernel,
+    /// Where the service policy is.
+    pub policy: Policy,
     /// The control socket.
     pub control: Control,
     /// What is measured, for Prometheus.
@@ -142,6 +149,27 @@ pub struct Kernel {
     pub copy_bit: Option<CopyBit>,
     /// Whether connection labels are replicated.
     pub labels: bool,
+}
+
+/// Where the service policy is; a path that is not absolute begins where the configuration is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// Its file. It need not be there if it has the default name.
+    pub file: PathBuf,
+    /// The directory with more files of it, `*.yaml` in the order of their names; the same holds for it.
+    pub directory: PathBuf,
+    /// Whether the kernel is made to do what it can of it.
+    pub kernel: PushDown,
+}
+
+/// Whether the kernel is told which events nobody needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PushDown {
+    /// It is, by rules in our own table.
+    On,
+    /// It is not: it makes every event, and the daemon puts away what is not needed.
+    Off,
 }
 
 /// The control socket.
@@ -241,6 +269,11 @@ impl Config {
         members
     }
 
+    /// The service policy. `path` is where this configuration is.
+    pub fn load_policy(&self, path: &Path) -> Result<policy::Policy, ConfigError> {
+        policy::Policy::load(&self.policy.files(path)?, self.network.port.get())
+    }
+
     /// The whole configuration, defaults included, as a file that means the same.
     pub fn to_yaml(&self) -> String {
         let options = serde_saphyr::ser_options! { compact_list_indent: false };
@@ -291,6 +324,38 @@ impl std::error::Error for LoadError {
             Self::Config(error) => error.source(),
             Self::Key(error) => error.source(),
         }
+    }
+}
+
+impl Policy {
+    /// The files of the policy that are there, in the order in which they are read. `path` is where the configuration is.
+    fn files(&self, path: &Path) -> Result<Vec<PathBuf>, ConfigError> {
+        let beside = path.parent().unwrap_or(Path::new(""));
+        let (file, directory) = (beside.join(&self.file), beside.join(&self.directory));
+        let unreadable =
+            |path: &Path, error| ConfigError::new(path, None, error::Problem::Unreadable { error });
+        let mut files = Vec::new();
+        if self.file != Path::new(DEFAULT_POLICY_FILE) || file.exists() {
+            files.push(file);
+        }
+        match std::fs::read_dir(&directory) {
+            Ok(entries) => {
+                let mut more = Vec::new();
+                for entry in entries {
+                    let path = entry.map_err(|error| unreadable(&directory, error))?.path();
+                    if path.extension().is_some_and(|it| it == "yaml") {
+                        more.push(path);
+                    }
+                }
+                more.sort();
+                files.extend(more);
+            }
+            Err(error)
+                if error.kind() == std::io::ErrorKind::NotFound
+                    && self.directory == Path::new(DEFAULT_POLICY_DIRECTORY) => {}
+            Err(error) => return Err(unreadable(&directory, error)),
+        }
+        Ok(files)
     }
 }
 

@@ -35,6 +35,11 @@ pub fn key(flow: &Flow) -> FlowKey {
     tuple_key(&flow.orig, zone, zone_direction)
 }
 
+/// The key of the master of a flow, which is in the flow's zone.
+pub fn master_key(flow: &FlowKey, master: &Tuple) -> FlowKey {
+    tuple_key(master, flow.zone, flow.zone_direction)
+}
+
 fn tuple_key(tuple: &Tuple, zone: u16, zone_direction: ZoneDirection) -> FlowKey {
     let Tuple {
         src,
@@ -66,7 +71,7 @@ fn tuple_key(tuple: &Tuple, zone: u16, zone_direction: ZoneDirection) -> FlowKey
 
 /// What a message of the kernel says of a flow, as far as it is replicated.
 pub fn patch(flow: &Flow, shared: Shared) -> Patch {
-    // The identifier is of this kernel's table alone.
+    // The identifier is of this kernel's table alone, and when the flow began says nothing of what it is.
     let Flow {
         orig,
         reply,
@@ -81,6 +86,7 @@ pub fn patch(flow: &Flow, shared: Shared) -> Patch {
         master,
         seq_adj,
         synproxy,
+        start_nanos: _,
     } = flow;
     let mut extra = Extra {
         labels: labels.filter(|_| shared.labels),

@@ -9,6 +9,7 @@
 //! [`Core::handle_key_message`], and draws keys when [`Core::wants_key`].
 
 mod datagrams;
+mod judge;
 pub mod keys;
 mod links;
 mod passes;
@@ -18,18 +19,23 @@ mod status;
 
 use crate::addresses::AddressSet;
 use crate::convert::{self, Shared};
+use crate::delay::Delays;
+use crate::policy::Policy;
 use ccp::node::{Action, Audience, Config, End, Event, Local, Node, Outcome, Ticket};
 use ccp::record::{MemberId, MemberSet};
 use ccp::time::Instant;
 use ccp::wire::header::HEADER_BYTES;
 use conntrack::{EventKind, Flow};
+use judge::{Began, PolicyCounters};
 use keys::{Limits, OwnKeys};
 use links::LinkCounters;
 use passes::Pass;
 use scope::Scope;
 use seal::{DatagramKey, PeerKeys};
+use std::sync::Arc;
 
 pub use datagrams::{DatagramCounters, Refusal};
+pub use judge::Lookup;
 pub use status::Names;
 
 /// What a core is made with.
@@ -47,8 +53,8 @@ pub struct Setup {
     pub key_limits: Limits,
     /// Which parts of a flow that belong to the operator are replicated.
     pub shared: Shared,
-    /// UDP port of the cluster's datagrams.
-    pub port: u16,
+    /// Which flows the peers are told of.
+    pub policy: Arc<Policy>,
     /// Addresses of this machine.
     pub addresses: AddressSet,
     /// Names of the members, for the operator.
@@ -105,6 +111,11 @@ pub struct Core {
     datagrams: DatagramCounters,
     links: LinkCounters,
     events: EventCounters,
+    policy: Arc<Policy>,
+    /// Flows that are told later, if they live.
+    delays: Delays,
+    judged: PolicyCounters,
+    wall_clock_nanos: u64,
     buffer: Vec<u8>,
 }
 
@@ -116,13 +127,17 @@ impl Core {
             key,
             key_limits,
             shared,
-            port,
+            policy,
             addresses,
             names,
         } = setup;
         let (cluster, me) = (node.cluster, node.member);
         Self {
-            scope: Scope::new(addresses, port),
+            scope: Scope::new(addresses),
+            policy,
+            delays: Delays::default(),
+            judged: PolicyCounters::default(),
+            wall_clock_nanos: 0,
             keys: OwnKeys::new(node.incarnation, key, key_limits, now),
             peer_keys: std::array::from_fn(|_| PeerKeys::default()),
             unheard: MemberSet::default(),
@@ -155,12 +170,16 @@ impl Core {
         self.events.received += 1;
         let key = convert::key(&event.flow);
         if event.kind == EventKind::Destroy {
+            self.note_destroyed(&key);
             self.node.handle_local(&key, Local::Destroy(end(event)));
             return;
         }
         let patch = convert::patch(&event.flow, self.shared);
         if !self.scope.is_forwarded(&key, &patch.nat) {
             self.events.out_of_scope += 1;
+            return;
+        }
+        if !self.admits(&key, &event.flow, Began::Now) {
             return;
         }
         let change = match event.kind {
@@ -190,23 +209,24 @@ impl Core {
     pub fn handle_timeout(&mut self, now: Instant) {
         self.clock = now;
         self.node.handle_timeout(now);
+        self.delays.advance(now);
         self.switch_key(now);
     }
 
     /// The next change that the kernel is asked for.
     pub fn poll_apply(&mut self) -> Option<Apply> {
         let apply = self.node.poll_apply()?;
+        let (key, ticket, action) = (*apply.key, apply.ticket, apply.action);
+        let shared = Shared {
+            copy_bit: self.shared.copy_bit.filter(|_| apply.is_marked),
+            ..self.shared
+        };
+        let flow = convert::flow(apply.key, apply.state, shared);
+        self.note_claimed(&key);
         Some(Apply {
-            ticket: apply.ticket,
-            action: apply.action,
-            flow: convert::flow(
-                apply.key,
-                apply.state,
-                Shared {
-                    copy_bit: self.shared.copy_bit.filter(|_| apply.is_marked),
-                    ..self.shared
-                },
-            ),
+            ticket,
+            action,
+            flow,
         })
     }
 
@@ -231,6 +251,13 @@ impl Core {
     /// When the owner has to call again at the latest.
     pub fn poll_timeout(&self) -> Instant {
         let first = self.node.poll_timeout().0.min(self.keys.poll_timeout());
+        let first = self
+            .delays
+            .poll_timeout()
+            .map_or(first, |due| first.min(due));
+        if self.delays.has_due() {
+            return self.clock;
+        }
         if self.pass_wanted && self.pass != Pass::Running {
             first.min(self.pass_not_before)
         } else {

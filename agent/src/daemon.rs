@@ -14,6 +14,7 @@ use crate::keys::MemberKey;
 use crate::log::Faults;
 use crate::metrics::Metrics;
 use crate::notify::Notify;
+use crate::policy::Policy;
 use crate::ruleset::{self, CopyBit, Ruleset, RulesetError};
 use crate::tcp::Links;
 use crate::udp::Udp;
@@ -79,8 +80,8 @@ fn failed(what: &'static str) -> impl Fn(io::Error) -> RunError {
     move |source| RunError::Io { what, source }
 }
 
-/// Runs the daemon of the member that has `key`, until SIGTERM or SIGINT.
-pub fn run(config: &Config, key: &MemberKey) -> Result<(), RunError> {
+/// Runs the daemon of the member that has `key`, by `policy`, until SIGTERM or SIGINT.
+pub fn run(config: &Config, policy: Policy, key: &MemberKey) -> Result<(), RunError> {
     let stop = stop_signal().map_err(failed("watch for signals"))?;
     let name = config.network.interface.as_str();
     let interface = addresses::interface(name).map_err(|source| RunError::Interface {
@@ -98,6 +99,7 @@ pub fn run(config: &Config, key: &MemberKey) -> Result<(), RunError> {
         Udp::open(config, &interface).map_err(failed("open the socket of the sync network"))?;
     let setup = setup(
         config,
+        policy,
         addresses.set().clone(),
         Udp::datagram_bytes_max(config, &interface),
     )
@@ -167,6 +169,7 @@ fn wake(eventfd: &Arc<OwnedFd>) -> Wake {
 
 fn setup(
     config: &Config,
+    policy: Policy,
     addresses: addresses::AddressSet,
     datagram_bytes_max: usize,
 ) -> io::Result<Setup> {
@@ -197,7 +200,7 @@ fn setup(
             copy_bit: config.kernel.copy_bit,
             labels: config.kernel.labels,
         },
-        port: config.network.port.get(),
+        policy: policy.into(),
         addresses,
         names: config
             .members()

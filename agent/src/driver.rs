@@ -117,6 +117,9 @@ impl Driver {
             self.hand_out_keys(now);
             let result = self.kernel.read_rows(&mut self.core);
             self.faults.survive("read the kernel's table", result);
+            let result = self.kernel.look_up(&mut self.core);
+            self.faults
+                .survive("look up flows in the kernel's table", result);
             self.apply(now);
             self.transmit(now);
             self.answer_rolls();

@@ -5,14 +5,17 @@ use ccp::node::{Action, Outcome};
 use ccp::time::Instant;
 use conntrack::{
     Dump, DumpError, DumpItem, Errno, EventSocket, EventSocketOptions, Injector, InjectorOptions,
-    Item,
+    Item, Lookup,
 };
 use conntrack::{Flow, SocketError};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::SystemTime;
 
 /// Events handed to the core at a time, before datagrams and timers get their turn.
 const EVENTS_AT_A_TIME: usize = 4096;
+/// Flows looked up at a time, at 2 us each: those whose delay ended in one second are many.
+const LOOKUPS_AT_A_TIME: usize = 64;
 /// Rows of the kernel's table handed to the core at a time.
 const ROWS_AT_A_TIME: usize = 1024;
 
@@ -24,6 +27,7 @@ pub struct Kernel {
     /// The last drain left events in the queue.
     behind: bool,
     batch: Vec<Try>,
+    lookup: Lookup,
 }
 
 /// A change on its way into the kernel.
@@ -62,6 +66,7 @@ impl Kernel {
             dump: None,
             behind: false,
             batch: Vec::new(),
+            lookup: Lookup::open()?,
         })
     }
 
@@ -95,6 +100,7 @@ impl Kernel {
     pub fn read_rows(&mut self, core: &mut Core) -> Result<(), DumpError> {
         if core.wants_pass() && self.dump.is_none() && !self.behind {
             self.dump = Some(Dump::open()?);
+            core.set_wall_clock(wall_clock_nanos());
             core.begin_pass();
         }
         let Some(dump) = &mut self.dump else {
@@ -122,6 +128,20 @@ impl Kernel {
                     return Ok(());
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Asks the kernel for the flows that the core wants to know of now.
+    pub fn look_up(&mut self, core: &mut Core) -> Result<(), DumpError> {
+        for _ in 0..LOOKUPS_AT_A_TIME {
+            let Some(wanted) = core.poll_lookup() else {
+                break;
+            };
+            let found = self.lookup.get(&wanted.orig, wanted.zone);
+            // One that could not be looked up is told at the next change of it, or found by the next reading of the table.
+            core.handle_lookup(&wanted.key, found.as_ref().ok().and_then(Option::as_ref));
+            found?;
         }
         Ok(())
     }
@@ -191,6 +211,14 @@ impl Kernel {
         }
         Ok(())
     }
+}
+
+/// What the kernel dates flows by.
+fn wall_clock_nanos() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| {
+        u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+    })
 }
 
 impl Try {

@@ -8,6 +8,7 @@ pub mod control;
 pub mod convert;
 pub mod core;
 pub mod daemon;
+pub mod delay;
 pub mod doctor;
 pub mod driver;
 pub mod kernel;

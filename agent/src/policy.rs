@@ -198,4 +198,4 @@ fn clauses(builtins: &[Builtin], services: &[Service], rules: &[Rule]) -> Vec<Cl
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

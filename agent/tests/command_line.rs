@@ -14,6 +14,7 @@ use agent::control::answer::{
 };
 use agent::control::{self, Ask, Server};
 use agent::keys::{MemberKey, PublicKey};
+use agent::policy::Policy;
 
 const EXAMPLE: &str = include_str!("../../packaging/ctsync.yaml");
 const MAN_PAGE: &str = include_str!("../../packaging/man/ctsync.8");
@@ -227,11 +228,14 @@ fn shipped_example_passes_the_check_and_what_is_printed_means_the_same() {
         files.config()
     );
     assert!(printed.starts_with(&heading), "{printed}");
+    let (printed, policy) = printed.split_once("---\n").unwrap();
     let config = Config::load(&files.path("ctsync.yaml")).unwrap();
     assert_eq!(
-        Config::parse(&printed, Path::new("printed")).unwrap(),
+        Config::parse(printed, Path::new("printed")).unwrap(),
         config
     );
+    let policy = [("printed".into(), policy.to_owned())];
+    assert_eq!(Policy::parse(&policy, 8116).unwrap(), Policy::new(8116));
 
     let (code, json, said) = outcome(&mut ctsync(&[
         "check",
@@ -275,6 +279,9 @@ fn shipped_example_names_every_key_with_its_default() {
         "event_buffer",
         "mark_mask",
         "labels",
+        "file",
+        "directory",
+        "kernel",
         "socket",
         "monitor_socket",
         "listen",

@@ -302,6 +302,12 @@ impl Node {
         self.events.pop_front()
     }
 
+    /// True if the flow is live here, or a copy is.
+    pub fn knows(&self, key: &FlowKey) -> bool {
+        let entry = self.table.find(key).and_then(|slot| self.table.get(slot));
+        entry.is_some_and(|entry| entry.life == Life::Live)
+    }
+
     /// Every flow that is known.
     pub fn table(&self) -> &Table {
         &self.table

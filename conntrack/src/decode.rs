@@ -95,6 +95,7 @@ pub(crate) fn read_flow(flow: &mut Flow, attributes: Attributes<'_>) -> Result<(
             CTA_SEQ_ADJ_ORIG => flow.seq_adj[0] = Some(seq_adj(attribute.nested())?),
             CTA_SEQ_ADJ_REPLY => flow.seq_adj[1] = Some(seq_adj(attribute.nested())?),
             CTA_SYNPROXY => flow.synproxy = synproxy(attribute.nested())?,
+            CTA_TIMESTAMP => flow.start_nanos = start_nanos(attribute.nested())?,
             _ => {}
         }
     }
@@ -120,6 +121,7 @@ pub(crate) const BLANK_FLOW: Flow = Flow {
     master: None,
     seq_adj: [None; 2],
     synproxy: None,
+    start_nanos: None,
 };
 
 #[inline]
@@ -233,6 +235,16 @@ fn seq_adj(attributes: Attributes<'_>) -> Result<SeqAdj, DecodeError> {
         }
     }
     Ok(adj)
+}
+
+fn start_nanos(attributes: Attributes<'_>) -> Result<Option<u64>, DecodeError> {
+    for attribute in attributes {
+        let attribute = attribute?;
+        if attribute.kind == CTA_TIMESTAMP_START {
+            return attribute.be64().map(Some);
+        }
+    }
+    Ok(None)
 }
 
 fn synproxy(attributes: Attributes<'_>) -> Result<Option<SynProxy>, DecodeError> {

@@ -161,29 +161,51 @@ impl Iterator for Dump {
 ///
 /// The kernel compares the tuple with both directions of its entries: look at `orig` of what is found.
 pub fn lookup(orig: &Tuple, zone: u16) -> Result<Option<Flow>, DumpError> {
-    let socket = Socket::for_requests().map_err(DumpError::Socket)?;
-    let mut request = Vec::new();
-    encode::lookup(&mut request, orig, zone);
-    socket
-        .send(&request)
-        .map_err(|errno| DumpError::Io(errno.into()))?;
-    let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
-    let Received::Datagram(len) = socket.recv(&mut buffer).map_err(DumpError::Io)? else {
-        return Err(DumpError::Io(Errno::NOBUFS.into()));
-    };
-    let message = Messages::new(&buffer[..len])
-        .next()
-        .unwrap_or(Err(DecodeError::MessageLength));
-    let message = message.map_err(DumpError::Malformed)?;
-    if message.kind == NLMSG_ERROR {
-        return match message.outcome() {
-            Ok(()) | Err(Errno::NOENT) => Ok(None),
-            Err(errno) => Err(DumpError::Io(errno.into())),
-        };
+    let mut lookup = Lookup::open().map_err(DumpError::Socket)?;
+    lookup.get(orig, zone)
+}
+
+/// Looks up one entry after another.
+pub struct Lookup {
+    socket: Socket,
+    request: Vec<u8>,
+    buffer: Box<[u8]>,
+}
+
+impl Lookup {
+    /// Opens a socket for it.
+    pub fn open() -> Result<Self, SocketError> {
+        Ok(Self {
+            socket: Socket::for_requests()?,
+            request: Vec::new(),
+            buffer: vec![0; DATAGRAM_BYTES_MAX].into(),
+        })
     }
-    decode::table_flow(&message)
-        .map(Some)
-        .map_err(DumpError::Malformed)
+
+    /// As [`lookup`].
+    pub fn get(&mut self, orig: &Tuple, zone: u16) -> Result<Option<Flow>, DumpError> {
+        self.request.clear();
+        encode::lookup(&mut self.request, orig, zone);
+        (self.socket.send(&self.request)).map_err(|errno| DumpError::Io(errno.into()))?;
+        let Received::Datagram(len) =
+            (self.socket.recv(&mut self.buffer)).map_err(DumpError::Io)?
+        else {
+            return Err(DumpError::Io(Errno::NOBUFS.into()));
+        };
+        let message = Messages::new(&self.buffer[..len])
+            .next()
+            .unwrap_or(Err(DecodeError::MessageLength));
+        let message = message.map_err(DumpError::Malformed)?;
+        if message.kind == NLMSG_ERROR {
+            return match message.outcome() {
+                Ok(()) | Err(Errno::NOENT) => Ok(None),
+                Err(errno) => Err(DumpError::Io(errno.into())),
+            };
+        }
+        decode::table_flow(&message)
+            .map(Some)
+            .map_err(DumpError::Malformed)
+    }
 }
 
 fn request(socket: &Socket, seq: u32) -> io::Result<()> {

@@ -112,6 +112,9 @@ pub struct Flow {
     pub seq_adj: [Option<SeqAdj>; 2],
     /// `CTA_SYNPROXY`; `None` also when it is all zeros, as it is in entries that a request created.
     pub synproxy: Option<SynProxy>,
+    /// `CTA_TIMESTAMP_START`: when the flow began, in nanoseconds of the wall clock. The kernel tells it only in its table
+    /// and at the end, and only of flows that began while `net.netfilter.nf_conntrack_timestamp` was 1.
+    pub start_nanos: Option<u64>,
 }
 
 impl Flow {
@@ -131,6 +134,7 @@ impl Flow {
             master: None,
             seq_adj: [None; 2],
             synproxy: None,
+            start_nanos: None,
         }
     }
 }

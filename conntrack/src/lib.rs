@@ -28,7 +28,7 @@ mod sys;
 pub use rustix::io::Errno;
 
 pub use decode::DecodeError;
-pub use dump::{Dump, DumpError, DumpItem, lookup};
+pub use dump::{Dump, DumpError, DumpItem, Lookup, lookup};
 pub use event::{Event, EventKind};
 pub use events::{Drained, EventSocket, EventSocketOptions, Item, Pacer, Wait};
 pub use flow::{

@@ -38,6 +38,8 @@ pub struct Settings {
     pub family: Family,
     /// More of the configuration file, such as `kernel: { labels: true }`.
     pub more: &'static str,
+    /// The service policy, the same for all.
+    pub policy: &'static str,
 }
 
 impl Default for Settings {
@@ -46,6 +48,7 @@ impl Default for Settings {
             transport: Transport::Unicast,
             family: Family::Ipv4,
             more: "",
+            policy: "",
         }
     }
 }
@@ -94,6 +97,7 @@ impl Cluster {
     #[track_caller]
     pub fn configure(lab: &Lab, settings: Settings) -> Cluster {
         let directory = Directory::new("cluster");
+        write_private(&directory.path().join("policy.yaml"), settings.policy);
         let members = (0..lab.gateways.len())
             .map(|index| Daemon::configure(lab, index, settings, directory.path()))
             .collect();

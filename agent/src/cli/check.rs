@@ -14,6 +14,9 @@ pub(super) struct Check {
     /// Configuration
     #[arg(long, value_name = "FILE", default_value = DEFAULT_FILE)]
     config: PathBuf,
+    /// Print the service policy instead of the configuration
+    #[arg(long)]
+    policy: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -37,15 +40,29 @@ impl Check {
             Ok((config, _)) => config,
             Err(error) => return self.refuse(out, Fault::of(&error), &error.to_string()),
         };
-        match self.json {
-            true => writeln!(out, "{}", config.to_json())?,
-            false => {
+        let policy = match config.load_policy(&self.config) {
+            Ok(policy) => policy,
+            Err(error) => {
+                let text = error.to_string();
+                return self.refuse(out, Fault::of(&error.into()), &text);
+            }
+        };
+        match (self.policy, self.json) {
+            (true, true) => writeln!(out, "{}", policy.to_json())?,
+            (false, true) => writeln!(out, "{}", config.to_json())?,
+            (true, false) => {
+                writeln!(out, "# The policy is good. With every default, it says:")?;
+                write!(out, "{}", policy.to_yaml())?;
+            }
+            (false, false) => {
                 writeln!(
                     out,
                     "# {} is good. With every default, it says:",
                     self.config.display()
                 )?;
                 write!(out, "{}", config.to_yaml())?;
+                writeln!(out, "---\n# And the policy:")?;
+                write!(out, "{}", policy.to_yaml())?;
             }
         }
         Ok(())

@@ -19,7 +19,8 @@ impl Run {
     pub fn execute(&self) -> Result<(), Failure> {
         let problem = |error: &dyn std::fmt::Display| Failure::Problem(error.to_string());
         let (config, key) = Config::load_with_key(&self.config).map_err(|error| problem(&error))?;
+        let policy = (config.load_policy(&self.config)).map_err(|error| problem(&error))?;
         log::start(config.log.level).map_err(|error| problem(&error))?;
-        daemon::run(&config, &key).map_err(|error| problem(&error))
+        daemon::run(&config, policy, &key).map_err(|error| problem(&error))
     }
 }

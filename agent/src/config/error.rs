@@ -257,7 +257,7 @@ pub(crate) enum Problem {
         hello: String,
         dead_after: String,
     },
-    Policy(crate::policy::Problem),
+    Policy(Box<crate::policy::Problem>),
 }
 
 impl Problem {

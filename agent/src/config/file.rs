@@ -16,6 +16,8 @@ use serde_saphyr::{
 use super::error::{ConfigError, Fault, Place, Problem};
 use super::{Config, Level, Transport, scalar};
 
+pub mod policy;
+
 /// A configuration is a page; what is larger is another file.
 const FILE_BYTES_MAX: u64 = 256 * 1024;
 const NODES_MAX: usize = 10_000;
@@ -34,6 +36,7 @@ pub(super) struct File {
     pub delta: Option<Delta>,
     pub liveness: Option<Liveness>,
     pub kernel: Option<Kernel>,
+    pub policy: Option<policy::Policy>,
     pub control: Option<Control>,
     pub metrics: Option<metrics::Metrics>,
     pub log: Option<Log>,
@@ -240,6 +243,7 @@ impl From<&Config> for File {
             delta,
             liveness,
             kernel,
+            policy,
             control,
             metrics,
             log,
@@ -291,6 +295,7 @@ impl From<&Config> for File {
                 copy_bit: Some(written(scalar::print_bit(kernel.copy_bit))),
                 labels: Some(kernel.labels),
             }),
+            policy: Some(policy.into()),
             control: Some(Control {
                 socket: Some(written(control.socket.display().to_string())),
                 monitor_socket: (control.monitor_socket.as_ref())

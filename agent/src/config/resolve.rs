@@ -18,6 +18,7 @@ use serde_saphyr::Spanned;
 mod kernel;
 mod members;
 mod metrics;
+mod policy;
 mod values;
 
 use values::{Limits, absolute, address, duration, fault, interface, name, nonzero, number, place};
@@ -86,6 +87,7 @@ pub(super) fn resolve(file: File) -> Result<Config, Fault> {
         delta: delta(file.delta.unwrap_or_default())?,
         liveness: liveness(file.liveness.unwrap_or_default())?,
         kernel: kernel::kernel(file.kernel.unwrap_or_default())?,
+        policy: policy::policy(file.policy.unwrap_or_default()),
         control: control(file.control.unwrap_or_default())?,
         metrics: metrics::metrics(file.metrics.unwrap_or_default())?,
         log: Log {

@@ -119,6 +119,11 @@ fn what_is_left_out_has_the_documented_default() {
             copy_bit: CopyBit::new(31),
             labels: false,
         },
+        policy: Policy {
+            file: "policy.yaml".into(),
+            directory: "policy.d".into(),
+            kernel: PushDown::On,
+        },
         control: Control {
             socket: "/run/ctsync/control.sock".into(),
             monitor_socket: None,
@@ -251,6 +256,10 @@ kernel:
   mark_mask: \"0x7fffffff\"
   copy_bit: \"31\"
   labels: false
+policy:
+  file: policy.yaml
+  directory: policy.d
+  kernel: \"on\"
 control:
   socket: /run/ctsync/control.sock
 metrics: {}

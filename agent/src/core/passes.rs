@@ -38,7 +38,8 @@ impl Core {
     pub fn handle_row(&mut self, flow: &Flow) {
         let key = convert::key(flow);
         let state = convert::patch(flow, self.shared);
-        if self.scope.is_forwarded(&key, &state.nat) {
+        let began = self.began(flow);
+        if self.scope.is_forwarded(&key, &state.nat) && self.admits(&key, flow, began) {
             let unknown = if self.first_pass {
                 Origin::Found
             } else {

@@ -1,30 +1,22 @@
 //! Which flows are replicated at all: those that the cluster forwards.
 //!
-//! Never: flows of the gateway itself, broadcast, multicast, loopback, link-local, and what members say to each other.
+//! Never: flows of the gateway itself, broadcast, multicast, loopback, link-local. Protocols are the policy's concern.
 
 use crate::addresses::AddressSet;
 use crate::convert::ip;
 use ccp::record::{FlowKey, Nat};
 use std::net::IpAddr;
 
-const IGMP: u8 = 2;
-const UDP: u8 = 17;
-const VRRP: u8 = 112;
-
 /// Decides by the addresses that this machine has now.
 #[derive(Debug)]
 pub struct Scope {
     addresses: AddressSet,
-    ccp_port: u16,
 }
 
 impl Scope {
-    /// `ccp_port` is the UDP port of the cluster's own datagrams.
-    pub fn new(addresses: AddressSet, ccp_port: u16) -> Self {
-        Self {
-            addresses,
-            ccp_port,
-        }
+    /// Decides by these addresses.
+    pub fn new(addresses: AddressSet) -> Self {
+        Self { addresses }
     }
 
     /// The machine's addresses are others now.
@@ -42,15 +34,7 @@ impl Scope {
         let end = nat
             .dst
             .map_or(dst, |endpoint| ip(key.family, &endpoint.address));
-        !(self.is_members_own(key)
-            || self.is_ours(src)
-            || self.is_ours(end)
-            || self.is_for_many(dst)
-            || self.is_for_many(end))
-    }
-
-    fn is_members_own(&self, key: &FlowKey) -> bool {
-        matches!(key.proto, VRRP | IGMP) || key.proto == UDP && key.l4[1] == self.ccp_port
+        !(self.is_ours(src) || self.is_ours(end) || self.is_for_many(dst) || self.is_for_many(end))
     }
 
     fn is_ours(&self, ip: IpAddr) -> bool {
@@ -111,8 +95,7 @@ mod tests {
                 port: 80,
             }
         });
-        Scope::new(addresses, 8116)
-            .is_forwarded(&convert::key(&Flow::new(orig)), &Nat { src: None, dst })
+        Scope::new(addresses).is_forwarded(&convert::key(&Flow::new(orig)), &Nat { src: None, dst })
     }
 
     #[test]
@@ -131,9 +114,7 @@ mod tests {
             ("10.0.0.1", "255.255.255.255", 6, None, false),
             ("10.0.0.1", "192.0.2.255", 6, None, false),
             ("0.0.0.0", "10.0.0.1", 6, None, false),
-            ("10.0.0.1", "10.0.1.1", 112, None, false),
-            ("10.0.0.1", "10.0.1.1", 2, None, false),
-            ("10.0.0.1", "10.0.1.1", 17, None, false),
+            ("10.0.0.1", "10.0.1.1", 17, None, true),
             ("10.0.0.1", "10.0.1.1", 47, None, true),
         ] {
             assert_eq!(

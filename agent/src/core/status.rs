@@ -155,6 +155,14 @@ impl Core {
             malformed: events_malformed,
             overruns,
         } = self.events;
+        let super::PolicyCounters {
+            never,
+            delayed,
+            delayed_ended,
+            delayed_told,
+            delayed_early,
+            delayed_full,
+        } = self.judged;
         let own = [
             ("datagrams_sent", sent),
             ("datagrams_unsent", unsent),
@@ -180,6 +188,12 @@ impl Core {
             ("events_out_of_scope", out_of_scope),
             ("events_malformed", events_malformed),
             ("event_overruns", overruns),
+            ("policy_never", never),
+            ("policy_delayed", delayed),
+            ("policy_delayed_ended", delayed_ended),
+            ("policy_delayed_told", delayed_told),
+            ("policy_delayed_early", delayed_early),
+            ("policy_delayed_full", delayed_full),
         ];
         own.into_iter()
             .chain(self.node.counters().iter())

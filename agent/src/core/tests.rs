@@ -3,12 +3,15 @@ use super::seal::DatagramKey;
 use super::{Core, Setup};
 use crate::addresses::AddressSet;
 use crate::convert::Shared;
+use crate::policy::Policy;
 use ccp::node::{Action, Config, Outcome};
 use ccp::record::MemberId;
 use ccp::time::Instant;
 use conntrack::consts::{IPS_ASSURED, IPS_SEEN_REPLY};
 use conntrack::{Event, EventKind, Flow, L4, ProtoInfo, TcpInfo, Tuple};
 use std::time::Duration;
+
+mod policy;
 
 fn member(id: u8) -> MemberId {
     MemberId::new(id).unwrap()
@@ -40,7 +43,7 @@ pub(crate) fn core(id: u8, cluster: u16, key: u8) -> Core {
             copy_bit: None,
             labels: false,
         },
-        port: 8116,
+        policy: Policy::new(8116).into(),
         addresses: AddressSet::new([], []),
         names: [
             (member(1), "gw-a".to_owned()),

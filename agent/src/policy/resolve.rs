@@ -348,7 +348,7 @@ impl<T> std::fmt::Display for From<T> {
 fn fault<T>(written: &Spanned<T>, problem: Problem) -> Fault {
     Fault {
         place: Place::of(&written.referenced),
-        problem: Any::Policy(problem),
+        problem: Any::Policy(Box::new(problem)),
     }
 }
 

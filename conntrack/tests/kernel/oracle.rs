@@ -59,7 +59,23 @@ pub fn flow(message: &[u8]) -> Flow {
                     tsoff: 0,
                 }
         }),
+        start_nanos: start_nanos(&message[HEADERS..]),
     }
+}
+
+/// The specification has no attribute 20; its nest begins with the time, attribute 1, of eight bytes.
+fn start_nanos(mut attributes: &[u8]) -> Option<u64> {
+    while let [len0, len1, kind0, kind1, rest @ ..] = attributes {
+        let len = usize::from(u16::from_ne_bytes([*len0, *len1]));
+        let kind = u16::from_ne_bytes([*kind0, *kind1]) & 0x3fff;
+        if kind == 20 {
+            return Some(u64::from_be_bytes(
+                rest[4..12].try_into().expect("eight bytes"),
+            ));
+        }
+        attributes = attributes.get(len.next_multiple_of(4)..)?;
+    }
+    None
 }
 
 fn tuple(attributes: &IterableTupleAttrs<'_>) -> Tuple {

@@ -8,6 +8,7 @@ use agent::convert::{self, Shared};
 use agent::core::keys::Limits;
 use agent::core::seal::DatagramKey;
 use agent::core::{Core, Setup};
+use agent::policy::Policy;
 use ccp::node::{Action, Audience, Config, Outcome};
 use ccp::record::{FlowKey, MemberId};
 use ccp::time::Instant;
@@ -121,7 +122,7 @@ impl Gateway {
                 copy_bit: None,
                 labels: false,
             },
-            port: 8116,
+            policy: Policy::new(8116).into(),
             addresses: AddressSet::default(),
             names: Default::default(),
         };

@@ -88,6 +88,6 @@ fn unless_builtin<T>(
 
 impl<T> From<T> {
     fn wrong(&self, problem: Problem) -> ConfigError {
-        ConfigError::new(&self.file, self.place, Any::Policy(problem))
+        ConfigError::new(&self.file, self.place, Any::Policy(Box::new(problem)))
     }
 }

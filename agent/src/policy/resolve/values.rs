@@ -72,7 +72,7 @@ pub fn mark(words: &Words) -> Result<(u32, u32), Fault> {
         let place = words.0.first().and_then(|word| Place::of(&word.referenced));
         let given = words.0.iter().map(|word| word.value.0.as_str());
         let given = given.collect::<Vec<_>>().join(", ");
-        let problem = Any::Policy(Problem::NotAMark { given });
+        let problem = Any::Policy(Box::new(Problem::NotAMark { given }));
         return Err(Fault { place, problem });
     };
     let given = || word.value.0.clone();
@@ -194,7 +194,7 @@ fn at_first(words: &Words, problem: Problem) -> Fault {
         Some(word) => fault(word, problem),
         None => Fault {
             place: None,
-            problem: Any::Policy(problem),
+            problem: Any::Policy(Box::new(problem)),
         },
     }
 }
