@@ -247,22 +247,35 @@ impl AsFd for QueueSocket {
     }
 }
 
+/// Decodes the first message of a datagram; `None` when it asks for nothing, as an acknowledgement.
+///
+/// [`QueueSocket`] does this by itself; this is for those who have the bytes: captures, fuzzing.
+pub fn decode_item(datagram: &[u8]) -> Option<QueueItem<'_>> {
+    item(Messages::new(datagram).next()?)
+}
+
 /// Gives the item that a message is to the sink; returns how many it was.
 #[inline]
 fn give(message: Result<Message<'_>, DecodeError>, sink: &mut impl FnMut(QueueItem<'_>)) -> usize {
-    let item = match message {
-        Ok(message) if message.kind == NLMSG_ERROR => match failed_verdict(&message) {
-            Some(item) => item,
-            None => return 0,
-        },
-        Ok(message) => held::item(&message),
-        Err(error) => QueueItem::Malformed {
+    match item(message) {
+        Some(item) => {
+            sink(item);
+            1
+        }
+        None => 0,
+    }
+}
+
+#[inline]
+fn item(message: Result<Message<'_>, DecodeError>) -> Option<QueueItem<'_>> {
+    match message {
+        Ok(message) if message.kind == NLMSG_ERROR => failed_verdict(&message),
+        Ok(message) => Some(held::item(&message)),
+        Err(error) => Some(QueueItem::Malformed {
             packet: None,
             error,
-        },
-    };
-    sink(item);
-    1
+        }),
+    }
 }
 
 /// The failure that an answer tells; `None` when it tells none.

@@ -12,4 +12,5 @@ pub mod nspawn;
 pub mod sim;
 pub mod table;
 pub mod traffic;
+pub mod vm;
 pub mod wire;

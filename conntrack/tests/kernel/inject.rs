@@ -24,11 +24,21 @@ fn every_protocol_comes_back_as_it_was_injected() {
                     ..plain(tuple)
                 });
             }
-            for proto in [IPPROTO_ESP, IPPROTO_DCCP] {
-                let tuple = ports(proto, (client, 40_000), (server, 443));
+            let esp = Tuple {
+                l4: L4::None,
+                ..ports(IPPROTO_ESP, (client, 40_000), (server, 443))
+            };
+            assert_comes_back(&plain(esp));
+            let dccp = ports(IPPROTO_DCCP, (client, 40_000), (server, 443));
+            if tracks_dccp() {
+                assert_comes_back(&Flow {
+                    protoinfo: protoinfo_of(IPPROTO_DCCP),
+                    ..plain(dccp)
+                });
+            } else {
                 assert_comes_back(&plain(Tuple {
                     l4: L4::None,
-                    ..tuple
+                    ..dccp
                 }));
             }
         }

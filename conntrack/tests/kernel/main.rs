@@ -1,6 +1,7 @@
 //! The crate against the running kernel: every test has a network namespace of its own. They need root, and fail
 //! without.
 
+mod attached;
 mod captures;
 mod change;
 mod dump;

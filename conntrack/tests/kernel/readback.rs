@@ -91,6 +91,11 @@ pub fn protoinfo_of(proto: u8) -> Option<ProtoInfo> {
             state: 4,
             vtag: [0x1111_2222, 0x3333_4444],
         })),
+        IPPROTO_DCCP => Some(ProtoInfo::Dccp(DccpInfo {
+            state: 4,
+            role: 1,
+            handshake_seq: 0x0102_0304_0506,
+        })),
         _ => None,
     }
 }

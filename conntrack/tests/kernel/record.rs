@@ -54,7 +54,8 @@ fn record() {
     });
 }
 
-fn prepare() {
+/// Addresses, routes, and rules that translate, mark and label.
+pub fn prepare() {
     for address in [
         "10.1.0.1",
         "10.1.0.2",
@@ -97,7 +98,8 @@ fn prepare() {
     ");
 }
 
-fn open_raw_events() -> OwnedFd {
+/// A subscription to events, for their bytes.
+pub fn open_raw_events() -> OwnedFd {
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let socket = rustix::net::socket_with(
         AddressFamily::NETLINK,
@@ -157,7 +159,8 @@ fn until_last_marker(lines: &mpsc::Receiver<String>) -> Vec<String> {
     }
 }
 
-fn drain(socket: &OwnedFd) -> Vec<Vec<u8>> {
+/// The datagrams that wait.
+pub fn drain(socket: &OwnedFd) -> Vec<Vec<u8>> {
     let mut messages = Vec::new();
     let mut buffer = vec![0; 8192];
     loop {
@@ -192,7 +195,8 @@ fn write(messages: &[Vec<u8>], lines: &[String]) {
     std::fs::write(FILE, text).expect("the file is writable");
 }
 
-fn send_packets() {
+/// Packets of every protocol, translated and not, with answers where there is one.
+pub fn send_packets() {
     for [client, server, behind_dnat, natted_client] in [
         ["10.1.0.1", "192.0.2.80", "203.0.113.80", "10.1.0.2"],
         ["fd01::1", "2001:db8::80", "2001:db8:3::80", "fd01::2"],

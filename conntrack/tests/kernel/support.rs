@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::net::IpAddr;
+use std::os::fd::AsFd;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -72,6 +73,11 @@ pub fn nft(ruleset: &str) {
         nft.wait().expect("it runs").success(),
         "nft refused {ruleset}"
     );
+}
+
+/// Whether the kernel tracks the ports and the state of DCCP, which Linux retired after 6.12.
+pub fn tracks_dccp() -> bool {
+    std::fs::exists("/proc/sys/net/netfilter/nf_conntrack_dccp_timeout_open").unwrap_or(false)
 }
 
 pub fn ip(address: &str) -> IpAddr {
@@ -203,10 +209,15 @@ pub fn read_until(socket: &mut EventSocket, done: impl Fn(&[Item]) -> bool) -> V
             Instant::now() < deadline,
             "not what was waited for: {items:#?}"
         );
-        let tick = Timespec {
-            tv_sec: 0,
-            tv_nsec: 100_000_000,
-        };
-        poll(&mut [PollFd::new(socket, PollFlags::IN)], Some(&tick)).expect("poll");
+        wait_readable(socket);
     }
+}
+
+/// Waits until there is something to read, 100 ms at most.
+pub fn wait_readable(socket: &impl AsFd) {
+    let tick = Timespec {
+        tv_sec: 0,
+        tv_nsec: 100_000_000,
+    };
+    poll(&mut [PollFd::new(socket, PollFlags::IN)], Some(&tick)).expect("poll");
 }

@@ -1,0 +1,93 @@
+//! A virtual machine on the kernel that Debian ships: for what the kernel of the machine that tests run on may lack.
+//!
+//! Tests run in network namespaces of the machine's own kernel wherever they can. That kernel may be built without
+//! `NFQA_CT`, queues of nftables, flowtables, VLANs, VRF, netem or conntrack helpers; the kernels of distributions have
+//! them all, and are what operators run. A test that needs one says what to carry into the machine and which script to run
+//! there, as root:
+//!
+//! ```no_run
+//! # use tests::{cluster, vm::Debian};
+//! let debian = Debian::new("vlans");
+//! debian.carry(&cluster::program());
+//! debian.run("
+//!     ip link add eth0 type veth peer name eth1
+//!     ip link add link eth0 name eth0.7 type vlan id 7
+//!     ./ctsync --version
+//! ");
+//! ```
+//!
+//! Inside are bash, `ip`, `nft`, `iptables`, `conntrack`, `tc`, `ping`, `ethtool`, `tcpdump`, `modprobe`, perl, no systemd
+//! (that is [`crate::nspawn`]) and no network but loopback and what the script makes: namespaces and veth, as here.
+//! The machine is one processor emulated, ten times slower than this one: nothing measured there means anything, and
+//! deadlines must be long. It resumes within seconds from memory that `tests/vm/build` saved once, in one to two minutes,
+//! below `/var/cache/ctsync-tests`; `tests/vm/run DIRECTORY` is the same by hand.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::leftovers::Directory;
+
+/// Lines that `tests/vm/init` prints before and after the test.
+const BEGINS: &str = "the test begins\n";
+const ENDS: &str = "the test ends with ";
+
+/// A machine to be, and afterwards what it left. What is in its directory will be in `/t`, where the script is run.
+#[derive(Debug)]
+pub struct Debian {
+    files: Directory,
+}
+
+impl Debian {
+    /// A machine without anything in `/t`; `label` is for the name of a directory.
+    #[track_caller]
+    pub fn new(label: &str) -> Debian {
+        Debian {
+            files: Directory::new(label),
+        }
+    }
+
+    /// Puts a copy of a program or file into `/t`, under its own name.
+    #[track_caller]
+    pub fn carry(&self, file: &Path) {
+        let name = file.file_name().expect("a file has a name");
+        let copied = fs::copy(file, self.files.path().join(name));
+        copied.unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    }
+
+    /// Puts a text into `/t`.
+    #[track_caller]
+    pub fn write(&self, name: &str, text: &str) {
+        fs::write(self.files.path().join(name), text).expect("the directory is ours");
+    }
+
+    /// Boots, runs a script of `bash`, which ends at the first command that fails, and returns what it printed; panics with
+    /// that when it fails. What the script leaves in `/t/out` can be [`read`](Self::read) then.
+    #[track_caller]
+    pub fn run(&self, script: &str) -> String {
+        self.write("run.sh", &format!("set -euo pipefail\n{script}\n"));
+        let run = Path::new(env!("CARGO_MANIFEST_DIR")).join("vm/run");
+        let output = Command::new(&run)
+            .arg(self.files.path())
+            .stdin(Stdio::null())
+            .output()
+            .unwrap_or_else(|error| panic!("{}: {error}", run.display()));
+        let console = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            output.status.success(),
+            "in the virtual machine: {}\n{console}{}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let printed = console.split_once(BEGINS).map_or("", |(_, after)| after);
+        let end = printed.rfind(ENDS).unwrap_or(printed.len());
+        printed[..end].to_owned()
+    }
+
+    /// What the script has left in a file of `/t/out`.
+    #[track_caller]
+    pub fn read(&self, name: &str) -> String {
+        let path: PathBuf = self.files.path().join("out").join(name);
+        fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    }
+}
