@@ -17,6 +17,7 @@ mod check;
 mod completions;
 mod doctor;
 mod flows;
+mod import_conntrackd;
 mod keygen;
 mod keys;
 mod paint;
@@ -54,6 +55,8 @@ enum Verb {
     Rules(rules::Rules),
     /// Look for what is wrong with this machine, and say what mends it
     Doctor(doctor::Doctor),
+    /// Turn a configuration of conntrackd into one of ours
+    ImportConntrackd(import_conntrackd::ImportConntrackd),
     /// Print the completions of a shell
     Completions(completions::Completions),
 }
@@ -84,6 +87,7 @@ pub fn main() -> ExitCode {
         Verb::Keys(keys) => print(|out| keys.execute(out)),
         Verb::Rules(rules) => print(|out| rules.execute(out)),
         Verb::Doctor(doctor) => print_table(|out| doctor.execute(out)),
+        Verb::ImportConntrackd(import) => print(|out| import.execute(out)),
         Verb::Completions(completions) => print(|out| completions.execute(out)),
     };
     match done {

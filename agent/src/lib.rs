@@ -11,6 +11,7 @@ pub mod daemon;
 pub mod delay;
 pub mod doctor;
 pub mod driver;
+pub mod import;
 pub mod kernel;
 pub mod keys;
 pub mod log;

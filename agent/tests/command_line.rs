@@ -620,6 +620,7 @@ fn man_page_has_every_verb_and_option() {
         "flows",
         "keys roll",
         "doctor",
+        "import-conntrackd",
         "completions",
     ] {
         assert!(page.contains(&format!(".B {verb}\n")), "{verb}");
