@@ -207,10 +207,12 @@ impl fmt::Display for Listen {
 }
 
 /// What is logged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
     /// The least important level that is written.
     pub level: Level,
+    /// File that the keys of datagrams are written to, for who has to read a capture; `None` for none.
+    pub datagram_keys: Option<PathBuf>,
 }
 
 /// How important a line of the log is.

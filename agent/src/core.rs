@@ -280,6 +280,11 @@ impl Core {
         &self.node
     }
 
+    /// Who this member is.
+    pub fn member(&self) -> MemberId {
+        self.me
+    }
+
     /// Names of the members.
     pub fn names(&self) -> &Names {
         &self.names

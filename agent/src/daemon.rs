@@ -10,6 +10,7 @@ use crate::core::{Core, Setup};
 use crate::doctor;
 use crate::driver::Driver;
 use crate::kernel::Kernel;
+use crate::key_log::KeyLog;
 use crate::keys::MemberKey;
 use crate::log::Faults;
 use crate::metrics::Metrics;
@@ -25,9 +26,10 @@ use rustix::event::{EventfdFlags, eventfd};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::sync::Arc;
 use std::{fmt, io};
-use tracing::info;
+use tracing::{info, warn};
 
 /// Flows that are known at most; the kernel's own limit is far below on any machine that has the memory for this.
 const FLOWS_MAX: usize = 1 << 24;
@@ -126,6 +128,9 @@ pub fn run(config: &Config, policy: Policy, key: &MemberKey) -> Result<(), RunEr
         .transpose()
         .map_err(failed("listen for who reads the metrics"))?;
     let ruleset = Ruleset::install(&ruleset::sections(config)).map_err(RunError::Ruleset)?;
+    let key_log = (config.log.datagram_keys.as_deref())
+        .map(open_key_log)
+        .transpose()?;
     let origin = std::time::Instant::now();
     let mut notify = Notify::new();
     info!(
@@ -147,6 +152,7 @@ pub fn run(config: &Config, policy: Policy, key: &MemberKey) -> Result<(), RunEr
         woken,
         stop,
         origin,
+        key_log,
         faults: Faults::default(),
         alive: Box::new(move || notify.alive()),
     };
@@ -156,6 +162,15 @@ pub fn run(config: &Config, policy: Policy, key: &MemberKey) -> Result<(), RunEr
     drop((server, monitoring, metrics));
     info!("ctsync ends; the flows stay in the kernel");
     result
+}
+
+fn open_key_log(path: &Path) -> Result<KeyLog, RunError> {
+    let log = KeyLog::open(path).map_err(failed("open the file of `log: {datagram_keys}`"))?;
+    warn!(
+        file = %path.display(),
+        "keys of datagrams are written to a file: who reads it can read and forge what members say"
+    );
+    Ok(log)
 }
 
 /// Makes the driver look for what there is for it.

@@ -9,8 +9,10 @@ use crate::complaints::{Complaint, Complaints};
 use crate::control::Ask;
 use crate::control::answer::Rolled;
 use crate::core::Core;
+use crate::core::keys::KeyMessage;
 use crate::core::seal::DatagramKey;
 use crate::kernel::Kernel;
+use crate::key_log::KeyLog;
 use crate::log::Faults;
 use crate::tcp::{Links, Report};
 use crate::udp::Udp;
@@ -52,6 +54,8 @@ pub struct Driver {
     pub stop: OwnedFd,
     /// Where the clock of the core begins.
     pub origin: std::time::Instant,
+    /// Where keys are written for who has to read a capture, if anywhere.
+    pub key_log: Option<KeyLog>,
     /// What failed of late.
     pub faults: Faults,
     /// Called about once a second as long as the loop turns.
@@ -228,6 +232,7 @@ impl Driver {
                 }
                 Report::Said(member, message) => {
                     let now = self.now();
+                    self.log_key(member, &message);
                     self.core.handle_key_message(member, &message, now);
                 }
                 Report::Stranger => self.core.handle_stranger(),
@@ -251,8 +256,20 @@ impl Driver {
             while self.links.has_room(member)
                 && let Some(message) = self.core.poll_key_message(member)
             {
+                self.log_key(self.core.member(), &message);
                 self.links.tell(member, message);
             }
+        }
+    }
+
+    /// Writes the key that `member` hands out to where the operator wants it.
+    fn log_key(&mut self, member: MemberId, message: &KeyMessage) {
+        if let Some(log) = &mut self.key_log
+            && let KeyMessage::Offer(offer) = message
+        {
+            let result = log.write(member, offer);
+            self.faults
+                .survive("write a key to the file for captures", result);
         }
     }
 

@@ -13,6 +13,7 @@ pub mod doctor;
 pub mod driver;
 pub mod import;
 pub mod kernel;
+pub mod key_log;
 pub mod keys;
 pub mod log;
 pub mod metrics;

@@ -112,6 +112,8 @@ pub(super) struct Control {
 #[serde(deny_unknown_fields)]
 pub(super) struct Log {
     pub level: Option<Level>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub datagram_keys: Option<Spanned<String>>,
 }
 
 impl File {
@@ -306,6 +308,8 @@ impl From<&Config> for File {
             }),
             log: Some(Log {
                 level: Some(log.level),
+                datagram_keys: (log.datagram_keys.as_ref())
+                    .map(|path| written(path.display().to_string())),
             }),
         }
     }

@@ -90,9 +90,7 @@ pub(super) fn resolve(file: File) -> Result<Config, Fault> {
         policy: policy::policy(file.policy.unwrap_or_default()),
         control: control(file.control.unwrap_or_default())?,
         metrics: metrics::metrics(file.metrics.unwrap_or_default())?,
-        log: Log {
-            level: file.log.unwrap_or_default().level.unwrap_or(Level::Info),
-        },
+        log: log(file.log.unwrap_or_default())?,
     })
 }
 
@@ -199,6 +197,15 @@ fn liveness(written: file::Liveness) -> Result<Liveness, Fault> {
         });
     }
     Ok(Liveness { hello, dead_after })
+}
+
+fn log(written: file::Log) -> Result<Log, Fault> {
+    Ok(Log {
+        level: written.level.unwrap_or(Level::Info),
+        datagram_keys: (written.datagram_keys.as_ref())
+            .map(|path| absolute(path, "datagram_keys"))
+            .transpose()?,
+    })
 }
 
 fn control(written: file::Control) -> Result<Control, Fault> {

@@ -129,7 +129,10 @@ fn what_is_left_out_has_the_documented_default() {
             monitor_socket: None,
         },
         metrics: Metrics { listen: None },
-        log: Log { level: Level::Info },
+        log: Log {
+            level: Level::Info,
+            datagram_keys: None,
+        },
     };
     assert_eq!(parse(GOOD), expected);
 }

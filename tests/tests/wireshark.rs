@@ -1,0 +1,145 @@
+//! The Wireshark dissector reads a capture of the sync network: headers always, bodies with the keys of the daemons.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use tests::arrivals::open_flows;
+use tests::cluster::{Cluster, Settings};
+use tests::lab::Lab;
+use tests::leftovers::Directory;
+use tests::netns::wait_until;
+use tests::wire::Tap;
+
+/// `LINKTYPE_RAW`: packets begin with their IP header.
+const LINKTYPE_RAW: u32 = 101;
+
+#[test]
+fn the_dissector_shows_flows_with_the_keys_and_none_without() {
+    let directory = Directory::new("wireshark");
+    let keys = directory.path().join("datagram.keys");
+    let lab = Lab::new(2);
+    let tap = Tap::open(&lab, 1);
+    let more = format!("log: {{ datagram_keys: {} }}", keys.display());
+    let settings = Settings {
+        more: Box::leak(more.into_boxed_str()),
+        ..Settings::default()
+    };
+    let cluster = Cluster::start_with(&lab, settings);
+    let flows = open_flows(&lab, Duration::from_millis(200));
+    wait_until("all is acknowledged", Duration::from_secs(15), || {
+        let status = cluster.members[0].status().unwrap_or_default();
+        status["peers"][0]["unacknowledged"] == 0
+    });
+    for daemon in &cluster.members {
+        assert!(
+            daemon
+                .log()
+                .contains("keys of datagrams are written to a file")
+        );
+    }
+    let capture = directory.path().join("sync.pcap");
+    fs::write(&capture, pcap(&tap.packets())).expect("it can be written");
+
+    let shown = Tshark {
+        capture,
+        keys: None,
+    };
+    assert_eq!(
+        shown.lines("ctsync.flow.sport", &["frame.number"]),
+        Vec::<String>::new()
+    );
+    let opcodes = shown.lines("ctsync", &["ctsync.opcode"]);
+    for opcode in ["0x01", "0x02", "0x03"] {
+        assert!(
+            opcodes.iter().any(|it| it == opcode),
+            "{opcode}: {opcodes:?}"
+        );
+    }
+
+    let shown = Tshark {
+        keys: Some(keys),
+        ..shown
+    };
+    assert_eq!(
+        shown.lines("ctsync.undecoded", &["frame.number"]),
+        Vec::<String>::new()
+    );
+    let ports = shown
+        .lines("ctsync.delta.sequence", &["ctsync.flow.sport"])
+        .join(",");
+    let ports: Vec<_> = ports.split(',').collect();
+    for flow in &flows {
+        assert!(
+            ports.contains(&flow.port().to_string().as_str()),
+            "{} in {ports:?}",
+            flow.port()
+        );
+    }
+    let heard = shown.lines(
+        "ctsync.hello.heard",
+        &["ctsync.source", "ctsync.hello.heard"],
+    );
+    assert!(heard.iter().any(|it| it == "1\t2"), "{heard:?}");
+}
+
+/// A capture, and the keys to read it with.
+struct Tshark {
+    capture: PathBuf,
+    keys: Option<PathBuf>,
+}
+
+impl Tshark {
+    /// The fields of each packet that matches the filter.
+    #[track_caller]
+    fn lines(&self, filter: &str, fields: &[&str]) -> Vec<String> {
+        let script = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../packaging/wireshark/ctsync.lua"
+        );
+        let mut tshark = Command::new("tshark");
+        tshark.args([
+            "-X",
+            &format!("lua_script:{script}"),
+            "-Y",
+            filter,
+            "-T",
+            "fields",
+        ]);
+        tshark.arg("-r").arg(&self.capture);
+        if let Some(keys) = &self.keys {
+            tshark.args(["-o", &format!("ctsync.key_file:{}", keys.display())]);
+        }
+        for field in fields {
+            tshark.args(["-e", field]);
+        }
+        let output = tshark.output().expect("tshark is installed");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.success() && !said.contains("Lua: Error"),
+            "{said}"
+        );
+        let text = String::from_utf8(output.stdout).expect("it prints text");
+        text.lines().map(str::to_owned).collect()
+    }
+}
+
+/// A capture file of the original format of libpcap, in network order.
+fn pcap(packets: &[Vec<u8>]) -> Vec<u8> {
+    const MAGIC: u32 = 0xa1b2_c3d4;
+    const SNAP_BYTES: u32 = 65535;
+    let mut file = Vec::new();
+    let mut put = |word: u32| file.extend_from_slice(&word.to_be_bytes());
+    for word in [MAGIC, 0x0002_0004, 0, 0, SNAP_BYTES, LINKTYPE_RAW] {
+        put(word);
+    }
+    for packet in packets {
+        let length = u32::try_from(packet.len()).expect("a packet is short");
+        for word in [0, 0, length, length] {
+            file.extend_from_slice(&word.to_be_bytes());
+        }
+        file.extend_from_slice(packet);
+    }
+    file
+}
