@@ -13,6 +13,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::{Config, DEFAULT_FILE, DEFAULT_SOCKET};
 use crate::control::{Client, ClientError};
 
+mod audit;
 mod check;
 mod completions;
 mod doctor;
@@ -49,6 +50,8 @@ enum Verb {
     Status(status::Status),
     /// List the flows that this member knows
     Flows(flows::Flows),
+    /// Show what comparing the kernel's table with what is known has found
+    Audit(audit::Audit),
     /// Replace the keys that seal datagrams
     Keys(keys::Keys),
     /// Print the nftables table that the daemon installs
@@ -84,6 +87,7 @@ pub fn main() -> ExitCode {
         Verb::Check(check) => print(|out| check.execute(out)),
         Verb::Status(status) => print_table(|out| status.execute(out)),
         Verb::Flows(flows) => print_table(|out| flows.execute(out)),
+        Verb::Audit(audit) => print(|out| audit.execute(out)),
         Verb::Keys(keys) => print(|out| keys.execute(out)),
         Verb::Rules(rules) => print(|out| rules.execute(out)),
         Verb::Doctor(doctor) => print_table(|out| doctor.execute(out)),

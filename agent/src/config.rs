@@ -59,6 +59,8 @@ pub struct Config {
     pub kernel: Kernel,
     /// Where the service policy is.
     pub policy: Policy,
+    /// How often the kernel's table is compared with what is known.
+    pub audit: Audit,
     /// The control socket.
     pub control: Control,
     /// What is measured, for Prometheus.
@@ -170,6 +172,14 @@ pub enum PushDown {
     On,
     /// It is not: it makes every event, and the daemon puts away what is not needed.
     Off,
+}
+
+/// How often the kernel's table is compared with what is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Audit {
+    /// From the end of one round to the begin of the next, or longer if the table is so large that it took more than 2 % of a
+    /// processor; 1 s to 24 h.
+    pub interval: Duration,
 }
 
 /// The control socket.

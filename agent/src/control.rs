@@ -13,6 +13,7 @@
 use tokio::sync::{mpsc, oneshot};
 
 use crate::metrics::SCRAPERS_MAX;
+use answer::audit::Report;
 use answer::{Cursor, FlowPage, Rolled, Status};
 pub use client::{Client, ClientError, Flows};
 pub use server::{Server, StartError};
@@ -43,6 +44,10 @@ pub enum Ask {
     },
     /// Another key for our datagrams; the answer comes when it is in use.
     RollKeys(oneshot::Sender<Rolled>),
+    /// What comparing the kernel's table with what is known has found.
+    Audit(oneshot::Sender<Report>),
+    /// The same, when a round that begins now is over.
+    AuditNow(oneshot::Sender<Report>),
 }
 
 /// Called after each [`Ask`] is queued, from the server's thread: makes the driver look at the queue.
@@ -66,14 +71,16 @@ enum Verb {
     Status,
     Flows,
     KeysRoll,
+    Audit,
+    AuditNow,
 }
 
 impl Verb {
     /// Whether it does more than ask how things are.
     fn changes(self) -> bool {
         match self {
-            Self::Status | Self::Flows => false,
-            Self::KeysRoll => true,
+            Self::Status | Self::Flows | Self::Audit => false,
+            Self::KeysRoll | Self::AuditNow => true,
         }
     }
 }

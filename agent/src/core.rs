@@ -8,6 +8,7 @@
 //! up ([`Core::handle_link_up`]), carries what [`Core::poll_key_message`] has for a peer to its
 //! [`Core::handle_key_message`], and draws keys when [`Core::wants_key`].
 
+mod audit;
 mod datagrams;
 mod judge;
 pub mod keys;
@@ -21,6 +22,7 @@ use crate::addresses::AddressSet;
 use crate::convert::{self, Shared};
 use crate::delay::Delays;
 use crate::policy::Policy;
+use audit::Audit;
 use ccp::node::{Action, Audience, Config, End, Event, Local, Node, Outcome, Ticket};
 use ccp::record::{MemberId, MemberSet};
 use ccp::time::Instant;
@@ -33,6 +35,7 @@ use passes::Pass;
 use scope::Scope;
 use seal::{DatagramKey, PeerKeys};
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use datagrams::{DatagramCounters, Refusal};
 pub use judge::Lookup;
@@ -55,6 +58,8 @@ pub struct Setup {
     pub shared: Shared,
     /// Which flows the peers are told of.
     pub policy: Arc<Policy>,
+    /// From one round of the audit to the next.
+    pub audit_interval: Duration,
     /// Addresses of this machine.
     pub addresses: AddressSet,
     /// Names of the members, for the operator.
@@ -106,6 +111,7 @@ pub struct Core {
     pass_wanted: bool,
     /// Not before then, so that a kernel that loses events all the time is not read all the time.
     pass_not_before: Instant,
+    audit: Audit,
     /// What the time was when it was told last.
     clock: Instant,
     datagrams: DatagramCounters,
@@ -128,6 +134,7 @@ impl Core {
             key_limits,
             shared,
             policy,
+            audit_interval,
             addresses,
             names,
         } = setup;
@@ -151,6 +158,7 @@ impl Core {
             first_pass: true,
             pass_wanted: true,
             pass_not_before: now,
+            audit: Audit::new(audit_interval, now),
             clock: now,
             datagrams: DatagramCounters::default(),
             links: LinkCounters::default(),
@@ -258,11 +266,7 @@ impl Core {
         if self.delays.has_due() {
             return self.clock;
         }
-        if self.pass_wanted && self.pass != Pass::Running {
-            first.min(self.pass_not_before)
-        } else {
-            first
-        }
+        self.pass_timeout().map_or(first, |at| first.min(at))
     }
 
     /// The next thing that the operator should read.

@@ -149,6 +149,7 @@ pub fn run(config: &Config, policy: Policy, key: &MemberKey) -> Result<(), RunEr
         addresses,
         asks,
         rolls: Vec::new(),
+        audits: Vec::new(),
         woken,
         stop,
         origin,
@@ -216,6 +217,7 @@ fn setup(
             labels: config.kernel.labels,
         },
         policy: policy.into(),
+        audit_interval: config.audit.interval,
         addresses,
         names: config
             .members()

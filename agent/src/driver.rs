@@ -8,6 +8,7 @@ use crate::addresses::LocalAddresses;
 use crate::complaints::{Complaint, Complaints};
 use crate::control::Ask;
 use crate::control::answer::Rolled;
+use crate::control::answer::audit;
 use crate::core::Core;
 use crate::core::keys::KeyMessage;
 use crate::core::seal::DatagramKey;
@@ -48,6 +49,8 @@ pub struct Driver {
     pub asks: mpsc::Receiver<Ask>,
     /// Those who wait for another key to be in use; no more than may ask at a time.
     pub rolls: Vec<oneshot::Sender<Rolled>>,
+    /// Those who wait for a round of the audit, by its number; no more than may ask at a time.
+    pub audits: Vec<(u64, oneshot::Sender<audit::Report>)>,
     /// Readable when there is a question, or a link reports.
     pub woken: OwnedFd,
     /// Readable when the daemon is to end.
@@ -127,6 +130,7 @@ impl Driver {
             self.apply(now);
             self.transmit(now);
             self.answer_rolls();
+            self.answer_audits(now);
             self.report();
             if alive <= now {
                 (self.alive)();
@@ -282,6 +286,14 @@ impl Driver {
         }
     }
 
+    fn answer_audits(&mut self, now: Instant) {
+        let rounds = self.core.rounds();
+        for (_, answer) in self.audits.extract_if(.., |(round, _)| *round <= rounds) {
+            // An asker that went away meanwhile needs no answer.
+            let _ = answer.send(self.core.audit(now));
+        }
+    }
+
     fn name(&self, member: MemberId) -> &str {
         self.core.names().get(&member).map_or("", String::as_str)
     }
@@ -297,6 +309,12 @@ impl Driver {
                     limit,
                     answer,
                 } => drop(answer.send(self.core.flows(from, limit.min(PAGE_ROWS_MAX)))),
+                Ask::Audit(answer) => drop(answer.send(self.core.audit(now))),
+                Ask::AuditNow(answer) => {
+                    let round = self.core.ask_round();
+                    self.audits.retain(|(_, answer)| !answer.is_closed());
+                    self.audits.push((round, answer));
+                }
                 Ask::RollKeys(answer) => {
                     self.core.ask_roll();
                     self.rolls.retain(|answer| !answer.is_closed());

@@ -8,6 +8,7 @@ use std::sync::mpsc;
 use std::thread;
 
 use agent::config::{Config, Transport};
+use agent::control::answer::audit::{Difference, DifferenceCounts, Report, Round};
 use agent::control::answer::{
     Counters, Cursor, Endpoints, Family, FlowCounts, FlowPage, FlowRow, KeyStatus, MemberStatus,
     Origin, PeerState, PeerStatus, Rolled, Status,
@@ -131,7 +132,65 @@ fn answer(ask: Ask) {
                 .unwrap_or_default();
         }
         Ask::RollKeys(answer) => answer.send(rolled()).unwrap_or_default(),
+        Ask::Audit(answer) | Ask::AuditNow(answer) => answer.send(report()).unwrap_or_default(),
     }
+}
+
+fn report() -> Report {
+    let found = DifferenceCounts {
+        missing: 1,
+        ..DifferenceCounts::default()
+    };
+    let round = Round {
+        seconds_ago: 12,
+        milliseconds: 31,
+        entries: 20_000,
+        differences: found,
+    };
+    Report {
+        interval_seconds: 60,
+        rounds: 9,
+        last: Some(round.clone()),
+        equal: Some(Round {
+            seconds_ago: 72,
+            differences: DifferenceCounts::default(),
+            ..round
+        }),
+        differences: found,
+        history: vec![Difference {
+            seconds_ago: 12,
+            class: "missing".into(),
+            proto: "udp".into(),
+            orig: row(1).orig,
+            zone: 0,
+            member: Some(2),
+        }],
+    }
+}
+
+#[test]
+fn audit_says_when_the_table_was_equal_last_and_what_was_found() {
+    let daemon = Daemon::start();
+    let output = ctsync(&["audit", "--socket", &daemon.socket])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    for line in [
+        "last    12 s ago, 20000 entries in 31 ms",
+        "equal   72 s ago, 20000 entries in 31 ms",
+        "missing                    1                1",
+    ] {
+        assert!(text.contains(line), "{text}");
+    }
+    assert!(
+        text.contains("     12 s  missing    udp      2       "),
+        "{text}"
+    );
+    let output = ctsync(&["audit", "--now", "--json", "--socket", &daemon.socket])
+        .output()
+        .unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(json["history"][0]["class"], "missing");
 }
 
 fn rolled() -> Rolled {

@@ -28,7 +28,7 @@ counters! {
     remote_changes_known,
     /// Changes that the kernel took.
     applied_changes,
-    /// Changes that the kernel refused; they are tried again when the flow changes or is told anew.
+    /// Changes that the kernel refused; they are tried again when the flow changes, is told anew, or by the next audit.
     refused_changes,
     /// Flows that moved from another gateway to this one.
     takeovers,

@@ -20,6 +20,7 @@ pub use contract::{Action, Apply, Audience, Config, Event, Outcome, Ticket, Tran
 pub use local::{End, Local};
 pub use reconcile::Row;
 
+use crate::audit::Audit;
 use crate::counters::Counters;
 use crate::membership::{Change, Membership, PeerState};
 use crate::outbox::Outbox;
@@ -66,6 +67,7 @@ pub struct Node {
     expired: Grace,
     graves: Grace,
     refresh: Refresh,
+    audit: Audit,
     records: Vec<Record>,
     /// The latest time that was handed in.
     now: Instant,
@@ -107,6 +109,7 @@ impl Node {
             expired: Grace::of_expired(),
             graves: Grace::of_graves(),
             refresh: Refresh::default(),
+            audit: Audit::default(),
             records: Vec::new(),
             now,
             counters: Counters::default(),

@@ -107,7 +107,7 @@ pub(super) fn line(out: &mut dyn Write, row: &FlowRow) -> io::Result<()> {
     writeln!(out)
 }
 
-fn endpoint(address: IpAddr, port: Option<u16>) -> String {
+pub(super) fn endpoint(address: IpAddr, port: Option<u16>) -> String {
     match (address, port) {
         (address, None) => address.to_string(),
         (IpAddr::V4(address), Some(port)) => format!("{address}:{port}"),

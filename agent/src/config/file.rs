@@ -16,6 +16,7 @@ use serde_saphyr::{
 use super::error::{ConfigError, Fault, Place, Problem};
 use super::{Config, Level, Transport, scalar};
 
+pub(super) mod audit;
 pub mod policy;
 
 /// A configuration is a page; what is larger is another file.
@@ -37,6 +38,7 @@ pub(super) struct File {
     pub liveness: Option<Liveness>,
     pub kernel: Option<Kernel>,
     pub policy: Option<policy::Policy>,
+    pub audit: Option<audit::Audit>,
     pub control: Option<Control>,
     pub metrics: Option<metrics::Metrics>,
     pub log: Option<Log>,
@@ -246,6 +248,7 @@ impl From<&Config> for File {
             liveness,
             kernel,
             policy,
+            audit,
             control,
             metrics,
             log,
@@ -298,6 +301,7 @@ impl From<&Config> for File {
                 labels: Some(kernel.labels),
             }),
             policy: Some(policy.into()),
+            audit: Some(audit.into()),
             control: Some(Control {
                 socket: Some(written(control.socket.display().to_string())),
                 monitor_socket: (control.monitor_socket.as_ref())

@@ -15,6 +15,7 @@ use super::{
 };
 use serde_saphyr::Spanned;
 
+mod audit;
 mod kernel;
 mod members;
 mod metrics;
@@ -88,6 +89,7 @@ pub(super) fn resolve(file: File) -> Result<Config, Fault> {
         liveness: liveness(file.liveness.unwrap_or_default())?,
         kernel: kernel::kernel(file.kernel.unwrap_or_default())?,
         policy: policy::policy(file.policy.unwrap_or_default()),
+        audit: audit::audit(&file.audit.unwrap_or_default())?,
         control: control(file.control.unwrap_or_default())?,
         metrics: metrics::metrics(file.metrics.unwrap_or_default())?,
         log: log(file.log.unwrap_or_default())?,

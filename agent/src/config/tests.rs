@@ -60,6 +60,8 @@ kernel:
   mark_mask: 0x00ff00ff
   copy_bit: 30
   labels: true
+audit:
+  interval: 5min
 control:
   socket: /tmp/ctsync.sock
   monitor_socket: /tmp/monitor.sock
@@ -124,6 +126,9 @@ fn what_is_left_out_has_the_documented_default() {
             directory: "policy.d".into(),
             kernel: PushDown::On,
         },
+        audit: Audit {
+            interval: Duration::from_secs(60),
+        },
         control: Control {
             socket: "/run/ctsync/control.sock".into(),
             monitor_socket: None,
@@ -179,6 +184,7 @@ fn what_is_given_is_taken() {
             labels: true
         }
     );
+    assert_eq!(config.audit.interval, Duration::from_secs(300));
     assert_eq!(config.log.level, Level::Trace);
 }
 
@@ -209,7 +215,7 @@ fn default_group_is_of_the_members_family() {
 
 #[test]
 fn empty_blocks_are_defaults() {
-    let blocks = "delta:\nliveness: {}\nkernel: ~\ncontrol:\nlog:\n";
+    let blocks = "delta:\nliveness: {}\nkernel: ~\naudit:\ncontrol:\nlog:\n";
     assert_eq!(parse(&format!("{GOOD}{blocks}")), parse(GOOD));
 }
 
@@ -263,6 +269,8 @@ policy:
   file: policy.yaml
   directory: policy.d
   kernel: \"on\"
+audit:
+  interval: 1min
 control:
   socket: /run/ctsync/control.sock
 metrics: {}

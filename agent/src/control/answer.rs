@@ -3,6 +3,8 @@
 //! Units stand last in a name (`rtt_us`); a name without one is a plain number. A field may be added, none may change
 //! its meaning: other people's scripts read this.
 
+pub mod audit;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;

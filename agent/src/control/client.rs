@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use super::answer::audit::Report;
 use super::answer::{FlowRow, Rolled, Status};
 use super::{End, Failure, Request, Verb};
 
@@ -94,6 +95,11 @@ impl Client {
     /// Has another key drawn for the daemon's datagrams, and waits until it is in use.
     pub fn roll_keys(&mut self) -> Result<Rolled, ClientError> {
         self.ask(Verb::KeysRoll)
+    }
+
+    /// What the audit has found; `now`: after a round that begins now.
+    pub fn audit(&mut self, now: bool) -> Result<Report, ClientError> {
+        self.ask(if now { Verb::AuditNow } else { Verb::Audit })
     }
 
     fn ask<T: DeserializeOwned>(&mut self, verb: Verb) -> Result<T, ClientError> {

@@ -308,6 +308,10 @@ impl Desk {
                 Ok(Request {
                     verb: Verb::KeysRoll,
                 }) => self.one_line(&mut writer, Ask::RollKeys).await,
+                Ok(Request { verb: Verb::Audit }) => self.one_line(&mut writer, Ask::Audit).await,
+                Ok(Request {
+                    verb: Verb::AuditNow,
+                }) => self.one_line(&mut writer, Ask::AuditNow).await,
                 Err(error) => {
                     self.refuse(&mut writer, &format!("this request is not known: {error}"))
                         .await

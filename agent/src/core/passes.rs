@@ -4,6 +4,7 @@ use super::Core;
 use crate::convert;
 use ccp::node::Row;
 use ccp::table::Origin;
+use ccp::time::Instant;
 use conntrack::Flow;
 use std::time::Duration;
 
@@ -24,18 +25,31 @@ const PASS_INTERVAL: Duration = Duration::from_millis(500);
 impl Core {
     /// True if the kernel's table should be read from its start: call [`Self::begin_pass`], then read.
     pub fn wants_pass(&self) -> bool {
-        self.pass_wanted && self.pass != Pass::Running && self.pass_not_before <= self.clock
+        let is_wanted = self.pass_wanted || self.audit.due() <= self.clock;
+        is_wanted && self.pass != Pass::Running && self.pass_not_before <= self.clock
+    }
+
+    /// When a pass has to begin; `None` while one goes on.
+    pub(super) fn pass_timeout(&self) -> Option<Instant> {
+        let at = if self.pass_wanted {
+            self.pass_not_before
+        } else {
+            self.pass_not_before.max(self.audit.due())
+        };
+        (self.pass != Pass::Running).then_some(at)
     }
 
     /// The kernel's table is read from its start, now or again.
     pub fn begin_pass(&mut self) {
         self.pass_wanted = false;
         self.pass = Pass::Running;
+        self.audit.begin(self.clock);
         self.node.begin_pass();
     }
 
     /// One entry of the kernel's table.
     pub fn handle_row(&mut self, flow: &Flow) {
+        self.audit.count_row();
         let key = convert::key(flow);
         let state = convert::patch(flow, self.shared);
         let began = self.began(flow);
@@ -61,6 +75,7 @@ impl Core {
         self.pass_not_before = self.clock + PASS_INTERVAL;
         if self.node.end_pass() {
             self.first_pass = false;
+            self.end_round();
         } else {
             self.pass_wanted = true;
         }

@@ -44,6 +44,7 @@ pub(crate) fn core(id: u8, cluster: u16, key: u8) -> Core {
             labels: false,
         },
         policy: Policy::new(8116).into(),
+        audit_interval: Duration::from_secs(60),
         addresses: AddressSet::new([], []),
         names: [
             (member(1), "gw-a".to_owned()),

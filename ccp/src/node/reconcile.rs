@@ -5,10 +5,12 @@
 //! does not bring them back. What no row named is gone.
 
 use super::{Action, End, Node};
+use crate::audit::{Class, Difference};
 use crate::outbox::Change;
 use crate::record::{Claim, FlowKey, FlowState, Packets, Patch};
 use crate::table::{Entry, Life, Origin, Slot};
 use crate::tcp;
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::hash::BuildHasher;
 use hashbrown::HashSet;
@@ -61,9 +63,16 @@ impl Node {
             Some(Packets::None) => Origin::Found,
             None => unknown,
         };
+        let is_marked = row.state.packets == Some(Packets::None);
         let Some(slot) = self.table.find(row.key) else {
+            // After the first pass every entry with the copy bit is one that somebody told of.
+            let is_ghost = self.complete && is_marked;
             if let Some(slot) = self.insert(Entry::new(*row.key, unknown)) {
-                self.begin_flow(slot, row.state);
+                if is_ghost {
+                    self.remove_ghost(slot);
+                } else {
+                    self.begin_flow(slot, row.state);
+                }
             }
             return;
         };
@@ -96,11 +105,15 @@ impl Node {
                         self.take_over(slot);
                         self.note_reconciled(slot);
                     }
-                    Progress::Carrier => {
+                    Progress::Carrier(class, action) => {
                         self.counters.reconciled += 1;
-                        self.apply(None, slot, Action::Update);
+                        self.note_difference(slot, class);
+                        self.apply(None, slot, action);
                     }
                 }
+            }
+            (_, Life::Dead) if !entry.in_kernel && self.complete && is_marked => {
+                self.remove_ghost(slot);
             }
             // It ended before the pass began, so this is another under the same key, whose birth was missed.
             (origin, Life::Dead) if !entry.in_kernel => {
@@ -127,8 +140,40 @@ impl Node {
         self.note_reconciled(slot);
     }
 
+    /// The kernel has an entry that was made for a peer, and that no peer knows of any longer.
+    fn remove_ghost(&mut self, slot: Slot) {
+        self.counters.reconciled += 1;
+        self.note_difference(slot, Class::Ghost);
+        if let Some(entry) = self.table.get_mut(slot) {
+            entry.life = Life::Dead;
+        }
+        self.apply(None, slot, Action::Delete);
+    }
+
+    fn note_difference(&mut self, slot: Slot, class: Class) {
+        let Some(entry) = self.table.get(slot).filter(|_| self.complete) else {
+            return;
+        };
+        let carrier = match (class, entry.origin) {
+            (Class::Ghost, _) => None,
+            (_, Origin::Copy { member, .. }) => Some(member),
+            (_, Origin::Own | Origin::Found) => Some(self.config.member),
+        };
+        self.audit.note(Difference {
+            class,
+            key: entry.key,
+            carrier,
+        });
+    }
+
+    /// What passes have shown since this was asked last.
+    pub fn take_differences(&mut self) -> ([u64; Class::ALL.len()], VecDeque<Difference>) {
+        self.audit.take()
+    }
+
     fn note_reconciled(&mut self, slot: Slot) {
         self.counters.reconciled += 1;
+        self.note_difference(slot, Class::Lag);
         self.outbox.push(&mut self.table, slot, Change::Upsert);
     }
 
@@ -142,23 +187,38 @@ impl Node {
         if ended.len() >= ENDED_MAX {
             return false;
         }
-        self.complete = true;
         if self.pass_missed {
+            self.complete = true;
             return false;
         }
-        let pass = self.pass;
         let unseen: Vec<(Slot, FlowKey, Origin)> = (self.table.slots_from(0))
-            .filter(|(_, entry)| entry.pass != pass && entry.life == Life::Live && entry.in_kernel)
+            .filter(|(_, entry)| self.is_unseen(entry))
             .map(|(slot, entry)| (slot, entry.key, entry.origin))
             .collect();
         for (slot, key, origin) in unseen {
             self.counters.reconciled += 1;
             match origin {
-                Origin::Own | Origin::Found => self.local_destroy(&key, End::Over),
-                Origin::Copy { .. } => self.apply(None, slot, Action::Create),
+                Origin::Own | Origin::Found => {
+                    self.note_difference(slot, Class::Lag);
+                    self.local_destroy(&key, End::Over);
+                }
+                Origin::Copy { .. } => {
+                    self.note_difference(slot, Class::Missing);
+                    self.apply(None, slot, Action::Create);
+                }
             }
         }
+        self.complete = true;
         true
+    }
+
+    /// True of a flow that no row named, and of a copy that the kernel has refused: the table may have room by now.
+    fn is_unseen(&self, entry: &Entry) -> bool {
+        let is_wanted = match entry.origin {
+            Origin::Own | Origin::Found => entry.in_kernel,
+            Origin::Copy { member, run } => entry.in_kernel || self.carries(member, run),
+        };
+        entry.pass != self.pass && entry.life == Life::Live && is_wanted
     }
 
     pub(super) fn note_ended(&mut self, key: &FlowKey) {
@@ -177,11 +237,12 @@ enum Progress {
     None,
     /// Our kernel: packets passed here.
     Ours,
-    /// Its carrier: our kernel has not taken something.
-    Carrier,
+    /// Its carrier: our kernel has not taken something, or somebody changed it.
+    Carrier(Class, Action),
 }
 
-/// What was injected reads back with more than was asked for; only states and status bits show where packets passed.
+/// What was injected reads back with more than was asked for; states, status bits, translation and mark show where packets
+/// passed, or that somebody wrote the entry.
 fn compare(entry: &Entry, row: &Patch) -> Progress {
     let told = &entry.state;
     let packets = row.packets.filter(|_| !entry.is_unmarked);
@@ -191,14 +252,23 @@ fn compare(entry: &Entry, row: &Patch) -> Progress {
     }
     let state = row.proto_state.unwrap_or(told.proto_state);
     let status = row.status.unwrap_or(told.status);
+    let has_more_bits =
+        status.seen_reply && !told.status.seen_reply || status.assured && !told.status.assured;
     let further = state != told.proto_state
         && tcp::merge(entry.key.proto, told.proto_state, state) == state
-        || status.seen_reply && !told.status.seen_reply
-        || status.assured && !told.status.assured;
-    if further && packets.is_none() {
+        || has_more_bits;
+    if row.nat != told.nat() {
+        Progress::Carrier(Class::Nat, Action::Replace)
+    } else if further && packets.is_none() {
         Progress::Ours
-    } else if state != told.proto_state || status != told.status {
-        Progress::Carrier
+    } else if has_more_bits {
+        // They cannot be taken away from an entry.
+        Progress::Carrier(Class::Attribute, Action::Replace)
+    } else if state != told.proto_state
+        || status != told.status
+        || row.mark.unwrap_or(0) != told.mark
+    {
+        Progress::Carrier(Class::Attribute, Action::Update)
     } else {
         Progress::None
     }

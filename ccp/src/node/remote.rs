@@ -269,9 +269,12 @@ impl Node {
     }
 
     pub(super) fn apply(&mut self, said: Option<&Said>, slot: Slot, action: Action) {
+        let pass = self.pass;
         if let Some(entry) = self.table.get_mut(slot) {
             // Asked for is as good as there: whatever comes next reaches the kernel after it.
             entry.in_kernel = true;
+            // Newer than any row that was read before.
+            entry.pass = pass;
             if action != Action::Delete {
                 self.arm_refresh(slot);
             }

@@ -123,6 +123,7 @@ impl Gateway {
                 labels: false,
             },
             policy: Policy::new(8116).into(),
+            audit_interval: Duration::from_secs(2 + self.incarnation % 20),
             addresses: AddressSet::default(),
             names: Default::default(),
         };

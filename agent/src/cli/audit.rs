@@ -1,0 +1,124 @@
+//! `ctsync audit`: what comparing this kernel's table with what the cluster knows has found.
+
+use std::io::{self, Write};
+
+use clap::Args;
+
+use super::{Daemon, Failure, flows};
+use crate::control::answer::audit::{Difference, DifferenceCounts, Report, Round};
+
+#[derive(Debug, Args)]
+pub(super) struct Audit {
+    #[command(flatten)]
+    daemon: Daemon,
+    /// Compare now, and wait for the outcome
+    #[arg(long)]
+    now: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Audit {
+    pub fn execute(&self, out: &mut dyn Write) -> Result<(), Failure> {
+        let report = self.daemon.connect()?.audit(self.now)?;
+        match self.json {
+            true => {
+                let json = serde_json::to_string_pretty(&report).expect("a report has a JSON form");
+                writeln!(out, "{json}")?;
+            }
+            false => page(out, &report)?,
+        }
+        Ok(())
+    }
+}
+
+/// A report as people read it.
+pub(super) fn page(out: &mut dyn Write, report: &Report) -> io::Result<()> {
+    let Report {
+        interval_seconds,
+        rounds,
+        last,
+        equal,
+        differences,
+        history,
+    } = report;
+    writeln!(
+        out,
+        "rounds  {rounds}, one every {interval_seconds} s or less often"
+    )?;
+    writeln!(out, "last    {}", words(last.as_ref()))?;
+    writeln!(out, "equal   {}", words(equal.as_ref()))?;
+    writeln!(out, "\nCLASS      IN THE LAST ROUND  SINCE THE START")?;
+    let of_last = last
+        .as_ref()
+        .map(|round| round.differences)
+        .unwrap_or_default();
+    let rows = by_class(of_last).into_iter().zip(by_class(*differences));
+    for ((class, last), (_, total)) in rows {
+        writeln!(out, "{class:<9}  {last:>17}  {total:>15}")?;
+    }
+    if !history.is_empty() {
+        writeln!(out, "\n      AGO  CLASS      PROTO    MEMBER  FLOW")?;
+    }
+    for difference in history {
+        line(out, difference)?;
+    }
+    Ok(())
+}
+
+fn words(round: Option<&Round>) -> String {
+    let Some(round) = round else {
+        return "never".to_owned();
+    };
+    let Round {
+        seconds_ago,
+        milliseconds,
+        entries,
+        differences: _,
+    } = round;
+    format!("{seconds_ago} s ago, {entries} entries in {milliseconds} ms")
+}
+
+fn by_class(counts: DifferenceCounts) -> [(&'static str, u64); 5] {
+    let DifferenceCounts {
+        missing,
+        ghost,
+        nat,
+        attribute,
+        lag,
+    } = counts;
+    [
+        ("missing", missing),
+        ("ghost", ghost),
+        ("nat", nat),
+        ("attribute", attribute),
+        ("lag", lag),
+    ]
+}
+
+fn line(out: &mut dyn Write, difference: &Difference) -> io::Result<()> {
+    let Difference {
+        seconds_ago,
+        class,
+        proto,
+        orig,
+        zone,
+        member,
+    } = difference;
+    let member = member.map_or_else(|| "-".to_owned(), |member| member.to_string());
+    let flow = [
+        flows::endpoint(orig.src, orig.sport),
+        flows::endpoint(orig.dst, orig.dport),
+    ]
+    .join(" > ");
+    let zone = if *zone == 0 {
+        String::new()
+    } else {
+        format!(" zone={zone}")
+    };
+    writeln!(
+        out,
+        "{seconds_ago:>7} s  {class:<9}  {proto:<7}  {member:<6}  {flow}{zone}"
+    )
+}

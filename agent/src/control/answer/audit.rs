@@ -1,0 +1,69 @@
+//! What the daemon answers to `audit`.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+use super::Endpoints;
+
+/// The answer to `audit`: what comparing this kernel's table with what is known has found.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// Seconds between two rounds, if the table is not so large that it takes longer.
+    pub interval_seconds: u64,
+    /// Rounds since the start.
+    pub rounds: u64,
+    /// The last round; `None` before the first.
+    pub last: Option<Round>,
+    /// The last round that found nothing but lag.
+    pub equal: Option<Round>,
+    /// What was found since the start.
+    pub differences: DifferenceCounts,
+    /// The last differences, newest first.
+    pub history: Vec<Difference>,
+}
+
+/// A round: the whole table was read.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Round {
+    /// When it ended.
+    pub seconds_ago: u64,
+    /// How long it took.
+    pub milliseconds: u64,
+    /// Entries that were compared.
+    pub entries: u64,
+    /// What it found; all of it was repaired.
+    pub differences: DifferenceCounts,
+}
+
+/// How many differences there were, by class.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DifferenceCounts {
+    /// The kernel lacked a copy.
+    pub missing: u64,
+    /// The kernel had a copy that nobody carries.
+    pub ghost: u64,
+    /// A copy was translated otherwise than its carrier tells.
+    pub nat: u64,
+    /// A copy had another state, status or mark than its carrier tells.
+    pub attribute: u64,
+    /// A flow of our own was other than known: its event was lost, or was on its way.
+    pub lag: u64,
+}
+
+/// One difference.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Difference {
+    /// When the round ended that found it.
+    pub seconds_ago: u64,
+    /// Its class: a name in [`DifferenceCounts`].
+    pub class: Cow<'static, str>,
+    /// Protocol of the flow, as in `flows`.
+    pub proto: Cow<'static, str>,
+    /// The flow.
+    pub orig: Endpoints,
+    /// Its zone.
+    pub zone: u16,
+    /// Number of the member that carries it; `None` if nobody does.
+    pub member: Option<u8>,
+}
