@@ -32,6 +32,11 @@ const WATCHED: &[Watch] = &[
         advice: "datagrams came from a member that is not configured here; `members` must be the same everywhere",
     },
     Watch {
+        counter: "datagrams_other_network",
+        advice: "datagrams came over another sync network than they were sent over; `networks` must be in the same \
+                 order on every member, and no two of them on one wire",
+    },
+    Watch {
         counter: "datagrams_other_version",
         advice: "datagrams of another version of the protocol came; see what version the peers run",
     },

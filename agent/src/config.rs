@@ -45,8 +45,10 @@ pub struct Config {
     pub this: Member,
     /// The other members, by ascending id; 1 to 15 of them.
     pub peers: Vec<Member>,
-    /// The network that members talk over.
-    pub network: Network,
+    /// The networks that members talk over, the best first; 1 to 4.
+    pub networks: Vec<Network>,
+    /// How several networks are used.
+    pub sync: Sync,
     /// File with this member's key, unless systemd passes one ([`keys::file`]).
     pub key_file: PathBuf,
     /// When the keys that seal datagrams are replaced.
@@ -76,15 +78,22 @@ pub struct Member {
     pub id: MemberId,
     /// Its name, unique in the cluster; for people.
     pub name: String,
-    /// Its address on [`Config::network`], with the port; all members' are of one family.
+    /// Its address on each of [`Config::networks`], with the port; on one network, all members' are of one family.
     ///
     /// A link-local IPv6 address has no scope here: it is the one of [`Network::interface`].
-    pub address: SocketAddr,
+    pub addresses: Vec<SocketAddr>,
     /// What it proves its identity against, unique in the cluster.
     pub public_key: PublicKey,
 }
 
-/// The network that members talk over.
+/// How several networks are used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sync {
+    /// Whether everything goes over all networks at once, rather than over the best.
+    pub duplicate: bool,
+}
+
+/// A network that members talk over.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Network {
     /// Its name in the configuration.
@@ -93,7 +102,7 @@ pub struct Network {
     pub interface: InterfaceName,
     /// How a datagram for all peers is sent.
     pub transport: Transport,
-    /// Port of every member: UDP for changes, TCP for keys.
+    /// Port of every member, the same on all networks: UDP for changes, TCP for keys.
     pub port: NonZeroU16,
 }
 
@@ -274,6 +283,12 @@ impl Config {
         Err(fault.in_file(path).into())
     }
 
+    /// The UDP port of datagrams, and the TCP port of links.
+    pub fn port(&self) -> NonZeroU16 {
+        let first = self.networks.first();
+        first.expect("a configuration has a network").port
+    }
+
     /// This machine and its peers, by ascending id.
     pub fn members(&self) -> Vec<&Member> {
         let mut members: Vec<_> = self.peers.iter().chain([&self.this]).collect();
@@ -283,7 +298,7 @@ impl Config {
 
     /// The service policy. `path` is where this configuration is.
     pub fn load_policy(&self, path: &Path) -> Result<policy::Policy, ConfigError> {
-        policy::Policy::load(&self.policy.files(path)?, self.network.port.get())
+        policy::Policy::load(&self.policy.files(path)?, self.port().get())
     }
 
     /// The whole configuration, defaults included, as a file that means the same.

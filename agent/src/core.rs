@@ -13,6 +13,7 @@ mod datagrams;
 mod judge;
 pub mod keys;
 mod links;
+mod networks;
 mod passes;
 pub mod scope;
 pub mod seal;
@@ -23,7 +24,8 @@ use crate::convert::{self, Shared};
 use crate::delay::Delays;
 use crate::policy::Policy;
 use audit::Audit;
-use ccp::node::{Action, Audience, Config, End, Event, Local, Node, Outcome, Ticket};
+use ccp::network::Routes;
+use ccp::node::{Action, Config, End, Event, Local, Node, Outcome, Ticket};
 use ccp::record::{MemberId, MemberSet};
 use ccp::time::Instant;
 use ccp::wire::header::HEADER_BYTES;
@@ -64,6 +66,8 @@ pub struct Setup {
     pub addresses: AddressSet,
     /// Names of the members, for the operator.
     pub names: Names,
+    /// Names of the networks, in their order.
+    pub networks: Vec<String>,
 }
 
 /// A change that the kernel is asked for.
@@ -101,6 +105,7 @@ pub struct Core {
     unheard: MemberSet,
     shared: Shared,
     names: Names,
+    networks: Vec<String>,
     cluster: u16,
     me: MemberId,
     peers: Vec<MemberId>,
@@ -137,6 +142,7 @@ impl Core {
             audit_interval,
             addresses,
             names,
+            networks,
         } = setup;
         let (cluster, me) = (node.cluster, node.member);
         Self {
@@ -150,6 +156,7 @@ impl Core {
             unheard: MemberSet::default(),
             shared,
             names,
+            networks,
             cluster,
             me,
             peers: node.peers.clone(),
@@ -238,8 +245,8 @@ impl Core {
         })
     }
 
-    /// The next datagram, sealed, and for whom it is.
-    pub fn poll_transmit(&mut self, now: Instant) -> Option<(Audience, &[u8])> {
+    /// The next datagram, sealed, and where it goes.
+    pub fn poll_transmit(&mut self, now: Instant) -> Option<(Routes, &[u8])> {
         self.buffer.clear();
         let transmit = self.node.poll_transmit(now, &mut self.buffer)?;
         debug_assert!(self.buffer.len() >= HEADER_BYTES);
@@ -248,7 +255,7 @@ impl Core {
             .seal(transmit.header.packet_number, &mut self.buffer);
         self.datagrams.sent += 1;
         self.datagrams.sent_bytes += self.buffer.len() as u64;
-        Some((transmit.to, &self.buffer))
+        Some((transmit.routes, &self.buffer))
     }
 
     /// The kernel would not send `copies` of a datagram.

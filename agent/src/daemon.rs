@@ -14,11 +14,12 @@ use crate::key_log::KeyLog;
 use crate::keys::MemberKey;
 use crate::log::Faults;
 use crate::metrics::Metrics;
+use crate::networks::Networks;
 use crate::notify::Notify;
 use crate::policy::Policy;
 use crate::ruleset::{self, CopyBit, Ruleset, RulesetError};
 use crate::tcp::Links;
-use crate::udp::Udp;
+use ccp::paths::Spread;
 use ccp::time::Instant;
 use conntrack::SocketError;
 use ring::rand::{SecureRandom, SystemRandom};
@@ -85,11 +86,6 @@ fn failed(what: &'static str) -> impl Fn(io::Error) -> RunError {
 /// Runs the daemon of the member that has `key`, by `policy`, until SIGTERM or SIGINT.
 pub fn run(config: &Config, policy: Policy, key: &MemberKey) -> Result<(), RunError> {
     let stop = stop_signal().map_err(failed("watch for signals"))?;
-    let name = config.network.interface.as_str();
-    let interface = addresses::interface(name).map_err(|source| RunError::Interface {
-        name: name.to_owned(),
-        source,
-    })?;
     // Events are subscribed to before the table is read, so that nothing falls between.
     let kernel = Kernel::open(
         config.kernel.event_buffer_bytes as usize,
@@ -97,13 +93,13 @@ pub fn run(config: &Config, policy: Policy, key: &MemberKey) -> Result<(), RunEr
     )
     .map_err(RunError::Conntrack)?;
     let addresses = LocalAddresses::open().map_err(failed("read the machine's addresses"))?;
-    let udp =
-        Udp::open(config, &interface).map_err(failed("open the socket of the sync network"))?;
+    let networks =
+        Networks::open(config).map_err(|(name, source)| RunError::Interface { name, source })?;
     let setup = setup(
         config,
         policy,
         addresses.set().clone(),
-        Udp::datagram_bytes_max(config, &interface),
+        networks.datagram_bytes_max(),
     )
     .map_err(failed(
         "draw random numbers, or read which kernel table this is",
@@ -114,7 +110,7 @@ pub fn run(config: &Config, policy: Policy, key: &MemberKey) -> Result<(), RunEr
             .map_err(|e| failed("make an eventfd")(e.into()))?,
     );
     let woken = wakes.try_clone().map_err(failed("make an eventfd"))?;
-    let links = Links::start(config, key, &interface, wake(&wakes))
+    let links = Links::start(config, key, wake(&wakes))
         .map_err(failed("listen for the links of the other members"))?;
     let control = &config.control;
     let server =
@@ -144,7 +140,7 @@ pub fn run(config: &Config, policy: Policy, key: &MemberKey) -> Result<(), RunEr
     let driver = Driver {
         core: Core::new(setup, Instant::default()),
         kernel,
-        udp,
+        networks,
         links,
         addresses,
         asks,
@@ -202,6 +198,11 @@ fn setup(
         flush: config.delta.flush,
         hello: config.liveness.hello,
         dead_after: config.liveness.dead_after,
+        networks: config.networks.len(),
+        spread: match config.sync.duplicate {
+            true => Spread::All,
+            false => Spread::One,
+        },
     };
     Ok(Setup {
         node,
@@ -219,6 +220,9 @@ fn setup(
         policy: policy.into(),
         audit_interval: config.audit.interval,
         addresses,
+        networks: (config.networks.iter())
+            .map(|network| network.name.clone())
+            .collect(),
         names: config
             .members()
             .into_iter()

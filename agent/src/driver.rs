@@ -15,9 +15,10 @@ use crate::core::seal::DatagramKey;
 use crate::kernel::Kernel;
 use crate::key_log::KeyLog;
 use crate::log::Faults;
+use crate::networks::Networks;
 use crate::tcp::{Links, Report};
-use crate::udp::Udp;
 use ccp::node::Event;
+use ccp::paths::Switch;
 use ccp::record::MemberId;
 use ccp::time::Instant;
 use conntrack::{Pacer, Wait};
@@ -39,8 +40,8 @@ pub struct Driver {
     pub core: Core,
     /// The kernel's connection tracking.
     pub kernel: Kernel,
-    /// The sync network.
-    pub udp: Udp,
+    /// The sync networks.
+    pub networks: Networks,
     /// The links to the peers, over which keys are handed out.
     pub links: Links,
     /// This machine's addresses.
@@ -109,6 +110,7 @@ impl Driver {
                 self.receive();
             }
             if ready.addresses {
+                self.networks.follow(&mut self.faults);
                 let result = self.addresses.read();
                 if self.faults.survive("read the machine's addresses", result) == Some(true) {
                     self.core.set_addresses(self.addresses.set().clone());
@@ -134,6 +136,7 @@ impl Driver {
             self.report();
             if alive <= now {
                 (self.alive)();
+                self.networks.follow(&mut self.faults);
                 self.complain(&mut complaints);
                 alive = now + ALIVE_INTERVAL;
             }
@@ -148,10 +151,10 @@ impl Driver {
         let mut until = self.core.poll_timeout().min(self.now() + ALIVE_INTERVAL);
         // Under load the event socket is not watched at all: whoever makes an event would have to look for a sleeper.
         let watched = match events {
-            Wait::Socket => 5,
+            Wait::Socket => 4,
             Wait::For(pause) => {
                 until = until.min(drained + pause);
-                4
+                3
             }
         };
         let busy = self.kernel.is_reading() || self.core.wants_pass();
@@ -160,25 +163,29 @@ impl Driver {
         } else {
             until.since(self.now())
         };
-        let mut fds = [
-            PollFd::from_borrowed_fd(self.udp.fd(), PollFlags::IN),
-            PollFd::from_borrowed_fd(self.addresses.as_fd(), PollFlags::IN),
-            PollFd::from_borrowed_fd(self.woken.as_fd(), PollFlags::IN),
-            PollFd::from_borrowed_fd(self.stop.as_fd(), PollFlags::IN),
-            PollFd::from_borrowed_fd(self.kernel.events_fd(), PollFlags::IN),
+        let fixed = [
+            self.addresses.as_fd(),
+            self.woken.as_fd(),
+            self.stop.as_fd(),
+            self.kernel.events_fd(),
         ];
+        let watched_fds = fixed.into_iter().take(watched).chain(self.networks.fds());
+        let mut fds: Vec<_> = watched_fds
+            .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
+            .collect();
         let timeout = Timespec::try_from(pause).map_err(io::Error::other)?;
-        match poll(fds.get_mut(..watched).unwrap_or_default(), Some(&timeout)) {
+        match poll(&mut fds, Some(&timeout)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(errno) => return Err(errno.into()),
         }
-        let [datagrams, addresses, woken, stop, events] = fds.map(|fd| !fd.revents().is_empty());
+        let mut ready = fds.iter().map(|fd| !fd.revents().is_empty());
+        let mut next = || ready.next().unwrap_or(false);
         Ok(Ready {
-            events,
-            datagrams,
-            addresses,
-            woken,
-            stop,
+            addresses: next(),
+            woken: next(),
+            stop: next(),
+            events: watched == fixed.len() && next(),
+            datagrams: ready.any(|ready| ready),
         })
     }
 
@@ -190,15 +197,17 @@ impl Driver {
     }
 
     fn receive(&mut self) {
-        for _ in 0..DATAGRAMS_AT_A_TIME {
-            let now = self.now();
-            let result = self.udp.receive();
-            let Some(Some(datagram)) = self.faults.survive("receive from the sync network", result)
-            else {
-                break;
-            };
-            self.core.handle_datagram(datagram, now);
-            self.apply(now);
+        for network in self.core.node().paths().networks().iter() {
+            for _ in 0..DATAGRAMS_AT_A_TIME {
+                let now = self.now();
+                let result = self.networks.receive(network);
+                let received = (self.faults).survive("receive from a sync network", result);
+                let Some(Some(datagram)) = received else {
+                    break;
+                };
+                self.core.handle_datagram(datagram, network, now);
+                self.apply(now);
+            }
         }
     }
 
@@ -208,9 +217,8 @@ impl Driver {
     }
 
     fn transmit(&mut self, now: Instant) {
-        let live = self.core.live_peers();
-        while let Some((to, datagram)) = self.core.poll_transmit(now) {
-            let unsent = self.udp.send(to, live, datagram);
+        while let Some((routes, datagram)) = self.core.poll_transmit(now) {
+            let unsent = self.networks.send(&routes, datagram);
             self.core.handle_unsent(unsent);
         }
     }
@@ -342,6 +350,30 @@ impl Driver {
                         name = name(member),
                         "all flows of the peer are in this kernel"
                     );
+                }
+                Event::Switched(Switch { member, from, to }) => {
+                    let paths = self.core.node().paths();
+                    let works = paths.hears_us(member).contains(from);
+                    let (from_name, to) = (self.networks.name(from), self.networks.name(to));
+                    let (name, member_number) = (name(member), member.get());
+                    if works {
+                        info!(
+                            member = member_number,
+                            name,
+                            from = from_name,
+                            to,
+                            "a better sync network is used to the peer"
+                        );
+                    } else {
+                        warn!(
+                            member = member_number,
+                            name,
+                            from = from_name,
+                            to,
+                            "a sync network does not reach the peer, another took over"
+                        );
+                        self.links.leave(member, from);
+                    }
                 }
             }
         }

@@ -18,6 +18,7 @@ pub mod keys;
 pub mod log;
 pub mod metrics;
 pub mod names;
+pub mod networks;
 pub mod notify;
 pub mod policy;
 pub mod ruleset;

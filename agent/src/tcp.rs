@@ -8,6 +8,7 @@
 mod frame;
 mod listen;
 mod peer;
+mod place;
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,21 +16,20 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use ccp::network::NetworkId;
 use ccp::record::MemberId;
-use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, oneshot};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-use crate::addresses::Interface;
-use crate::config::Config;
+use crate::config::{Config, Member};
 use crate::control::Wake;
 use crate::core::keys::KeyMessage;
 use crate::keys::MemberKey;
 use crate::tls::Identity;
-use crate::udp::scoped;
-use listen::Listener;
+use listen::{Door, Listener};
 use peer::{Dialler, Link, Order};
+use place::Place;
 
 /// Reports that wait for the driver; a link whose peer says more waits itself.
 const REPORTS_MAX: usize = 64;
@@ -83,21 +83,14 @@ impl Reports {
 }
 
 impl Links {
-    /// Listens for those who dial us, and dials the others, on `interface`. `wake` is called after each report.
-    pub fn start(
-        config: &Config,
-        key: &MemberKey,
-        interface: &Interface,
-        wake: Wake,
-    ) -> io::Result<Self> {
+    /// Listens for those who dial us, and dials the others, on every network. `wake` is called after each report.
+    pub fn start(config: &Config, key: &MemberKey, wake: Wake) -> io::Result<Self> {
         let identity = Identity::new(key);
         let (queue, reports) = mpsc::channel(REPORTS_MAX);
         let reporter = Reports {
             queue,
             wake: Arc::new(wake),
         };
-        let own = scoped(config.this.address, interface);
-        let device = config.network.interface.as_str();
         let mut orders = Vec::new();
         let mut diallers = Vec::new();
         let mut listeners = Vec::new();
@@ -116,9 +109,8 @@ impl Links {
                     .map_err(io::Error::other)?;
                 diallers.push(Dialler {
                     link,
-                    from: SocketAddr::new(own.ip(), 0),
-                    to: scoped(peer.address, interface),
-                    device: device.to_owned(),
+                    ways: ways(config, peer),
+                    way: 0,
                     connector: TlsConnector::from(tls),
                     members: vec![(peer.id, peer.public_key)],
                 });
@@ -128,7 +120,10 @@ impl Links {
             .listening(known.iter().map(|known| known.public_key).collect())
             .map_err(io::Error::other)?;
         let listener = Listener {
-            socket: listening(own, device)?,
+            doors: places(config)
+                .into_iter()
+                .map(Door::open)
+                .collect::<io::Result<_>>()?,
             acceptor: TlsAcceptor::from(tls),
             known,
             reports: reporter,
@@ -165,6 +160,11 @@ impl Links {
     /// The peer was heard, but under a key that we have not: the link to it is worth a look.
     pub fn nudge(&self, member: MemberId) {
         self.order(member, Order::Nudge);
+    }
+
+    /// Nothing arrives over this network: a link that goes over it is made anew over another.
+    pub fn leave(&self, member: MemberId, network: NetworkId) {
+        self.order(member, Order::Leave(network));
     }
 
     fn order(&self, member: MemberId, order: Order) {
@@ -209,29 +209,20 @@ fn serve(
     let _ = runtime.block_on(stopped);
 }
 
-fn listening(own: SocketAddr, device: &str) -> io::Result<std::net::TcpListener> {
-    let socket = socket(own, device)?;
-    // Connections of the daemon before us may not have died out.
-    socket.set_reuse_address(true)?;
-    socket.bind(&own.into())?;
-    socket.listen(i32::try_from(listen::HANDSHAKES_MAX).expect("it is a small number"))?;
-    Ok(socket.into())
+/// This member's place on each network.
+fn places(config: &Config) -> Vec<Place> {
+    (config.networks.iter().zip(&config.this.addresses))
+        .map(|(network, address)| Place {
+            address: *address,
+            device: network.interface.to_string(),
+        })
+        .collect()
 }
 
-/// A socket on the sync network that notices when its peer is dead.
-fn socket(own: SocketAddr, device: &str) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(own), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_nonblocking(true)?;
-    socket.bind_device(Some(device.as_bytes()))?;
-    // Those that are accepted inherit them.
-    let keepalive = TcpKeepalive::new()
-        .with_time(KEEPALIVE)
-        .with_interval(KEEPALIVE)
-        .with_retries(KEEPALIVE_RETRIES);
-    socket.set_tcp_keepalive(&keepalive)?;
-    socket.set_tcp_user_timeout(Some(USER_TIMEOUT))?;
-    socket.set_tcp_nodelay(true)?;
-    Ok(socket)
+/// From each of them to a peer.
+fn ways(config: &Config, peer: &Member) -> Vec<(Place, SocketAddr)> {
+    let places = places(config).into_iter();
+    places.zip(peer.addresses.iter().copied()).collect()
 }
 
 #[cfg(test)]

@@ -1,8 +1,13 @@
-//! The UDP socket of a sync network: who is written to by which transport.
+//! The sockets of one sync network: who is written to by which transport.
+//!
+//! What is sent to this machine is heard whatever the transport, which only says how datagrams for all peers leave: so
+//! members that differ in it understand each other. The one exception is a multicast group, which has to be joined.
+//!
+//! Sockets belong to an interface by its number, and are opened anew when it was deleted and made again.
 
-use crate::addresses::Interface;
+use crate::addresses::{self, Interface};
 use crate::config::{Config, Transport};
-use ccp::node::Audience;
+use ccp::network::NetworkId;
 use ccp::record::{MemberId, MemberSet};
 use rustix::net::sockopt::set_socket_recv_buffer_size_force;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
@@ -12,89 +17,125 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 /// Datagrams that the kernel keeps for us while we are busy: some 10,000 full ones.
 const RECEIVE_BUFFER_BYTES: usize = 16 << 20;
-/// The longest datagram that UDP can carry.
-const DATAGRAM_BYTES_MAX: usize = 65_535;
+/// The longest IP packet.
+const PACKET_BYTES_MAX: usize = 65_535;
 const UDP_HEADER_BYTES: usize = 8;
 
-/// The socket, and where the members are.
+/// A network, its sockets while its interface is there, and where the members are.
 pub struct Udp {
-    socket: UdpSocket,
-    group: Option<Group>,
+    /// Its name in the configuration.
+    pub name: String,
+    /// The name of the interface.
+    pub device: String,
+    /// How datagrams for all peers leave.
+    pub transport: Transport,
+    /// What went over it.
+    pub traffic: Traffic,
+    own: SocketAddr,
     peers: Vec<(MemberId, SocketAddr)>,
-    buffer: Box<[u8]>,
+    sockets: Option<Sockets>,
 }
 
-/// Where one datagram reaches every peer, if the transport has that, and the socket that sends then.
-struct Group {
-    address: SocketAddr,
+/// Datagrams that went over a network, each copy counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Sent.
+    pub sent: u64,
+    /// Bytes of those, without the headers of UDP and IP.
+    pub sent_bytes: u64,
+    /// The kernel would not send.
+    pub unsent: u64,
+    /// Received, from whomever.
+    pub received: u64,
+    /// Bytes of those.
+    pub received_bytes: u64,
+}
+
+struct Sockets {
+    interface: Interface,
+    /// Hears what comes to any address of the interface, so that groups and broadcast are heard too.
+    receiver: UdpSocket,
+    /// Sends from the member's own address: the other would send from whatever the kernel chooses.
     sender: UdpSocket,
 }
 
 impl Udp {
-    /// Opens the socket on `interface`, the one of the configured network.
-    pub fn open(config: &Config, interface: &Interface) -> io::Result<Self> {
-        let own = scoped(config.this.address, interface);
-        let device = config.network.interface.as_str();
-        let peers = (config.peers.iter())
-            .map(|peer| (peer.id, scoped(peer.address, interface)))
-            .collect();
-        let group = match config.network.transport {
-            Transport::Unicast => None,
-            Transport::Multicast { group } => Some(group),
-            Transport::Broadcast => Some(interface.broadcast.unwrap_or(Ipv4Addr::BROADCAST).into()),
-        };
-        let buffer = vec![0; DATAGRAM_BYTES_MAX].into();
-        let Some(group) = group else {
-            let socket = bind(own, device)?;
-            return Ok(Self {
-                socket: socket.into(),
-                group: None,
-                peers,
-                buffer,
-            });
-        };
-        // What was sent to a group does not come to a socket that is bound to an address of ours; and what is sent by one
-        // that is not comes from whatever address the kernel chooses, a link-local one for IPv6.
-        let socket = bind(SocketAddr::new(unspecified(own), own.port()), device)?;
-        let sender = bind(SocketAddr::new(own.ip(), 0), device)?;
-        match config.network.transport {
-            Transport::Multicast { .. } => join(&socket, &sender, group, own, interface)?,
-            Transport::Broadcast | Transport::Unicast => sender.set_broadcast(true)?,
-        }
-        let group = Group {
-            address: scoped(SocketAddr::new(group, own.port()), interface),
-            sender: sender.into(),
-        };
-        Ok(Self {
-            socket: socket.into(),
-            group: Some(group),
-            peers,
-            buffer,
+    /// The network with that number, not open yet.
+    pub fn new(config: &Config, network: NetworkId) -> Option<Self> {
+        let at = network.index();
+        let of = config.networks.get(at)?;
+        Some(Self {
+            name: of.name.clone(),
+            device: of.interface.to_string(),
+            transport: of.transport,
+            traffic: Traffic::default(),
+            own: *config.this.addresses.get(at)?,
+            peers: (config.peers.iter())
+                .filter_map(|peer| Some((peer.id, *peer.addresses.get(at)?)))
+                .collect(),
+            sockets: None,
         })
     }
 
-    /// Greatest payload of a datagram that the interface takes in one piece.
-    pub fn datagram_bytes_max(config: &Config, interface: &Interface) -> usize {
-        let ip_header_bytes = if config.this.address.is_ipv4() {
-            20
-        } else {
-            40
+    /// Opens the sockets if they are not, or if the interface is another by the same name; true if it did.
+    pub fn follow(&mut self) -> io::Result<bool> {
+        let interface = addresses::interface(&self.device).inspect_err(|_| self.sockets = None)?;
+        let known = self.sockets.as_ref().map(|sockets| sockets.interface.index);
+        if known == Some(interface.index) {
+            return Ok(false);
+        }
+        self.sockets = None;
+        self.sockets = Some(self.open(interface)?);
+        Ok(true)
+    }
+
+    fn open(&self, interface: Interface) -> io::Result<Sockets> {
+        let own = scoped(self.own, interface.index);
+        let any = SocketAddr::new(unspecified(own), own.port());
+        let receiver = bind(any, &self.device)?;
+        let mut from = own;
+        from.set_port(0);
+        let sender = bind(from, &self.device)?;
+        let sockets = Sockets {
+            interface,
+            receiver: receiver.into(),
+            sender: sender.into(),
         };
-        usize::try_from(interface.mtu_bytes)
-            .unwrap_or(DATAGRAM_BYTES_MAX)
-            .min(DATAGRAM_BYTES_MAX)
+        sockets.prepare(self.transport, own)?;
+        Ok(sockets)
+    }
+
+    /// True while the interface is there, with our address.
+    pub fn is_open(&self) -> bool {
+        self.sockets.is_some()
+    }
+
+    /// Greatest payload of a datagram that the interface takes in one piece.
+    pub fn datagram_bytes_max(&self) -> usize {
+        let ip_header_bytes = if self.own.is_ipv4() { 20 } else { 40 };
+        let mtu = (self.sockets.as_ref()).map(|sockets| sockets.interface.mtu_bytes);
+        usize::try_from(mtu.unwrap_or(u32::MAX))
+            .unwrap_or(PACKET_BYTES_MAX)
+            .min(PACKET_BYTES_MAX)
             .saturating_sub(ip_header_bytes + UDP_HEADER_BYTES)
     }
 
     /// Readable when there are datagrams.
-    pub fn fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+    pub fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.sockets.as_ref().map(|it| it.receiver.as_fd())
     }
 
-    /// The next datagram; `None` when there is none.
-    pub fn receive(&mut self) -> io::Result<Option<&mut [u8]>> {
-        match self.socket.recv(&mut self.buffer) {
-            Ok(len) => Ok(self.buffer.get_mut(..len)),
+    /// The next datagram, put into `buffer`; `None` when there is none.
+    pub fn receive<'a>(&mut self, buffer: &'a mut [u8]) -> io::Result<Option<&'a mut [u8]>> {
+        let Some(sockets) = &self.sockets else {
+            return Ok(None);
+        };
+        match sockets.receiver.recv(buffer) {
+            Ok(bytes) => {
+                self.traffic.received += 1;
+                self.traffic.received_bytes += bytes as u64;
+                Ok(buffer.get_mut(..bytes))
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
             // An answer of the network to what we sent: the peer's daemon is down. Its silence says so too.
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(None),
@@ -102,27 +143,80 @@ impl Udp {
         }
     }
 
-    /// Sends a datagram to those it is for; returns how many copies the kernel would not send.
-    pub fn send(&self, to: Audience, live: MemberSet, datagram: &[u8]) -> u64 {
-        let sender = self
-            .group
-            .as_ref()
-            .map_or(&self.socket, |group| &group.sender);
-        let send_to = |address| u64::from(sender.send_to(datagram, address).is_err());
-        match (to, &self.group) {
-            (Audience::Everyone | Audience::Live, Some(group)) => return send_to(group.address),
-            (Audience::Member(_), _) | (Audience::Everyone | Audience::Live, None) => {}
-        }
-        let is_for = |member| match to {
-            Audience::Member(only) => only == member,
-            Audience::Everyone => true,
-            Audience::Live => live.contains(member),
+    /// Sends a datagram to `members`, or to the group if it is `for_all`; returns how many copies the kernel would not send.
+    pub fn send(&mut self, members: MemberSet, for_all: bool, datagram: &[u8]) -> u64 {
+        let Some(sockets) = &self.sockets else {
+            return members.iter().count() as u64;
         };
-        self.peers
-            .iter()
-            .filter(|(member, _)| is_for(*member))
-            .map(|(_, address)| send_to(*address))
-            .sum()
+        let traffic = &mut self.traffic;
+        let before = traffic.unsent;
+        let mut send_to = |address: SocketAddr| {
+            let address = scoped(address, sockets.interface.index);
+            match sockets.sender.send_to(datagram, address) {
+                Ok(_) => {
+                    traffic.sent += 1;
+                    traffic.sent_bytes += datagram.len() as u64;
+                }
+                Err(_) => traffic.unsent += 1,
+            }
+        };
+        match sockets.group(self.transport).filter(|_| for_all) {
+            Some(group) => send_to(SocketAddr::new(group, self.own.port())),
+            None => (self.peers.iter())
+                .filter(|(member, _)| members.contains(*member))
+                .for_each(|(_, address)| send_to(*address)),
+        }
+        self.traffic.unsent - before
+    }
+}
+
+impl Sockets {
+    /// Where one datagram reaches every peer, if the transport has that.
+    fn group(&self, transport: Transport) -> Option<IpAddr> {
+        match transport {
+            Transport::Unicast => None,
+            Transport::Multicast { group } => Some(group),
+            Transport::Broadcast => Some(IpAddr::V4(
+                self.interface.broadcast.unwrap_or(Ipv4Addr::BROADCAST),
+            )),
+        }
+    }
+
+    /// What a transport needs before anything is sent by it.
+    fn prepare(&self, transport: Transport, own: SocketAddr) -> io::Result<()> {
+        let [receiver, sender] = [&self.receiver, &self.sender].map(socket2::SockRef::from);
+        match (transport, own.ip()) {
+            (Transport::Unicast, _) => Ok(()),
+            (Transport::Broadcast, _) => sender.set_broadcast(true),
+            (
+                Transport::Multicast {
+                    group: IpAddr::V4(group),
+                },
+                IpAddr::V4(own),
+            ) => {
+                receiver.join_multicast_v4(&group, &own)?;
+                sender.set_multicast_if_v4(&own)?;
+                sender.set_multicast_loop_v4(false)
+            }
+            (
+                Transport::Multicast {
+                    group: IpAddr::V6(group),
+                },
+                _,
+            ) => {
+                receiver.join_multicast_v6(&group, self.interface.index)?;
+                sender.set_multicast_if_v6(self.interface.index)?;
+                sender.set_multicast_loop_v6(false)
+            }
+            (
+                Transport::Multicast {
+                    group: IpAddr::V4(_),
+                },
+                IpAddr::V6(_),
+            ) => Err(io::Error::other(
+                "group and members are of different families",
+            )),
+        }
     }
 }
 
@@ -147,35 +241,11 @@ fn unspecified(address: SocketAddr) -> IpAddr {
     }
 }
 
-fn join(
-    socket: &Socket,
-    sender: &Socket,
-    group: IpAddr,
-    own: SocketAddr,
-    interface: &Interface,
-) -> io::Result<()> {
-    match (group, own.ip()) {
-        (IpAddr::V4(group), IpAddr::V4(own)) => {
-            socket.join_multicast_v4(&group, &own)?;
-            sender.set_multicast_if_v4(&own)?;
-            sender.set_multicast_loop_v4(false)
-        }
-        (IpAddr::V6(group), _) => {
-            socket.join_multicast_v6(&group, interface.index)?;
-            sender.set_multicast_if_v6(interface.index)?;
-            sender.set_multicast_loop_v6(false)
-        }
-        (IpAddr::V4(_), IpAddr::V6(_)) => Err(io::Error::other(
-            "group and members are of different families",
-        )),
-    }
-}
-
 /// A link-local address means nothing without its interface.
-pub(crate) fn scoped(address: SocketAddr, interface: &Interface) -> SocketAddr {
+pub(crate) fn scoped(address: SocketAddr, interface_index: u32) -> SocketAddr {
     match address {
         SocketAddr::V6(mut v6) if v6.ip().is_unicast_link_local() || v6.ip().is_multicast() => {
-            v6.set_scope_id(interface.index);
+            v6.set_scope_id(interface_index);
             SocketAddr::V6(v6)
         }
         SocketAddr::V4(_) | SocketAddr::V6(_) => address,

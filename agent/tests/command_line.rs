@@ -11,7 +11,7 @@ use agent::config::{Config, Transport};
 use agent::control::answer::audit::{Difference, DifferenceCounts, Report, Round};
 use agent::control::answer::{
     Counters, Cursor, Endpoints, Family, FlowCounts, FlowPage, FlowRow, KeyStatus, MemberStatus,
-    Origin, PeerState, PeerStatus, Rolled, Status,
+    Origin, PeerState, PeerStatus, Reach, Rolled, Status,
 };
 use agent::control::{self, Ask, Server};
 use agent::keys::{MemberKey, PublicKey};
@@ -229,7 +229,9 @@ fn status() -> Status {
             unacknowledged: 1,
             missing: 2,
             refused: 3,
+            reach: Reach::default(),
         }],
+        warnings: vec![],
         counters: Counters(vec![
             ("datagrams_sent".into(), 12),
             ("datagrams_forged".into(), 0),
@@ -313,12 +315,12 @@ fn shipped_example_names_every_key_with_its_default() {
     let full = uncommented(EXAMPLE).replace("transport: unicast", "transport: multicast");
     let mut full = Config::parse(&full, Path::new("example, uncommented")).unwrap();
     assert_eq!(
-        full.network.transport,
+        full.networks[0].transport,
         Transport::Multicast {
             group: "239.255.81.16".parse().unwrap()
         }
     );
-    full.network.transport = Transport::Unicast;
+    full.networks[0].transport = Transport::Unicast;
     let monitor_socket = full.control.monitor_socket.take();
     assert!(
         monitor_socket.is_some(),

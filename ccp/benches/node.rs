@@ -1,6 +1,8 @@
 //! What one flow costs at each end: `cargo bench -p ccp`. No sealing, no sockets, no kernel.
 
+use ccp::network::NetworkId;
 use ccp::node::{Config, End, Local, Node, Outcome, Row};
+use ccp::paths::Spread;
 use ccp::record::{Family, FlowKey, MemberId, Patch, Status, ZoneDirection};
 use ccp::table::Origin;
 use ccp::time::Instant;
@@ -25,6 +27,8 @@ fn node(member: u8, peer: u8) -> Node {
             flush: Duration::from_millis(1),
             hello: Duration::from_millis(100),
             dead_after: Duration::from_secs(1),
+            networks: 1,
+            spread: Spread::One,
         },
         Instant::from_micros(1),
     );
@@ -78,7 +82,8 @@ fn pump(from: &mut Node, to: &mut Node, now: Instant) -> (u64, u64, [Duration; 2
         bytes += out.len() as u64;
         let begin = std::time::Instant::now();
         let (header, body) = Header::decode(&out).expect("well formed");
-        to.handle_datagram(&header, body, now).expect("well formed");
+        to.handle_datagram(&header, body, NetworkId::FIRST, now)
+            .expect("well formed");
         while let Some(apply) = to.poll_apply() {
             let ticket = apply.ticket;
             to.handle_applied(ticket, Outcome::Done, now);

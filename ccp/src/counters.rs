@@ -52,6 +52,10 @@ counters! {
     swept,
     /// Datagrams from an incarnation that has not proven itself, or whose packet number was seen or is too old.
     datagrams_replayed_or_unproven,
+    /// Datagrams that came over one network after they had come over another, as they were sent over several.
+    datagrams_duplicate,
+    /// Times that another network took over for one to a peer.
+    network_switches,
     /// Deltas received before.
     deltas_duplicate,
     /// Deltas before the telling we follow, or too far past a gap.

@@ -8,7 +8,7 @@
 use crate::record::{MemberId, MemberSet};
 use crate::seal::ReplayWindow;
 use crate::time::Instant;
-use crate::wire::control::{Heard, Hello};
+use crate::wire::control::{Heard, Hello, PathReport};
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -49,8 +49,19 @@ struct Session {
     hello: u64,
     /// What that hello said.
     hears_us: bool,
+    /// Whom it hears, as that hello said.
+    hears: MemberSet,
     /// Number of the last datagram that we had sent when it began.
     began_after: u64,
+}
+
+/// Which of the two directions between a peer and this member works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hearing {
+    /// It is heard.
+    pub heard: bool,
+    /// It hears us, as it says itself, or others say of it; `None` if nobody can tell.
+    pub hears_us: Option<bool>,
 }
 
 /// A peer.
@@ -61,6 +72,8 @@ pub struct Peer {
     session: Option<Session>,
     /// An incarnation that has not proven itself, with the packet number of its newest hello.
     candidate: Option<(u64, u64)>,
+    /// Whom it hears, as another member said last, and when.
+    rumour: Option<(MemberSet, Instant)>,
     /// Counts the incarnations that proved themselves; wraps.
     pub run: u8,
     /// The table that the incarnation before had, to see whether this is the same.
@@ -181,7 +194,7 @@ impl Membership {
             return Change::Nothing;
         }
         if !known {
-            peer.begin([incarnation, packet_number], hello.table, last_sent, now);
+            peer.begin([incarnation, packet_number], hello, last_sent, now);
             peer.state = PeerState::Live;
             self.answer(now);
             return Change::NewRun;
@@ -199,6 +212,7 @@ impl Membership {
             }
             session.hello = packet_number;
             session.hears_us = proof;
+            session.hears = hello.heard.iter().map(|heard| heard.member).collect();
         }
         match (peer.state, proof) {
             (PeerState::Dead, true) => {
@@ -211,6 +225,44 @@ impl Membership {
                 Change::Nothing
             }
             (PeerState::Live | PeerState::NeverSeen, _) => Change::Nothing,
+        }
+    }
+
+    /// Whom a member hears, as it says itself; nobody if it is not heard.
+    pub fn heard_by(&self, member: MemberId, now: Instant) -> MemberSet {
+        let session = self.peer(member).and_then(|peer| peer.session.as_ref());
+        session
+            .filter(|session| now.since(session.heard) < self.dead_after)
+            .map_or(MemberSet::default(), |session| session.hears)
+    }
+
+    /// A live peer says whom another hears.
+    pub fn handle_rumour(&mut self, report: &PathReport, now: Instant) {
+        if let Some(peer) = self
+            .peer_mut(report.member)
+            .filter(|_| !report.heard_over.is_empty())
+        {
+            peer.rumour = Some((report.hears, now));
+        }
+    }
+
+    /// How well a peer and this member hear each other.
+    pub fn hearing(&self, member: MemberId, now: Instant) -> Hearing {
+        let fresh = |at: Instant| now.since(at) < self.dead_after;
+        let peer = self.peer(member);
+        let session = peer.and_then(|peer| peer.session.as_ref());
+        let rumour = peer.and_then(|peer| peer.rumour);
+        match session.filter(|session| fresh(session.heard)) {
+            Some(session) => Hearing {
+                heard: true,
+                hears_us: Some(session.hears_us),
+            },
+            None => Hearing {
+                heard: false,
+                hears_us: rumour
+                    .filter(|(_, at)| fresh(*at))
+                    .map(|(hears, _)| hears.contains(self.me)),
+            },
         }
     }
 
@@ -275,6 +327,7 @@ impl Membership {
             table: self.table,
             last_seq,
             heard,
+            paths: Vec::new(),
         })
     }
 
@@ -302,6 +355,7 @@ impl Peer {
             member,
             session: None,
             candidate: None,
+            rumour: None,
             run: 0,
             table_before: None,
             state: PeerState::NeverSeen,
@@ -329,7 +383,7 @@ impl Peer {
     fn begin(
         &mut self,
         [incarnation, packet_number]: [u64; 2],
-        table: u64,
+        hello: &Hello,
         last_sent: u64,
         now: Instant,
     ) {
@@ -342,11 +396,12 @@ impl Peer {
         window.accept(packet_number);
         self.session = Some(Session {
             incarnation,
-            table,
+            table: hello.table,
             window,
             heard: now,
             hello: packet_number,
             hears_us: true,
+            hears: hello.heard.iter().map(|heard| heard.member).collect(),
             began_after: last_sent,
         });
     }

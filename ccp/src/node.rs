@@ -11,6 +11,7 @@
 mod contract;
 mod grace;
 mod local;
+mod networks;
 mod reconcile;
 mod refresh;
 mod remote;
@@ -23,7 +24,9 @@ pub use reconcile::Row;
 use crate::audit::Audit;
 use crate::counters::Counters;
 use crate::membership::{Change, Membership, PeerState};
+use crate::network::{NetworkId, NetworkSet};
 use crate::outbox::Outbox;
+use crate::paths::Paths;
 use crate::receiver::Incoming;
 use crate::record::{Claim, FlowKey, MemberId, Record};
 use crate::sender::{PeerSend, Sender};
@@ -32,7 +35,7 @@ use crate::time::Instant;
 use crate::timer::Timer;
 use crate::wire::DecodeError;
 use crate::wire::control::{Ack, Hello};
-use crate::wire::header::{Header, Opcode};
+use crate::wire::header::{Header, Opcode, SEVERAL};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use contract::DeltaId;
@@ -49,6 +52,9 @@ pub struct Node {
     sender: Sender,
     incoming: [Incoming; MemberId::MAX],
     membership: Membership,
+    paths: Paths,
+    /// The hello that is going out, and the networks it has yet to go over.
+    greeting: Option<(Hello, NetworkSet)>,
     applies: VecDeque<Ticket>,
     events: VecDeque<Event>,
     packet_number: u64,
@@ -95,6 +101,14 @@ impl Node {
             sender: Sender::new(config.peers.iter().copied().collect(), config.flows_max),
             incoming: core::array::from_fn(|_| Incoming::default()),
             membership,
+            paths: Paths::new(
+                &config.peers,
+                config.networks,
+                config.spread,
+                config.dead_after,
+                now,
+            ),
+            greeting: None,
             applies: VecDeque::new(),
             events: VecDeque::new(),
             packet_number: 0,
@@ -117,26 +131,34 @@ impl Node {
         }
     }
 
-    /// Takes in an authentic datagram of another member of our cluster for us: its header, and its body as it was before
-    /// sealing.
+    /// Takes in an authentic datagram of another member of our cluster for us: its header, its body as it was before
+    /// sealing, and the network that it came over, which is the one its header names unless that says several.
     pub fn handle_datagram(
         &mut self,
         header: &Header,
         body: &[u8],
+        network: NetworkId,
         now: Instant,
     ) -> Result<(), DecodeError> {
         self.now = now;
         let member = header.source;
         if header.opcode == Opcode::Hello {
             let hello = Hello::decode(body)?;
-            self.handle_hello(header, &hello, now);
+            self.handle_hello(header, &hello, network, now);
             return Ok(());
         }
+        let copy = (header.interface == SEVERAL).then_some(header.packet_number);
+        let is_run =
+            (self.membership.peer(member)).is_some_and(|peer| peer.is_run(header.incarnation));
+        let first_here = is_run && self.paths.handle_datagram(member, network, copy);
         if !self
             .membership
             .accept(member, header.incarnation, header.packet_number, now)
         {
-            self.counters.datagrams_replayed_or_unproven += 1;
+            match first_here && copy.is_some() {
+                true => self.counters.datagrams_duplicate += 1,
+                false => self.counters.datagrams_replayed_or_unproven += 1,
+            }
             return Ok(());
         }
         match header.opcode {
@@ -151,7 +173,7 @@ impl Node {
         Ok(())
     }
 
-    fn handle_hello(&mut self, header: &Header, hello: &Hello, now: Instant) {
+    fn handle_hello(&mut self, header: &Header, hello: &Hello, network: NetworkId, now: Instant) {
         let member = header.source;
         let change = self.membership.handle_hello(
             member,
@@ -163,6 +185,7 @@ impl Node {
         match change {
             Change::NewRun => {
                 self.forget_run(member);
+                self.paths.forget(member, now);
                 self.sender.tell_anew(member);
                 self.note(Event::PeerLive(member));
             }
@@ -186,6 +209,9 @@ impl Node {
         {
             self.incoming_mut(member).handle_base(heard.base, now);
             self.advance(member);
+        }
+        if current && change != Change::Refused {
+            self.handle_path(header, hello, network, now);
         }
     }
 
@@ -314,6 +340,11 @@ impl Node {
     /// Every flow that is known.
     pub fn table(&self) -> &Table {
         &self.table
+    }
+
+    /// Over which networks.
+    pub fn paths(&self) -> &Paths {
+        &self.paths
     }
 
     /// Who is there.

@@ -57,6 +57,16 @@ impl fmt::Display for MemberId {
 pub struct MemberSet(u16);
 
 impl MemberSet {
+    /// The set as bits, member 1 in the lowest.
+    pub const fn from_bits(bits: u16) -> Self {
+        Self(bits)
+    }
+
+    /// See [`Self::from_bits`].
+    pub const fn bits(self) -> u16 {
+        self.0
+    }
+
     /// Adds a member.
     pub fn insert(&mut self, member: MemberId) {
         self.0 |= 1 << member.index();

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::lab::{Family, Lab, sync_address};
+use crate::lab::{Family, Lab, network_address};
 use crate::leftovers::Directory;
 use crate::netns::{Namespace, Process, run, wait_until};
 
@@ -34,8 +34,10 @@ pub enum Transport {
 pub struct Settings {
     /// How members reach each other.
     pub transport: Transport,
-    /// The family of the sync network.
+    /// The family of the sync networks.
     pub family: Family,
+    /// How many of them there are.
+    pub networks: usize,
     /// More of the configuration file, such as `kernel: { labels: true }`.
     pub more: &'static str,
     /// The service policy, the same for all.
@@ -47,6 +49,7 @@ impl Default for Settings {
         Settings {
             transport: Transport::Unicast,
             family: Family::Ipv4,
+            networks: 1,
             more: "",
             policy: "",
         }
@@ -263,12 +266,18 @@ pub fn write_config(path: &Path, lab: &Lab, index: usize, settings: Settings) {
     let members: String = (0..lab.gateways.len())
         .map(|it| {
             let (id, name) = (it + 1, lab.gateways[it].label());
-            let address = sync_address(it, settings.family);
+            let addresses: Vec<_> = (0..settings.networks)
+                .map(|network| {
+                    let address = network_address(it, settings.family, network);
+                    format!("{}: \"{address}\"", network_name(network))
+                })
+                .collect();
+            let addresses = addresses.join(", ");
             let public_key = keygen(&key(it));
             format!(
                 "  - id: {id}
     name: {name}
-    addresses: {{ sync: \"{address}\" }}
+    addresses: {{ {addresses} }}
     public_key: {public_key}
 "
             )
@@ -279,15 +288,23 @@ pub fn write_config(path: &Path, lab: &Lab, index: usize, settings: Settings) {
         Transport::Multicast => "multicast",
         Transport::Broadcast => "broadcast",
     };
+    let networks: String = (0..settings.networks)
+        .map(|network| {
+            format!(
+                "  - name: {name}
+    interface: sync{network}
+    transport: {transport}
+",
+                name = network_name(network)
+            )
+        })
+        .collect();
     let text = format!(
         "cluster: 7
 member: {id}
 members:
 {members}networks:
-  - name: sync
-    interface: sync0
-    transport: {transport}
-key_file: {key}
+{networks}key_file: {key}
 control:
   socket: {socket}
 {more}
@@ -298,6 +315,14 @@ control:
         more = settings.more,
     );
     write_private(path, &text);
+}
+
+/// The name of a sync network in the configuration.
+pub fn network_name(network: usize) -> String {
+    match network {
+        0 => "sync".to_owned(),
+        _ => format!("sync{network}"),
+    }
 }
 
 /// Makes a member's key, if it is not there, and returns its public half.

@@ -45,7 +45,7 @@ table inet filter {
     }
     chain input {
         type filter hook input priority filter; policy drop;
-        iifname { lo, sync0 } accept
+        iifname { lo, sync0, sync1, sync2 } accept
         ct state established,related accept
         meta l4proto { icmp, ipv6-icmp } accept
     }
@@ -134,9 +134,10 @@ pub struct Lab {
     pub client: Namespace,
     /// Answers them; interface `wan`.
     pub server: Namespace,
-    /// In the order of the cluster's members; interfaces `lan`, `wan`, `sync0`.
+    /// In the order of the cluster's members; interfaces `lan`, `wan`, `sync0`, and `sync1` and so on if there are more
+    /// sync networks.
     pub gateways: Vec<Namespace>,
-    /// The switches: bridges `lan`, `wan`, `sync`.
+    /// The switches: bridges `lan`, `wan`, `sync`, and `sync1` and so on.
     pub switch: Namespace,
 }
 
@@ -146,6 +147,12 @@ impl Lab {
     /// Two gateways are connected by a cable, more by a switch.
     #[track_caller]
     pub fn new(gateway_count: usize) -> Lab {
+        Lab::with_networks(gateway_count, 1)
+    }
+
+    /// The same with so many sync networks; several are all made of switches.
+    #[track_caller]
+    pub fn with_networks(gateway_count: usize, networks: usize) -> Lab {
         assert!(
             (2..=9).contains(&gateway_count),
             "a lab has 2 to 9 gateways"
@@ -156,14 +163,15 @@ impl Lab {
         let gateways: Vec<_> = (0..gateway_count)
             .map(|index| gateway(&switch, index))
             .collect();
-        match gateways.as_slice() {
-            [a, b] => a.cable("sync0", b, "sync0"),
-            _ => gateways
-                .iter()
-                .for_each(|it| plug(&switch, "sync", it, "sync0")),
+        if let ([a, b], 1) = (gateways.as_slice(), networks) {
+            a.cable("sync0", b, "sync0");
+        } else {
+            for gateway in &gateways {
+                plug(&switch, "sync", gateway, "sync0");
+            }
         }
         for (index, gateway) in gateways.iter().enumerate() {
-            address_sync(gateway, index);
+            address_sync(gateway, index, 0);
         }
         let lab = Lab {
             client,
@@ -171,8 +179,23 @@ impl Lab {
             gateways,
             switch,
         };
+        for network in 1..networks {
+            let bridge = format!("sync{network}");
+            (lab.switch).ip(&format!(
+                "link add {bridge} type bridge\nlink set {bridge} up"
+            ));
+            (0..gateway_count).for_each(|index| lab.plug_sync(index, network));
+        }
         lab.activate(0);
         lab
+    }
+
+    /// Plugs a gateway into a sync network after the first, by an interface that is new.
+    #[track_caller]
+    pub fn plug_sync(&self, index: usize, network: usize) {
+        let name = format!("sync{network}");
+        plug(&self.switch, &name, &self.gateways[index], &name);
+        address_sync(&self.gateways[index], index, network);
     }
 
     /// Moves everything that is active to one gateway: the routes of client and server, and the shared addresses.
@@ -218,7 +241,7 @@ impl Lab {
         });
         let gateway = gateway(&self.switch, index);
         plug(&self.switch, "sync", &gateway, "sync0");
-        address_sync(&gateway, index);
+        address_sync(&gateway, index, 0);
         self.gateways.insert(index, gateway);
     }
 
@@ -229,16 +252,27 @@ impl Lab {
     }
 }
 
-/// The address of a gateway on the sync network.
+/// The address of a gateway on the first sync network.
 pub fn sync_address(index: usize, family: Family) -> IpAddr {
-    address(family, "192.0.2.", "2001:db8:2::", index + 1)
+    network_address(index, family, 0)
 }
 
-fn address_sync(gateway: &Namespace, index: usize) {
-    let [ipv4, ipv6] = [Family::Ipv4, Family::Ipv6].map(|it| sync_address(index, it));
+/// The address of a gateway on a sync network.
+pub fn network_address(index: usize, family: Family, network: usize) -> IpAddr {
+    let ipv4 = match network {
+        0 => "192.0.2.".to_owned(),
+        _ => format!("198.18.{network}."),
+    };
+    let ipv6 = format!("2001:db8:{}::", network + 2);
+    address(family, &ipv4, &ipv6, index + 1)
+}
+
+fn address_sync(gateway: &Namespace, index: usize, network: usize) {
+    let families = [Family::Ipv4, Family::Ipv6];
+    let [ipv4, ipv6] = families.map(|it| network_address(index, it, network));
     gateway.ip(&format!(
-        "addr add {ipv4}/24 dev sync0
-         addr add {ipv6}/64 dev sync0 nodad"
+        "addr add {ipv4}/24 dev sync{network}
+         addr add {ipv6}/64 dev sync{network} nodad"
     ));
 }
 

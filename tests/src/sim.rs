@@ -10,6 +10,7 @@ use std::collections::BinaryHeap;
 use std::fmt;
 use std::time::Duration;
 
+use ccp::network::NetworkId;
 use ccp::record::MemberId;
 use ccp::wire::header::{Header, Opcode};
 
@@ -108,6 +109,7 @@ enum What {
     /// A datagram arrives.
     Arrival {
         to: usize,
+        network: NetworkId,
         datagram: Vec<u8>,
     },
     /// The next step of a flow.
@@ -142,7 +144,7 @@ struct World {
     gateways: Vec<Gateway>,
     /// When each daemon's loop turns next.
     turns: Vec<Option<Duration>>,
-    net: Net,
+    nets: Vec<Net>,
     workload: Workload,
     refused: Refused,
     steps: u64,
@@ -161,7 +163,9 @@ impl World {
             gateway.kernel.entries_max = options.table_max;
         }
         Self {
-            net: Net::new(options.network.clone(), options.gateways),
+            nets: (options.networks.iter())
+                .map(|network| Net::new(network.clone(), options.gateways))
+                .collect(),
             turns: vec![None; options.gateways],
             random,
             now: Duration::ZERO,
@@ -253,8 +257,12 @@ impl World {
     fn happen(&mut self, what: What) -> Result<(), Violation> {
         match what {
             What::Turn(at) => return self.turn(at),
-            What::Arrival { to, datagram } => {
-                self.gateways[to].receive(datagram);
+            What::Arrival {
+                to,
+                network,
+                datagram,
+            } => {
+                self.gateways[to].receive(network, datagram);
                 self.call(to, Duration::from_micros(10));
             }
             What::NewFlow if self.in_trouble => {
@@ -267,7 +275,7 @@ impl World {
                 self.schedule_fault(fault);
             }
             What::NewFlow | What::Flow(_) | What::Fault(_) => {}
-            What::Join => self.net.join(),
+            What::Join => self.nets.iter_mut().for_each(Net::join),
             What::Boot(at) => self.boot(at),
             What::Start(at) => self.start(at),
             What::Continue(at) => {
@@ -288,7 +296,7 @@ impl World {
         self.refused
             .extend(refusals.into_iter().map(|key| (at, key)));
         let Some(turned) = turned else { return Ok(()) };
-        links::carry(&mut self.gateways, &self.net, at, self.now);
+        links::carry(&mut self.gateways, &self.nets, at, self.now);
         let mut flows = self.workload.flows.iter_mut();
         for flow in flows
             .by_ref()
@@ -296,7 +304,7 @@ impl World {
         {
             flow.doubt = Some(Doubt::Crossed);
         }
-        for (member, datagram) in turned.sent {
+        for (member, network, datagram) in turned.sent {
             let to = member.index();
             self.trace.note(self.now, at, &datagram);
             if Header::decode(&datagram).is_ok_and(|(header, _)| header.opcode == Opcode::Ack) {
@@ -307,8 +315,14 @@ impl World {
                     &self.refused,
                 )?;
             }
-            for (delay, datagram) in self.net.send(&mut self.random, at, to, &datagram) {
-                self.schedule(delay, What::Arrival { to, datagram });
+            let net = &self.nets[network.index()];
+            for (delay, datagram) in net.send(&mut self.random, at, to, &datagram) {
+                let arrival = What::Arrival {
+                    to,
+                    network,
+                    datagram,
+                };
+                self.schedule(delay, arrival);
             }
         }
         self.call(at, turned.next - self.now);
@@ -344,7 +358,15 @@ impl World {
             |random: &mut Random, max| random.pause(Duration::ZERO..Duration::from_millis(max));
         match fault {
             Fault::Partition => {
-                self.net.partition(&mut self.random);
+                // One network, or all of them.
+                let count = u64::try_from(self.nets.len()).expect("few networks");
+                let which = usize::try_from(self.random.within(0..count + 1)).expect("few");
+                let hit = self.nets.iter_mut().enumerate();
+                for (_, net) in
+                    hit.filter(|(it, _)| which == self.options.networks.len() || *it == which)
+                {
+                    net.partition(&mut self.random);
+                }
                 let pause = millis(&mut self.random, 5_000);
                 self.schedule(pause, What::Join);
             }
@@ -374,7 +396,9 @@ impl World {
     /// All trouble ends; nothing passes any longer, so that what there is can be compared.
     fn heal(&mut self) {
         self.in_trouble = false;
-        self.net.heal();
+        self.nets.iter_mut().for_each(Net::heal);
+        // Row by row, a long table would never be read to its end.
+        self.options.faults.dump_interrupted_percent = 0;
         for at in 0..self.gateways.len() {
             self.gateways[at].is_stopped = false;
             if !self.gateways[at].is_up {
@@ -403,7 +427,7 @@ impl World {
         if gateway.is_up && gateway.daemon.is_none() {
             gateway.start(self.now, &self.options, &mut self.random);
             links::connect(&mut self.gateways, at);
-            links::carry(&mut self.gateways, &self.net, at, self.now);
+            links::carry(&mut self.gateways, &self.nets, at, self.now);
             self.call(at, Duration::ZERO);
         }
     }

@@ -19,7 +19,11 @@ pub fn table(gateway: &Namespace) -> Table {
         ["ipv4", "ipv6"].map(|it| gateway.run(&format!("conntrack -L -o extended -f {it}")));
     let lines = families.iter().flat_map(|it| it.lines());
     // The cluster's own, from whichever address they are, and what makes switches lead its multicast.
-    let own = [format!("dport={CCP_PORT} "), "src=192.0.2.".to_owned()];
+    let own = [
+        format!("dport={CCP_PORT} "),
+        "src=192.0.2.".to_owned(),
+        "src=198.18.".to_owned(),
+    ];
     lines
         .filter(|line| !own.iter().any(|own| line.contains(own)))
         .map(entry)

@@ -56,6 +56,7 @@ impl Display for Page<'_> {
             flows,
             key,
             peers,
+            warnings,
             counters,
         } = self.0;
         writeln!(
@@ -93,6 +94,12 @@ impl Display for Page<'_> {
         for peer in peers {
             peer_line(f, peer)?;
         }
+        if !warnings.is_empty() {
+            writeln!(f)?;
+        }
+        for warning in warnings {
+            writeln!(f, "{warning}")?;
+        }
         if !counters.0.is_empty() {
             writeln!(f, "\nCOUNTER")?;
         }
@@ -121,6 +128,7 @@ fn peer_line(f: &mut fmt::Formatter<'_>, peer: &PeerStatus) -> fmt::Result {
         unacknowledged,
         missing,
         refused,
+        reach: _,
     } = peer;
     let state = match state {
         PeerState::Live => "live",

@@ -5,7 +5,7 @@ use clap::CommandFactory;
 use super::*;
 use crate::control::answer::{
     Counters, Endpoints, Family, FlowCounts, FlowRow, KeyStatus, MemberStatus, Origin, PeerState,
-    PeerStatus, Status, Translation,
+    PeerStatus, Reach, Status, Translation,
 };
 
 fn peer(id: u8, name: &str) -> PeerStatus {
@@ -20,6 +20,7 @@ fn peer(id: u8, name: &str) -> PeerStatus {
         unacknowledged: 0,
         missing: 0,
         refused: 0,
+        reach: Reach::default(),
     }
 }
 
@@ -66,6 +67,7 @@ fn status_fits_100_columns() {
             },
             peer(16, "gw-p"),
         ],
+        warnings: vec!["one-way: gw-b is heard, but does not hear this member".into()],
         counters: Counters(vec![
             ("datagrams_sent".into(), 123_456),
             ("event_overruns".into(), 0),
@@ -83,6 +85,8 @@ PEER  NAME                STATE       LINK  SYNCED         RTT  HEARD AGO  UNACK
 2     gw-b                live        up    yes       0.214 ms    0.098 s        3        0        0
 3     gw-with-a-name-th~  dead        down  no         1.234 s  1 h 2 min        0        0        1
 16    gw-p                never seen  down  no               -          -        0        0        0
+
+one-way: gw-b is heard, but does not hear this member
 
 COUNTER
 datagrams_sent  123456

@@ -2,9 +2,11 @@
 
 use std::fmt;
 use std::io;
+use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 
 use super::{MemberId, PublicKey};
+use ccp::network::NetworkId;
 
 /// A configuration that cannot be used.
 ///
@@ -227,12 +229,19 @@ pub(crate) enum Problem {
         known: Vec<MemberId>,
     },
     NoNetwork,
-    SeveralNetworks {
+    TooManyNetworks {
         count: usize,
+    },
+    NetworkTwice {
+        key: &'static str,
+        value: String,
+    },
+    PortsDiffer {
+        first: NonZeroU16,
     },
     NetworkUnknown {
         name: String,
-        known: String,
+        known: Vec<String>,
     },
     AddressMissing {
         member: String,
@@ -430,17 +439,23 @@ impl Problem {
                 "no network is defined".into(),
                 "define the one that members talk over",
             ),
-            Self::SeveralNetworks { count } => said(
-                format!(
-                    "{count} networks are defined, and this version synchronises over exactly one network"
-                ),
-                "keep the best one",
+            Self::TooManyNetworks { count } => (
+                format!("{count} networks are defined"),
+                format!("keep the best {}", NetworkId::MAX),
+            ),
+            Self::NetworkTwice { key, value } => (
+                format!("two networks have the {key} {value}"),
+                format!("give each its own {key}"),
+            ),
+            Self::PortsDiffer { first } => (
+                format!("the first network has the port {first}, and all networks have one port"),
+                format!("write {first} here too, or leave it out"),
             ),
             Self::NetworkUnknown { name, known } => (
                 format!(
                     "there is an address for the network `{name}`, which `networks` does not define"
                 ),
-                format!("name it `{known}`, or define `{name}`"),
+                format!("name it {}, or define `{name}`", either(known)),
             ),
             Self::AddressMissing { member, network } => (
                 format!("member {member} has no address on the network `{network}`"),

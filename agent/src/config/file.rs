@@ -32,6 +32,7 @@ pub(super) struct File {
     pub member: Spanned<u64>,
     pub members: Spanned<Vec<Member>>,
     pub networks: Spanned<Vec<Network>>,
+    pub sync: Option<Sync>,
     pub key_file: Option<Spanned<String>>,
     pub keys: Option<Keys>,
     pub delta: Option<Delta>,
@@ -63,6 +64,12 @@ pub(super) struct Network {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub group: Option<Spanned<String>>,
     pub port: Option<Spanned<u64>>,
+}
+
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Sync {
+    pub duplicate: Option<bool>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
@@ -241,7 +248,8 @@ impl From<&Config> for File {
             cluster,
             this,
             peers: _,
-            network,
+            networks,
+            sync,
             key_file,
             keys,
             delta,
@@ -256,30 +264,23 @@ impl From<&Config> for File {
         let member = |member: &super::Member| Member {
             id: written(member.id.get().into()),
             name: written(member.name.clone()),
-            addresses: written(BTreeMap::from([(
-                network.name.clone(),
-                written(member.address.ip().to_string()),
-            )])),
+            addresses: written(
+                (networks.iter().zip(&member.addresses))
+                    .map(|(network, address)| {
+                        (network.name.clone(), written(address.ip().to_string()))
+                    })
+                    .collect(),
+            ),
             public_key: written(member.public_key.to_string()),
-        };
-        let (transport, group) = match network.transport {
-            Transport::Unicast => (TransportWord::Unicast, None),
-            Transport::Multicast { group } => {
-                (TransportWord::Multicast, Some(written(group.to_string())))
-            }
-            Transport::Broadcast => (TransportWord::Broadcast, None),
         };
         Self {
             cluster: written(cluster.get().into()),
             member: written(this.id.get().into()),
             members: written(config.members().into_iter().map(member).collect()),
-            networks: written(vec![Network {
-                name: written(network.name.clone()),
-                interface: written(network.interface.to_string()),
-                transport: Some(written(transport)),
-                group,
-                port: Some(written(network.port.get().into())),
-            }]),
+            networks: written(networks.iter().map(Network::from).collect()),
+            sync: Some(Sync {
+                duplicate: Some(sync.duplicate),
+            }),
             key_file: Some(written(key_file.display().to_string())),
             keys: Some(Keys {
                 max_age: Some(written(scalar::print_duration(keys.max_age))),
@@ -315,6 +316,25 @@ impl From<&Config> for File {
                 datagram_keys: (log.datagram_keys.as_ref())
                     .map(|path| written(path.display().to_string())),
             }),
+        }
+    }
+}
+
+impl From<&super::Network> for Network {
+    fn from(network: &super::Network) -> Self {
+        let (transport, group) = match network.transport {
+            Transport::Unicast => (TransportWord::Unicast, None),
+            Transport::Multicast { group } => {
+                (TransportWord::Multicast, Some(written(group.to_string())))
+            }
+            Transport::Broadcast => (TransportWord::Broadcast, None),
+        };
+        Self {
+            name: written(network.name.clone()),
+            interface: written(network.interface.to_string()),
+            transport: Some(written(transport)),
+            group,
+            port: Some(written(network.port.get().into())),
         }
     }
 }

@@ -2,33 +2,24 @@
 //!
 //! Each function takes a part of [`file::File`] and gives the part of [`Config`] that it means, or the first fault.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::num::NonZeroU16;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::error::{Fault, Problem};
-use super::file::{self, File, TransportWord};
+use super::file::{self, File};
 use super::scalar::print_duration;
-use super::{
-    Config, Control, DEFAULT_SOCKET, Delta, Keys, Level, Liveness, Log, Network, Transport,
-};
+use super::{Config, Control, DEFAULT_SOCKET, Delta, Keys, Level, Liveness, Log, Sync};
 use serde_saphyr::Spanned;
 
 mod audit;
 mod kernel;
 mod members;
 mod metrics;
+mod networks;
 mod policy;
 mod values;
 
-use values::{Limits, absolute, address, duration, fault, interface, name, nonzero, number, place};
-
-const DEFAULT_PORT: NonZeroU16 = NonZeroU16::new(8116).unwrap();
-/// Administratively scoped (RFC 2365): no router forwards it out of the site.
-const DEFAULT_GROUP_V4: Ipv4Addr = Ipv4Addr::new(239, 255, 81, 16);
-/// Transient, link-local scope (RFC 4291 2.7).
-const DEFAULT_GROUP_V6: Ipv6Addr = Ipv6Addr::new(0xff12, 0, 0, 0, 0, 0, 0, 0x8116);
+use values::{Limits, absolute, duration, fault, nonzero, number, place};
 
 const MAX_AGE: Limits<Duration> = Limits {
     min: Duration::from_secs(1),
@@ -61,24 +52,15 @@ const SOCKET_PATH_BYTES_MAX: usize = 107;
 /// The configuration that `file` means.
 pub(super) fn resolve(file: File) -> Result<Config, Fault> {
     let cluster = number(&file.cluster, "cluster", 1, u16::MAX)?;
-    let network = the_network(&file)?;
-    let network_name = name(&network.name, "network name")?;
-    let port = match &network.port {
-        Some(port) => nonzero(number(port, "port", 1, u16::MAX)?),
-        None => DEFAULT_PORT,
-    };
-    let members = members::members(&file, &network_name, port)?;
-    let family = members[0].address.ip();
+    let (networks, members) = networks::networks_and_members(&file)?;
     let (this, peers) = members::this_and_peers(&file, members)?;
     Ok(Config {
         cluster: nonzero(cluster),
         this,
         peers,
-        network: Network {
-            name: network_name,
-            interface: interface(&network.interface)?,
-            transport: transport(network, family)?,
-            port,
+        networks,
+        sync: Sync {
+            duplicate: file.sync.unwrap_or_default().duplicate.unwrap_or(false),
         },
         key_file: match &file.key_file {
             Some(key_file) => absolute(key_file, "key_file")?,
@@ -94,78 +76,6 @@ pub(super) fn resolve(file: File) -> Result<Config, Fault> {
         metrics: metrics::metrics(file.metrics.unwrap_or_default())?,
         log: log(file.log.unwrap_or_default())?,
     })
-}
-
-fn the_network(file: &File) -> Result<&file::Network, Fault> {
-    match file.networks.value.as_slice() {
-        [network] => Ok(network),
-        [] => Err(fault(&file.networks, Problem::NoNetwork)),
-        [_, second, ..] => Err(fault(
-            &second.name,
-            Problem::SeveralNetworks {
-                count: file.networks.value.len(),
-            },
-        )),
-    }
-}
-
-fn transport(network: &file::Network, family: IpAddr) -> Result<Transport, Fault> {
-    let word = network
-        .transport
-        .as_ref()
-        .map_or(TransportWord::Unicast, |word| word.value);
-    match (word, &network.group) {
-        (TransportWord::Unicast, None) => Ok(Transport::Unicast),
-        (TransportWord::Unicast, Some(group)) => Err(fault(
-            group,
-            Problem::GroupWithoutMulticast {
-                transport: "unicast",
-            },
-        )),
-        (TransportWord::Broadcast, None) if family.is_ipv4() => Ok(Transport::Broadcast),
-        (TransportWord::Broadcast, None) => Err(Fault {
-            place: network.transport.as_ref().and_then(place),
-            problem: Problem::BroadcastOverIpv6,
-        }),
-        (TransportWord::Broadcast, Some(group)) => Err(fault(
-            group,
-            Problem::GroupWithoutMulticast {
-                transport: "broadcast",
-            },
-        )),
-        (TransportWord::Multicast, None) => Ok(Transport::Multicast {
-            group: default_group(family),
-        }),
-        (TransportWord::Multicast, Some(written)) => {
-            let group = address(written)?;
-            if !group.is_multicast() {
-                return Err(fault(
-                    written,
-                    Problem::GroupNotMulticast {
-                        given: group.to_string(),
-                    },
-                ));
-            }
-            if group.is_ipv4() != family.is_ipv4() {
-                let example = default_group(family).to_string();
-                return Err(fault(
-                    written,
-                    Problem::GroupOfOtherFamily {
-                        given: group.to_string(),
-                        example,
-                    },
-                ));
-            }
-            Ok(Transport::Multicast { group })
-        }
-    }
-}
-
-fn default_group(family: IpAddr) -> IpAddr {
-    match family {
-        IpAddr::V4(_) => DEFAULT_GROUP_V4.into(),
-        IpAddr::V6(_) => DEFAULT_GROUP_V6.into(),
-    }
 }
 
 fn keys(written: file::Keys) -> Result<Keys, Fault> {

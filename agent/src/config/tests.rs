@@ -90,19 +90,20 @@ fn what_is_left_out_has_the_documented_default() {
     let member = |number, name: &str, address: &str| Member {
         id: id(number),
         name: name.into(),
-        address: address.parse().unwrap(),
+        addresses: vec![address.parse().unwrap()],
         public_key: STANDARD.encode([number; 32]).parse().unwrap(),
     };
     let expected = Config {
         cluster: NonZeroU16::new(7).unwrap(),
         this: member(1, "gw-a", "192.0.2.1:8116"),
         peers: vec![member(2, "gw-b", "192.0.2.2:8116")],
-        network: Network {
+        networks: vec![Network {
             name: "sync".into(),
             interface: InterfaceName::new("eth2").unwrap(),
             transport: Transport::Unicast,
             port: NonZeroU16::new(8116).unwrap(),
-        },
+        }],
+        sync: Sync { duplicate: false },
         key_file: "/etc/ctsync/member.key".into(),
         keys: Keys {
             max_age: Duration::from_secs(3600),
@@ -146,7 +147,10 @@ fn what_is_left_out_has_the_documented_default() {
 fn what_is_given_is_taken() {
     let config = parse(FULL);
     assert_eq!(config.cluster.get(), 65535);
-    assert_eq!(config.this.address, "[2001:db8::10]:9116".parse().unwrap());
+    assert_eq!(
+        config.this.addresses,
+        ["[2001:db8::10]:9116".parse().unwrap()]
+    );
     assert_eq!(
         config.peers.iter().map(|peer| peer.id).collect::<Vec<_>>(),
         [id(1), id(3)]
@@ -160,7 +164,7 @@ fn what_is_given_is_taken() {
         ["gw-a", "gw-c", "gw-p"]
     );
     assert_eq!(
-        config.network.transport,
+        config.networks[0].transport,
         Transport::Multicast {
             group: "ff15::8116".parse().unwrap()
         }
@@ -195,8 +199,8 @@ fn default_group_is_of_the_members_family() {
             "interface: eth2",
             "interface: eth2\n    transport: multicast",
         ))
-        .network
-        .transport
+        .networks[0]
+            .transport
     };
     assert_eq!(
         transport(GOOD),
@@ -251,6 +255,8 @@ networks:
     interface: eth2
     transport: unicast
     port: 8116
+sync:
+  duplicate: false
 key_file: /etc/ctsync/member.key
 keys:
   max_age: 1h

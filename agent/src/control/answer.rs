@@ -13,6 +13,10 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::ser::{SerializeMap, Serializer};
 use serde::{Deserialize, Serialize};
 
+pub use networks::{PathState, PathStatus, Reach};
+
+mod networks;
+
 /// The answer to `status`: this member, as it sees itself and its peers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
@@ -30,6 +34,8 @@ pub struct Status {
     pub key: KeyStatus,
     /// The other members, by id.
     pub peers: Vec<PeerStatus>,
+    /// What is wrong between members, a sentence each.
+    pub warnings: Vec<String>,
     /// Everything that is counted since the start.
     pub counters: Counters,
 }
@@ -86,6 +92,9 @@ pub struct PeerStatus {
     pub missing: u64,
     /// Changes that its kernel refused since it started.
     pub refused: u64,
+    /// How it and this member reach each other.
+    #[serde(flatten)]
+    pub reach: Reach,
 }
 
 /// Whether a peer lives.

@@ -133,7 +133,9 @@ fn status() -> Status {
             unacknowledged: 0,
             missing: 12,
             refused: 0,
+            reach: Reach::default(),
         }],
+        warnings: vec![],
         counters: Counters(vec![("zebras".into(), 1), ("apes".into(), u64::MAX)]),
     }
 }
@@ -189,7 +191,7 @@ fn status_is_one_line_of_the_agreed_names() {
         r#"{"version":"0.1.0","cluster":7,"member":{"id":1,"name":"gw-a"},"uptime_seconds":60,"#,
         r#""flows":{"own":3,"copies":2,"found":1},"key":{"epoch":255,"age_seconds":5},"peers":[{"id":2,"name":"gw-b","state":"never-seen","linked":false,"#,
         r#""synced":false,"rtt_us":null,"last_heard_ms":null,"unacknowledged":0,"missing":12,"#,
-        r#""refused":0}],"counters":{"zebras":1,"apes":18446744073709551615}}"#,
+        r#""refused":0,"heard":false,"hears_us":null,"network":"","networks":[]}],"warnings":[],"counters":{"zebras":1,"apes":18446744073709551615}}"#,
     );
     assert_eq!(line(&mut client).trim_end(), expected);
 }

@@ -2,9 +2,10 @@
 
 use super::Core;
 use super::seal::OpenError;
+use ccp::network::NetworkId;
 use ccp::time::Instant;
 use ccp::wire::DecodeError;
-use ccp::wire::header::{Destination, Header};
+use ccp::wire::header::{Destination, Header, SEVERAL};
 
 /// Why a datagram was put away; each has a counter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +18,8 @@ pub enum Refusal {
     Sender,
     /// It is for another member.
     Destination,
+    /// It was sent over another network.
+    Network,
     /// The member that it names handed us no such key.
     UnknownKey,
     /// It was not sealed by the member that it names: forged or damaged.
@@ -52,6 +55,8 @@ pub struct DatagramCounters {
     pub unknown_member: u64,
     /// Put away: for another member.
     pub misdirected: u64,
+    /// Put away: sent over another network than it came by.
+    pub other_network: u64,
     /// Put away: sealed with a key that we have not, or no longer, from the member named.
     pub unknown_key: u64,
     /// Put away: not sealed by the member named.
@@ -61,10 +66,10 @@ pub struct DatagramCounters {
 }
 
 impl Core {
-    /// A datagram came. It is opened in place.
-    pub fn handle_datagram(&mut self, datagram: &mut [u8], now: Instant) {
+    /// A datagram came over a network. It is opened in place.
+    pub fn handle_datagram(&mut self, datagram: &mut [u8], network: NetworkId, now: Instant) {
         let bytes = datagram.len() as u64;
-        match self.take_datagram(datagram, now) {
+        match self.take_datagram(datagram, network, now) {
             Ok(()) => {
                 self.datagrams.received += 1;
                 self.datagrams.received_bytes += bytes;
@@ -73,7 +78,12 @@ impl Core {
         }
     }
 
-    fn take_datagram(&mut self, datagram: &mut [u8], now: Instant) -> Result<(), Refusal> {
+    fn take_datagram(
+        &mut self,
+        datagram: &mut [u8],
+        network: NetworkId,
+        now: Instant,
+    ) -> Result<(), Refusal> {
         let (header, _) = Header::decode(datagram).map_err(Refusal::Malformed)?;
         if header.cluster != self.cluster {
             return Err(Refusal::Cluster);
@@ -84,6 +94,10 @@ impl Core {
         match header.destination {
             Destination::Member(member) if member != self.me => return Err(Refusal::Destination),
             Destination::Member(_) | Destination::All => {}
+        }
+        let named = [network.get(), SEVERAL].contains(&header.interface);
+        if !named {
+            return Err(Refusal::Network);
         }
         let keys = self.peer_keys.get(header.source.index());
         let body = keys
@@ -99,7 +113,7 @@ impl Core {
                 OpenError::BelowFloor => Refusal::BelowFloor,
             })?;
         self.node
-            .handle_datagram(&header, body, now)
+            .handle_datagram(&header, body, network, now)
             .map_err(Refusal::Malformed)
     }
 
@@ -120,6 +134,7 @@ impl Core {
             ) => &mut counters.malformed,
             Refusal::Cluster => &mut counters.other_cluster,
             Refusal::Destination => &mut counters.misdirected,
+            Refusal::Network => &mut counters.other_network,
             Refusal::UnknownKey => &mut counters.unknown_key,
             Refusal::Forged => &mut counters.forged,
             Refusal::BelowFloor => &mut counters.below_floor,

@@ -43,6 +43,7 @@ impl Core {
                 .peers()
                 .map(|peer| self.peer_status(peer, now))
                 .collect(),
+            warnings: self.warnings(now),
             counters: Counters(self.counters()),
         }
     }
@@ -77,7 +78,7 @@ impl Core {
         FlowPage { rows, next: None }
     }
 
-    fn name(&self, member: MemberId) -> String {
+    pub(super) fn name(&self, member: MemberId) -> String {
         self.names.get(&member).cloned().unwrap_or_default()
     }
 
@@ -120,6 +121,7 @@ impl Core {
             }),
             missing: self.node.incoming(peer.member).missing(),
             refused: send.map_or(0, |send| send.refused),
+            reach: self.reach(peer.member, now),
         }
     }
 
@@ -138,6 +140,7 @@ impl Core {
             other_cluster,
             unknown_member,
             misdirected,
+            other_network,
             unknown_key,
             forged,
             below_floor,
@@ -176,6 +179,7 @@ impl Core {
             ("datagrams_other_cluster", other_cluster),
             ("datagrams_unknown_member", unknown_member),
             ("datagrams_misdirected", misdirected),
+            ("datagrams_other_network", other_network),
             ("datagrams_unknown_key", unknown_key),
             ("datagrams_forged", forged),
             ("datagrams_below_floor", below_floor),

@@ -4,7 +4,9 @@ use super::{Core, Setup};
 use crate::addresses::AddressSet;
 use crate::convert::Shared;
 use crate::policy::Policy;
+use ccp::network::NetworkId;
 use ccp::node::{Action, Config, Outcome};
+use ccp::paths::Spread;
 use ccp::record::MemberId;
 use ccp::time::Instant;
 use conntrack::consts::{IPS_ASSURED, IPS_SEEN_REPLY};
@@ -30,6 +32,8 @@ pub(crate) fn core(id: u8, cluster: u16, key: u8) -> Core {
         flush: Duration::from_millis(1),
         hello: Duration::from_millis(100),
         dead_after: Duration::from_secs(1),
+        networks: 1,
+        spread: Spread::One,
     };
     let setup = Setup {
         node,
@@ -46,6 +50,7 @@ pub(crate) fn core(id: u8, cluster: u16, key: u8) -> Core {
         policy: Policy::new(8116).into(),
         audit_interval: Duration::from_secs(60),
         addresses: AddressSet::new([], []),
+        networks: vec!["sync".into()],
         names: [
             (member(1), "gw-a".to_owned()),
             (member(2), "gw-b".to_owned()),
@@ -117,7 +122,7 @@ fn talk(cores: &mut [Core; 2], from: u64, millis: u64) -> [Vec<(Action, Flow)>; 
             }
             let to = 1 - from;
             for mut datagram in datagrams {
-                cores[to].handle_datagram(&mut datagram, now);
+                cores[to].handle_datagram(&mut datagram, NetworkId::FIRST, now);
                 while let Some(apply) = cores[to].poll_apply() {
                     asked[to].push((apply.action, apply.flow));
                     cores[to].handle_applied(apply.ticket, Outcome::Done, now);
@@ -234,7 +239,7 @@ fn a_datagram_that_is_not_ours_changes_one_counter_and_nothing_else() {
     cases.extend((29..delta.len()).map(|len| ("datagrams_forged", delta[..len].to_vec())));
     for (counter, datagram) in cases {
         let before = cores[1].status(now);
-        cores[1].handle_datagram(&mut datagram.clone(), now);
+        cores[1].handle_datagram(&mut datagram.clone(), NetworkId::FIRST, now);
         assert!(cores[1].poll_apply().is_none(), "{counter}");
         let mut after = cores[1].status(now);
         for (name, value) in &mut after.counters.0 {
@@ -242,7 +247,7 @@ fn a_datagram_that_is_not_ours_changes_one_counter_and_nothing_else() {
         }
         assert_eq!(after, before, "{counter}");
     }
-    cores[1].handle_datagram(&mut delta.clone(), now);
+    cores[1].handle_datagram(&mut delta.clone(), NetworkId::FIRST, now);
     assert!(cores[1].poll_apply().is_some(), "the same datagram, whole");
 }
 
@@ -269,7 +274,7 @@ fn without_a_key_nothing_is_opened_and_the_link_is_worth_a_look() {
     let hello = datagrams(&mut cores[0], now);
     assert!(!hello.is_empty());
     for mut datagram in hello {
-        cores[1].handle_datagram(&mut datagram, now);
+        cores[1].handle_datagram(&mut datagram, NetworkId::FIRST, now);
     }
     assert!(counter(&cores[1], "datagrams_unknown_key") > 0);
     assert!(cores[1].poll_unheard().contains(member(1)));
@@ -291,12 +296,12 @@ fn what_was_recorded_before_a_restart_is_below_the_floor_after_it() {
     }
     exchange_keys(&mut cores, now);
     for mut datagram in recorded.clone() {
-        cores[1].handle_datagram(&mut datagram, now);
+        cores[1].handle_datagram(&mut datagram, NetworkId::FIRST, now);
     }
     let below = counter(&cores[1], "datagrams_below_floor");
     assert_eq!(below, recorded.len() as u64);
     for datagram in datagrams(&mut cores[0], now + Duration::from_millis(200)) {
-        cores[1].handle_datagram(&mut datagram.clone(), now);
+        cores[1].handle_datagram(&mut datagram.clone(), NetworkId::FIRST, now);
     }
     assert_eq!(counter(&cores[1], "datagrams_below_floor"), below);
 }
@@ -322,7 +327,7 @@ fn a_key_that_is_replaced_under_load_refuses_nothing_that_is_on_its_way() {
     assert_eq!(under_the_new_key[0][20], 1, "the epoch");
     // They overtake those under the old one.
     for mut datagram in under_the_new_key.into_iter().chain(on_their_way) {
-        cores[1].handle_datagram(&mut datagram, start);
+        cores[1].handle_datagram(&mut datagram, NetworkId::FIRST, start);
         while let Some(apply) = cores[1].poll_apply() {
             cores[1].handle_applied(apply.ticket, Outcome::Done, start);
         }

@@ -1,4 +1,4 @@
-//! The sync network: the interface, and whether large datagrams reach the peers.
+//! The sync networks: the interface, and whether large datagrams reach the peers.
 
 use std::fs;
 use std::io::{self, Read};
@@ -12,7 +12,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::Finding;
 use crate::addresses::{self, Interface, LocalAddresses};
-use crate::config::{Config, Member};
+use crate::config::Config;
 use crate::udp::scoped;
 
 /// IPv6 demands as much of every link (RFC 8200 5), and full datagrams want no less.
@@ -23,7 +23,13 @@ const ECHO_TIMEOUT: Duration = Duration::from_secs(1);
 const SMALL_BYTES: usize = 64;
 
 pub fn examine(config: &Config) -> Vec<Finding> {
-    let name = config.network.interface.as_str();
+    let networks = (0..config.networks.len()).flat_map(|network| examine_one(config, network));
+    networks.collect()
+}
+
+/// The network that stands there in the configuration.
+fn examine_one(config: &Config, network: usize) -> Vec<Finding> {
+    let name = config.networks[network].interface.as_str();
     let interface = match addresses::interface(name) {
         Ok(interface) => interface,
         Err(error) => {
@@ -35,8 +41,10 @@ pub fn examine(config: &Config) -> Vec<Finding> {
             )];
         }
     };
-    let mut findings = vec![link(name), address(config), mtu(name, interface)];
-    findings.extend(config.peers.iter().map(|peer| path(peer, &interface)));
+    let own = config.this.addresses[network].ip();
+    let mut findings = vec![link(name), address(own, name), mtu(name, interface)];
+    let peers = config.peers.iter();
+    findings.extend(peers.map(|peer| path(&peer.name, peer.addresses[network], &interface)));
     findings
 }
 
@@ -53,8 +61,7 @@ fn link(name: &str) -> Finding {
     }
 }
 
-fn address(config: &Config) -> Finding {
-    let address = config.this.address.ip();
+fn address(address: IpAddr, device: &str) -> Finding {
     let is_ours = LocalAddresses::open().is_ok_and(|it| it.set().is_local(address));
     match is_ours {
         true => Finding::ok(
@@ -66,8 +73,7 @@ fn address(config: &Config) -> Finding {
             format!("{address} is no address of this machine"),
             "peers send to it, and expect to hear from it",
             format!(
-                "ip address add {address}/LENGTH dev {}, or correct `members` or `member`",
-                config.network.interface
+                "ip address add {address}/LENGTH dev {device}, or correct `members` or `member`"
             ),
         ),
     }
@@ -87,9 +93,8 @@ fn mtu(name: &str, interface: Interface) -> Finding {
 }
 
 /// Whether a datagram as large as the interface sends reaches a peer in one piece.
-fn path(peer: &Member, interface: &Interface) -> Finding {
-    let to = scoped(peer.address, interface);
-    let name = &peer.name;
+fn path(name: &str, address: SocketAddr, interface: &Interface) -> Finding {
+    let to = scoped(address, interface.index);
     let echo = |bytes: usize| echo(to, bytes);
     match (echo(interface.mtu_bytes as usize), echo(SMALL_BYTES)) {
         (Ok(true), _) => Finding::ok(

@@ -66,8 +66,8 @@ fn filled_in(import: &Import) -> Config {
 #[test]
 fn unicast_link_and_buffer_are_taken_over() {
     let config = filled_in(&convert(FULL).unwrap());
-    assert_eq!(config.this.address.to_string(), "192.168.2.100:8116");
-    assert_eq!(config.peers[0].address.to_string(), "192.168.2.101:8116");
+    assert_eq!(config.this.addresses[0].to_string(), "192.168.2.100:8116");
+    assert_eq!(config.peers[0].addresses[0].to_string(), "192.168.2.101:8116");
     assert_eq!(config.kernel.event_buffer_bytes, 129 << 20);
 }
 
@@ -77,8 +77,8 @@ fn multicast_link_is_taken_over() {
     let text = text.replace("{ ", "{\n").replace(" }", "\n}");
     let config = filled_in(&convert(&text).unwrap());
     let group = "225.0.0.50".parse().unwrap();
-    assert_eq!(config.network.transport, Transport::Multicast { group });
-    assert_eq!(config.network.interface.as_str(), "eth2");
+    assert_eq!(config.networks[0].transport, Transport::Multicast { group });
+    assert_eq!(config.networks[0].interface.as_str(), "eth2");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::thread;
 
 use super::*;
 use crate::control::answer::{
-    Counters, FlowCounts, KeyStatus, MemberStatus, PeerState, PeerStatus, Status,
+    Counters, FlowCounts, KeyStatus, MemberStatus, PeerState, PeerStatus, Reach, Status,
 };
 use crate::control::asks;
 
@@ -38,7 +38,9 @@ fn status() -> Status {
             unacknowledged: 1,
             missing: 2,
             refused: 3,
+            reach: Reach::default(),
         }],
+        warnings: vec![],
         counters: Counters(vec![
             ("sent_bytes".into(), 12_345),
             ("datagrams_forged".into(), 0),

@@ -10,8 +10,9 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::{TlsAcceptor, TlsStream};
-use tracing::{error, warn};
+use tracing::warn;
 
+use super::place::Place;
 use super::{HANDSHAKE_TIMEOUT, Report, Reports};
 use crate::config::Member;
 use crate::keys::PublicKey;
@@ -22,6 +23,8 @@ use crate::tls::{self, Refusal};
 pub(super) const HANDSHAKES_MAX: usize = 16;
 /// After a failed accept, which is for want of descriptors: others may close some meanwhile.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How often it is looked whether an interface is there, and the one that it was.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// Of strangers is told at most so often.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -31,7 +34,7 @@ pub(super) type Stream = TlsStream<TcpStream>;
 pub(super) struct Known {
     pub public_key: PublicKey,
     member: MemberId,
-    address: IpAddr,
+    addresses: Vec<IpAddr>,
     /// Takes the connections that it proved to be at the other end of.
     streams: mpsc::Sender<Stream>,
 }
@@ -41,14 +44,67 @@ impl Known {
         Self {
             public_key: peer.public_key,
             member: peer.id,
-            address: peer.address.ip(),
+            addresses: peer.addresses.iter().map(SocketAddr::ip).collect(),
             streams,
         }
     }
 }
 
+/// Where members come in: the socket on one network, whose interface may come and go.
+pub(super) struct Door {
+    place: Place,
+    /// The socket, and the number of the interface that it belongs to.
+    open: Option<(std::net::TcpListener, u32)>,
+}
+
+impl Door {
+    /// An error says that somebody else listens there; if the interface is not there, it may come.
+    pub fn open(place: Place) -> io::Result<Self> {
+        match place.listen() {
+            Ok(open) => Ok(Self {
+                place,
+                open: Some(open),
+            }),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(error),
+            Err(_) => Ok(Self { place, open: None }),
+        }
+    }
+
+    /// Accepts for ever; looks once a second whether the interface is there, and the one that it was.
+    async fn accept(mut self, queue: mpsc::Sender<(TcpStream, SocketAddr)>) {
+        loop {
+            let opened = self.open.take().map_or_else(|| self.place.listen(), Ok);
+            if let Ok((socket, index)) = opened
+                && let Ok(listener) = TcpListener::from_std(socket)
+            {
+                self.accept_until_left(&listener, index, &queue).await;
+            }
+            sleep(LOOK_INTERVAL).await;
+        }
+    }
+
+    async fn accept_until_left(
+        &self,
+        listener: &TcpListener,
+        index: u32,
+        queue: &mpsc::Sender<(TcpStream, SocketAddr)>,
+    ) {
+        loop {
+            match timeout(LOOK_INTERVAL, listener.accept()).await {
+                Ok(Ok(accepted)) => {
+                    // It fails when the daemon ends, and we with it.
+                    let _ = queue.send(accepted).await;
+                }
+                Ok(Err(_)) => sleep(ACCEPT_PAUSE).await,
+                Err(_) if self.place.has_left(index, listener) => return,
+                Err(_) => {}
+            }
+        }
+    }
+}
+
 pub(super) struct Listener {
-    pub socket: std::net::TcpListener,
+    pub doors: Vec<Door>,
     pub acceptor: TlsAcceptor,
     pub known: Vec<Known>,
     pub reports: Reports,
@@ -58,15 +114,16 @@ impl Listener {
     /// Accepts for ever.
     pub async fn run(self) {
         let Self {
-            socket,
+            doors,
             acceptor,
             known,
             reports,
         } = self;
-        let listener = match TcpListener::from_std(socket) {
-            Ok(listener) => listener,
-            Err(error) => return error!(%error, "cannot listen for the members' links"),
-        };
+        let (queue, mut accepted) = mpsc::channel(1);
+        for door in doors {
+            tokio::spawn(door.accept(queue.clone()));
+        }
+        drop(queue);
         let members: Vec<_> = (known.iter())
             .map(|known| (known.member, known.public_key))
             .collect();
@@ -84,17 +141,15 @@ impl Listener {
         let mut handshakes = JoinSet::new();
         loop {
             tokio::select! {
-                accepted = listener.accept(), if handshakes.len() < HANDSHAKES_MAX => match accepted {
-                    Ok((stream, from)) if known.iter().any(|known| known.address == from.ip()) => {
+                Some((stream, from)) = accepted.recv(), if handshakes.len() < HANDSHAKES_MAX => {
+                    if known.iter().any(|known| known.addresses.contains(&from.ip())) {
                         let acceptor = acceptor.clone();
                         handshakes.spawn(async move { (from, shake_hands(&acceptor, stream).await) });
-                    }
-                    Ok((_, from)) => {
+                    } else {
                         let reason = "no member that dials this one has the address";
                         reports.send(refuse(Refusal::Stranger, from, &reason)).await;
                     }
-                    Err(_) => sleep(ACCEPT_PAUSE).await,
-                },
+                }
                 Some(done) = handshakes.join_next() => {
                     let Ok((from, shaken)) = done else { continue };
                     let Err(error) = shaken.and_then(|stream| hand_over(stream, &members, &known))

@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use ccp::network::NetworkId;
 use ccp::record::MemberId;
 use tokio::io::{AsyncRead, AsyncWrite, ReadHalf, WriteHalf, split};
 use tokio::net::TcpSocket;
@@ -14,7 +15,8 @@ use tokio_rustls::{TlsConnector, TlsStream};
 use tracing::{info, warn};
 
 use super::listen::{Stream, refusal};
-use super::{HANDSHAKE_TIMEOUT, Report, Reports, frame, socket};
+use super::place::Place;
+use super::{HANDSHAKE_TIMEOUT, Report, Reports, frame};
 use crate::config::Member;
 use crate::core::keys::KeyMessage;
 use crate::keys::PublicKey;
@@ -40,6 +42,8 @@ pub(super) enum Order {
     Tell(KeyMessage),
     /// See whether the peer is still there, or there again.
     Nudge,
+    /// Nothing arrives over this network any longer.
+    Leave(NetworkId),
 }
 
 /// The link to one peer, whoever dials.
@@ -54,9 +58,10 @@ pub(super) struct Link {
 /// A peer that we dial.
 pub(super) struct Dialler {
     pub link: Link,
-    pub from: SocketAddr,
-    pub to: SocketAddr,
-    pub device: String,
+    /// Over each network, from where to where.
+    pub ways: Vec<(Place, SocketAddr)>,
+    /// The one that is tried next, or that the link goes over.
+    pub way: usize,
     pub connector: TlsConnector,
     /// The one that has to be at the other end.
     pub members: Vec<(MemberId, PublicKey)>,
@@ -79,7 +84,7 @@ impl Link {
         while let Some(stream) = next {
             next = tokio::select! {
                 newer = incoming.recv() => newer,
-                _ = self.serve(stream) => {
+                _ = self.serve(stream, None) => {
                     self.reports.send(Report::Down(self.member)).await;
                     incoming.recv().await
                 }
@@ -87,8 +92,12 @@ impl Link {
         }
     }
 
-    /// Serves a link until it ends; true if the peer said anything.
-    async fn serve<S: AsyncRead + AsyncWrite>(&mut self, stream: S) -> bool {
+    /// Serves a link until it ends, or its network is to be left; true if the peer said anything.
+    async fn serve<S: AsyncRead + AsyncWrite>(
+        &mut self,
+        stream: S,
+        over: Option<NetworkId>,
+    ) -> bool {
         // Meant for the link before; what this one needs is told when it is up.
         while self.orders.try_recv().is_ok() {}
         self.reports.send(Report::Up(self.member)).await;
@@ -96,7 +105,7 @@ impl Link {
         let mut heard = false;
         let end = tokio::select! {
             end = hear(reader, self.member, &self.reports, &mut heard) => end,
-            end = tell(writer, &mut self.orders) => end,
+            end = tell(writer, &mut self.orders, over) => end,
         };
         self.explain(&end);
         heard
@@ -124,7 +133,7 @@ impl Link {
     async fn rest(&mut self, pause: Duration) {
         let nudged = async {
             // Meant for a link that is gone.
-            while let Some(Order::Tell(_)) = self.orders.recv().await {}
+            while let Some(Order::Tell(_) | Order::Leave(_)) = self.orders.recv().await {}
         };
         let _ = timeout(pause, nudged).await;
     }
@@ -137,7 +146,8 @@ impl Dialler {
         loop {
             let heard = match self.dial().await {
                 Ok(stream) => {
-                    let heard = self.link.serve(stream).await;
+                    let over = u8::try_from(self.way).ok().and_then(NetworkId::new);
+                    let heard = self.link.serve(stream, over).await;
                     let down = Report::Down(self.link.member);
                     self.link.reports.send(down).await;
                     heard
@@ -148,6 +158,11 @@ impl Dialler {
                 }
             };
             sleep(PAUSE_MIN).await;
+            self.way += 1;
+            if self.way < self.ways.len() {
+                continue;
+            }
+            self.way = 0;
             pause = match heard {
                 true => PAUSE_MIN,
                 false => (pause * 2).min(PAUSE_MAX),
@@ -157,9 +172,11 @@ impl Dialler {
     }
 
     async fn dial(&self) -> io::Result<Stream> {
-        let socket = socket(self.from, &self.device)?;
-        socket.bind(&self.from.into())?;
-        let connect = TcpSocket::from_std_stream(socket.into()).connect(self.to);
+        let Some((from, to)) = self.ways.get(self.way) else {
+            return Err(io::ErrorKind::AddrNotAvailable.into());
+        };
+        let (socket, to) = from.dialling(*to)?;
+        let connect = TcpSocket::from_std_stream(socket.into()).connect(to);
         let stream = timeout(CONNECT_TIMEOUT, connect).await??;
         let handshake = self.connector.connect(tls::no_name(), stream);
         let stream = timeout(HANDSHAKE_TIMEOUT, handshake).await??;
@@ -215,6 +232,7 @@ async fn hear<S: AsyncRead>(
 async fn tell<S: AsyncWrite>(
     mut writer: WriteHalf<S>,
     orders: &mut mpsc::Receiver<Order>,
+    over: Option<NetworkId>,
 ) -> io::Error {
     let mut pinged: Option<Instant> = None;
     while let Some(order) = orders.recv().await {
@@ -222,6 +240,10 @@ async fn tell<S: AsyncWrite>(
             Order::Tell(message) => {
                 timeout(WRITE_TIMEOUT, frame::write(&mut writer, &message)).await
             }
+            Order::Leave(network) if over == Some(network) => {
+                return io::Error::other("nothing arrives over its network");
+            }
+            Order::Leave(_) => continue,
             Order::Nudge if pinged.is_some_and(|at| at.elapsed() < PING_INTERVAL) => continue,
             Order::Nudge => {
                 pinged = Some(Instant::now());

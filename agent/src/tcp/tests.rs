@@ -47,10 +47,9 @@ networks:
 "
         );
         let config = Config::parse(&text, Path::new("ctsync.yaml")).unwrap();
-        let interface = crate::addresses::interface("lo").unwrap();
         let (wake, woken) = std_mpsc::channel();
         let wake = Box::new(move || wake.send(()).unwrap_or_default());
-        let links = Links::start(&config, key, &interface, wake).unwrap();
+        let links = Links::start(&config, key, wake).unwrap();
         Self { links, woken }
     }
 
@@ -159,6 +158,7 @@ fn a_stranger_at_the_dialled_address_is_refused_and_counted() {
 
 #[test]
 fn who_dials_from_no_members_address_is_a_stranger_and_noise_a_failure() {
+    use socket2::{Domain, Socket, Type};
     use std::io::Write;
     use std::net::{SocketAddr, TcpStream};
     let (one, two) = (key(), key());

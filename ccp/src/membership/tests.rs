@@ -34,6 +34,7 @@ fn naming(incarnation: u64, packet_number: u64) -> Hello {
         packet_number,
     };
     Hello {
+        paths: vec![],
         table: 20,
         last_seq: 0,
         heard: vec![heard],
@@ -42,6 +43,7 @@ fn naming(incarnation: u64, packet_number: u64) -> Hello {
 
 fn deaf() -> Hello {
     Hello {
+        paths: vec![],
         table: 20,
         last_seq: 0,
         heard: vec![],

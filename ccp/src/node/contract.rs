@@ -1,5 +1,7 @@
 //! What a node and its owner hand each other.
 
+use crate::network::Routes;
+use crate::paths::{Spread, Switch};
 use crate::record::{FlowKey, FlowState, MemberId};
 use crate::table::Slot;
 use crate::wire::header::Header;
@@ -31,6 +33,10 @@ pub struct Config {
     pub hello: Duration,
     /// A peer that is silent for that long is dead.
     pub dead_after: Duration,
+    /// Networks between the members, 1 to [`NetworkId::MAX`](crate::network::NetworkId::MAX).
+    pub networks: usize,
+    /// Whether one of them is used at a time, or all.
+    pub spread: Spread,
 }
 
 /// A datagram to be sealed and sent: its header is in clear, its body follows in the buffer.
@@ -38,6 +44,8 @@ pub struct Config {
 pub struct Transmit {
     /// To which members.
     pub to: Audience,
+    /// Over which networks.
+    pub routes: Routes,
     /// The header, already encoded at the front of the buffer.
     pub header: Header,
 }
@@ -118,4 +126,6 @@ pub enum Event {
     PeerDead(MemberId),
     /// Everything the peer has is in our kernel too.
     Synced(MemberId),
+    /// What we send to a peer goes over another network now: the one before does not carry it, or this is better.
+    Switched(Switch),
 }

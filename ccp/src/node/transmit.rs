@@ -2,11 +2,11 @@
 
 use super::{Audience, Node, Transmit};
 use crate::membership::PeerState;
+use crate::network::NetworkId;
 use crate::record::MemberSet;
-use crate::sender::PeerSend;
 use crate::table::{Life, Pending};
 use crate::time::Instant;
-use crate::wire::header::{Destination, HEADER_BYTES, Header, Opcode, TAG_BYTES, Urgency};
+use crate::wire::header::{Destination, HEADER_BYTES, Header, Opcode, SEVERAL, TAG_BYTES, Urgency};
 use alloc::vec::Vec;
 
 impl Node {
@@ -15,11 +15,15 @@ impl Node {
         self.now = now;
         let start = out.len();
         out.resize(start + HEADER_BYTES, 0);
-        let Some((opcode, to, urgency)) = self.poll_body(now, out) else {
+        let Some((opcode, to, urgency)) = self
+            .poll_greeting(now, out)
+            .or_else(|| self.poll_body(now, out))
+        else {
             out.truncate(start);
             return None;
         };
         self.packet_number += 1;
+        let routes = self.routes(opcode, to, now);
         let header = Header {
             cluster: self.config.cluster,
             opcode,
@@ -28,7 +32,7 @@ impl Node {
                 Audience::Member(member) => Destination::Member(member),
                 Audience::Everyone | Audience::Live => Destination::All,
             },
-            interface: 0,
+            interface: routes.only().map_or(SEVERAL, NetworkId::get),
             urgency,
             policy: 0,
             incarnation: self.config.incarnation,
@@ -38,7 +42,7 @@ impl Node {
         if let Some(place) = out.get_mut(start..start + HEADER_BYTES) {
             place.copy_from_slice(&header.encode());
         }
-        Some(Transmit { to, header })
+        Some(Transmit { to, routes, header })
     }
 
     /// The number that the next datagram will have.
@@ -56,15 +60,6 @@ impl Node {
         now: Instant,
         out: &mut Vec<u8>,
     ) -> Option<(Opcode, Audience, Urgency)> {
-        if self.sender.take_base_changed() {
-            self.membership.answer(now);
-        }
-        let sender = &self.sender;
-        let base = |member| sender.peer(member).map_or(0, PeerSend::base);
-        if let Some(hello) = self.membership.poll_hello(now, sender.last_seq(), base) {
-            hello.encode(out);
-            return Some((Opcode::Hello, Audience::Everyone, Urgency::Normal));
-        }
         for peer in self
             .membership
             .peers()

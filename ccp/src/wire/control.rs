@@ -2,8 +2,9 @@
 
 use super::cursor::{Reader, put_varint};
 use super::{DecodeError, SEQ_MAX};
+use crate::network::NetworkSet;
 use crate::range::RangeSet;
-use crate::record::MemberId;
+use crate::record::{MemberId, MemberSet};
 use alloc::vec::Vec;
 
 /// What a member says of itself, and of whom it hears.
@@ -15,6 +16,8 @@ pub struct Hello {
     pub last_seq: u64,
     /// Every member it heard of since its start.
     pub heard: Vec<Heard>,
+    /// The paths to it, from each member.
+    pub paths: Vec<PathReport>,
 }
 
 /// A member as the sender of a [`Hello`] knows it.
@@ -30,7 +33,29 @@ pub struct Heard {
     pub packet_number: u64,
 }
 
+/// What the sender of a [`Hello`] says of the paths from a member: over every network, and the one that the hello goes over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PathReport {
+    /// From whom.
+    pub member: MemberId,
+    /// The networks over which it is heard.
+    pub heard_over: NetworkSet,
+    /// Those that the member says it hears.
+    pub hears: MemberSet,
+    /// Over this network: low half of the packet number of the newest hello that came; 0 before the first.
+    pub echo: u32,
+    /// Microseconds since that hello came.
+    pub delay_micros: u32,
+    /// Datagrams that went to the member over this network, this one included; wraps.
+    pub sent: u32,
+    /// How much of what the member sends over this network is lost, in thousandths; `None` (0xffff) if not known.
+    pub loss_permille: Option<u16>,
+}
+
 const ATTRIBUTE_HEARD: u8 = 1;
+const ATTRIBUTE_PATH: u8 = 3;
+const PATH_BYTES: u8 = 18;
+const LOSS_UNKNOWN: u16 = 0xffff;
 const HEARD_BYTES: u8 = 25;
 /// Most members a hello can name: each with the incarnation that proved itself and one that has not.
 const HEARD_MAX: usize = 2 * MemberId::MAX;
@@ -46,35 +71,69 @@ impl Hello {
             out.extend_from_slice(&heard.base.to_be_bytes());
             out.extend_from_slice(&heard.packet_number.to_be_bytes());
         }
+        for path in &self.paths {
+            path.encode(out);
+        }
     }
 
     /// Reads a body; attributes not known are skipped, more of them than there can be members is an error.
     pub fn decode(body: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(body);
         let (table, last_seq) = (reader.u64()?, reader.seq()?);
-        let mut heard = Vec::new();
+        let (mut heard, mut paths) = (Vec::new(), Vec::new());
         while !reader.is_empty() {
             let tag = reader.u8()?;
             let len = usize::from(reader.u8()?);
             let mut value = Reader::new(reader.bytes(len)?);
-            if tag != ATTRIBUTE_HEARD {
-                continue;
+            match tag {
+                ATTRIBUTE_HEARD if heard.len() == HEARD_MAX => return Err(DecodeError::Record),
+                ATTRIBUTE_HEARD => heard.push(Heard::decode(&mut value)?),
+                ATTRIBUTE_PATH if paths.len() == MemberId::MAX => return Err(DecodeError::Record),
+                ATTRIBUTE_PATH => paths.push(PathReport::decode(&mut value)?),
+                _ => {}
             }
-            if heard.len() == HEARD_MAX {
-                return Err(DecodeError::Record);
-            }
-            let member = MemberId::new(value.u8()?).ok_or(DecodeError::Member)?;
-            heard.push(Heard {
-                member,
-                incarnation: value.u64()?,
-                base: value.seq()?,
-                packet_number: value.u64()?,
-            });
         }
         Ok(Self {
             table,
             last_seq,
             heard,
+            paths,
+        })
+    }
+}
+
+impl Heard {
+    fn decode(value: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            member: MemberId::new(value.u8()?).ok_or(DecodeError::Member)?,
+            incarnation: value.u64()?,
+            base: value.seq()?,
+            packet_number: value.u64()?,
+        })
+    }
+}
+
+impl PathReport {
+    fn encode(&self, out: &mut Vec<u8>) {
+        let loss = self.loss_permille.unwrap_or(LOSS_UNKNOWN);
+        out.extend_from_slice(&[ATTRIBUTE_PATH, PATH_BYTES, self.member.get()]);
+        out.push(self.heard_over.bits());
+        out.extend_from_slice(&self.hears.bits().to_be_bytes());
+        for number in [self.echo, self.delay_micros, self.sent] {
+            out.extend_from_slice(&number.to_be_bytes());
+        }
+        out.extend_from_slice(&loss.to_be_bytes());
+    }
+
+    fn decode(value: &mut Reader<'_>) -> Result<Self, DecodeError> {
+        Ok(Self {
+            member: MemberId::new(value.u8()?).ok_or(DecodeError::Member)?,
+            heard_over: NetworkSet::from_bits(value.u8()?),
+            hears: MemberSet::from_bits(value.u16()?),
+            echo: value.u32()?,
+            delay_micros: value.u32()?,
+            sent: value.u32()?,
+            loss_permille: Some(value.u16()?).filter(|loss| *loss != LOSS_UNKNOWN),
         })
     }
 }

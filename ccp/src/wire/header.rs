@@ -12,6 +12,8 @@ pub const MAGIC_CHECK_POINT: u16 = 0x1a90;
 pub const VERSION: u8 = 1;
 /// Bytes of the header.
 pub const HEADER_BYTES: usize = 29;
+/// In the place of a network's number: the same datagram goes over several.
+pub const SEVERAL: u8 = 0xff;
 /// Bytes that sealing adds after the body: the tag of the AEAD.
 pub const TAG_BYTES: usize = 16;
 
@@ -67,7 +69,7 @@ pub struct Header {
     pub source: MemberId,
     /// The receiver.
     pub destination: Destination,
-    /// Number of the sender's interface among its configured networks, from 0.
+    /// Number of the network that it goes over, from 0; [`SEVERAL`] for the same datagram over more than one.
     pub interface: u8,
     /// Flag bit 0.
     pub urgency: Urgency,

@@ -9,7 +9,9 @@ use agent::core::keys::Limits;
 use agent::core::seal::DatagramKey;
 use agent::core::{Core, Setup};
 use agent::policy::Policy;
-use ccp::node::{Action, Audience, Config, Outcome};
+use ccp::network::NetworkId;
+use ccp::node::{Action, Config, Outcome};
+use ccp::paths::Spread;
 use ccp::record::{FlowKey, MemberId};
 use ccp::time::Instant;
 use conntrack::{Errno, Flow, Item};
@@ -57,18 +59,21 @@ pub struct Daemon {
     origin: Duration,
     /// Keys that were drawn after the first.
     keys: u64,
-    inbox: VecDeque<Vec<u8>>,
+    inbox: VecDeque<(NetworkId, Vec<u8>)>,
     dump: Option<Dump>,
     /// Turns in a row after which it had nothing to wait for.
     busy_turns: u32,
     crossed: Vec<FlowKey>,
 }
 
+/// A datagram: to whom, and over which network.
+pub type Sent = (MemberId, NetworkId, Vec<u8>);
+
 /// What a turn of a daemon's loop leads to.
 #[derive(Debug)]
 pub struct Turned {
-    /// Datagrams, each to one gateway.
-    pub sent: Vec<(MemberId, Vec<u8>)>,
+    /// Datagrams, each to one gateway over one network.
+    pub sent: Vec<Sent>,
     /// Flows that a peer's change was applied to while an event of them was not read yet: the kernel has no way to
     /// change an entry only if it is as it was.
     pub crossed: Vec<FlowKey>,
@@ -108,6 +113,11 @@ impl Gateway {
             flush: FLUSH,
             hello: HELLO,
             dead_after: DEAD_AFTER,
+            networks: options.networks.len(),
+            spread: match options.duplicate {
+                true => Spread::All,
+                false => Spread::One,
+            },
         };
         let setup = Setup {
             node,
@@ -126,6 +136,7 @@ impl Gateway {
             audit_interval: Duration::from_secs(2 + self.incarnation % 20),
             addresses: AddressSet::default(),
             names: Default::default(),
+            networks: Vec::new(),
         };
         let origin = random.pause(Duration::ZERO..Duration::from_secs(1_000_000));
         let at = instant(now + origin);
@@ -161,14 +172,14 @@ impl Gateway {
         self.kernel = Kernel::new(table_id);
     }
 
-    /// A datagram arrives; it is lost when nobody listens or the socket is full.
-    pub fn receive(&mut self, datagram: Vec<u8>) {
+    /// A datagram arrives over a network; it is lost when nobody listens or the socket is full.
+    pub fn receive(&mut self, network: NetworkId, datagram: Vec<u8>) {
         if let Some(daemon) = self
             .daemon
             .as_mut()
             .filter(|daemon| daemon.inbox.len() < INBOX_MAX)
         {
-            daemon.inbox.push_back(datagram);
+            daemon.inbox.push_back((network, datagram));
         }
     }
 
@@ -197,10 +208,10 @@ impl Gateway {
             more = daemon.take_events(kernel, options.events_at_a_time);
         }
         for _ in 0..DATAGRAMS_AT_A_TIME {
-            let Some(mut datagram) = daemon.inbox.pop_front() else {
+            let Some((network, mut datagram)) = daemon.inbox.pop_front() else {
                 break;
             };
-            daemon.core.handle_datagram(&mut datagram, at);
+            daemon.core.handle_datagram(&mut datagram, network, at);
             daemon.apply(kernel, at);
         }
         if !more || daemon.dump.is_some() {
@@ -300,23 +311,12 @@ impl Daemon {
         }
     }
 
-    fn transmit(&mut self, at: Instant) -> Vec<(MemberId, Vec<u8>)> {
-        let live = self.core.live_peers();
-        let peers: Vec<MemberId> = self
-            .core
-            .node()
-            .membership()
-            .peers()
-            .map(|peer| peer.member)
-            .collect();
+    fn transmit(&mut self, at: Instant) -> Vec<Sent> {
         let mut sent = Vec::new();
-        while let Some((to, datagram)) = self.core.poll_transmit(at) {
-            let receivers = peers.iter().filter(|peer| match to {
-                Audience::Member(member) => **peer == member,
-                Audience::Everyone => true,
-                Audience::Live => live.contains(**peer),
-            });
-            sent.extend(receivers.map(|peer| (*peer, datagram.to_vec())));
+        while let Some((routes, datagram)) = self.core.poll_transmit(at) {
+            for (network, members) in routes.iter() {
+                sent.extend((members.iter()).map(|to| (to, network, datagram.to_vec())));
+            }
         }
         sent
     }

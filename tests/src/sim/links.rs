@@ -1,5 +1,5 @@
 //! The links between daemons, over which they hand each other keys: what is said arrives whole, in order and once, but
-//! not while a direction between the two is cut, or one of them is stopped.
+//! not while a direction between the two is cut on every network, or one of them is stopped.
 
 use std::time::Duration;
 
@@ -24,11 +24,12 @@ pub fn disconnect(gateways: &mut [Gateway], at: usize) {
 }
 
 /// Whatever the daemon of `at` and another have to tell each other arrives.
-pub fn carry(gateways: &mut [Gateway], net: &Net, at: usize, now: Duration) {
+pub fn carry(gateways: &mut [Gateway], nets: &[Net], at: usize, now: Duration) {
     let stopped: Vec<bool> = gateways.iter().map(|it| it.is_stopped).collect();
     for_each_pair(gateways, at, |members, [daemon, peer]| {
         let [it, other] = members.map(|member| member.index());
-        if stopped[it] || stopped[other] || net.is_cut(it, other) || net.is_cut(other, it) {
+        let cut = |net: &Net| net.is_cut(it, other) || net.is_cut(other, it);
+        if stopped[it] || stopped[other] || nets.iter().all(cut) {
             return;
         }
         let mut said = true;

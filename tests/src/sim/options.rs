@@ -13,8 +13,10 @@ pub struct Options {
     pub gateways: usize,
     /// How long faults and load go on before everything heals.
     pub trouble: Duration,
-    /// The network between the gateways.
-    pub network: NetworkOptions,
+    /// Each network between the gateways.
+    pub networks: Vec<NetworkOptions>,
+    /// Whether everything goes over all of them at once.
+    pub duplicate: bool,
     /// Flows that are opened.
     pub flows: u64,
     /// Longest pause between two packets of a flow that change something.
@@ -105,7 +107,13 @@ impl Options {
         Self {
             gateways: random.choose(&[2, 2, 2, 3, 3, 4, 5]),
             trouble: random.pause(ms(2_000)..ms(20_000)),
-            network: NetworkOptions::draw(random, calm),
+            networks: {
+                let count = random.choose(&[1, 1, 1, 2, 3]);
+                (0..count)
+                    .map(|_| NetworkOptions::draw(random, calm))
+                    .collect()
+            },
+            duplicate: random.percent(25),
             flows: random.choose(&[1, 3, 10, 30, 100, 250]),
             packet_pause_max: random.pause(ms(5)..ms(4_000)),
             moves_percent: random.choose(&[0, 2, 10, 50]),

@@ -11,8 +11,8 @@ use super::super::file::{self, File};
 use super::super::{Member, MemberId, PublicKey};
 use super::values::{address, fault, member_id, name, place};
 
-/// All members by ascending id; at least two, of one address family.
-pub fn members(file: &File, network: &str, port: NonZeroU16) -> Result<Vec<Member>, Fault> {
+/// All members by ascending id; at least two, on each network of one address family.
+pub fn members(file: &File, networks: &[String], port: NonZeroU16) -> Result<Vec<Member>, Fault> {
     let list = &file.members;
     let count = list.value.len();
     if count < 2 {
@@ -23,9 +23,9 @@ pub fn members(file: &File, network: &str, port: NonZeroU16) -> Result<Vec<Membe
     }
     let mut members: Vec<Member> = Vec::with_capacity(count);
     for (index, written) in list.value.iter().enumerate() {
-        let member = member(written, network, port)?;
+        let member = member(written, networks, port)?;
         for (before, other) in list.value.iter().zip(&members[..index]) {
-            distinct(&member, written, other, before, network)?;
+            distinct(&member, written, other, before, networks)?;
         }
         members.push(member);
     }
@@ -33,24 +33,39 @@ pub fn members(file: &File, network: &str, port: NonZeroU16) -> Result<Vec<Membe
     Ok(members)
 }
 
-fn member(written: &file::Member, network: &str, port: NonZeroU16) -> Result<Member, Fault> {
+fn member(written: &file::Member, networks: &[String], port: NonZeroU16) -> Result<Member, Fault> {
     let id = member_id(&written.id, "id")?;
     let name = name(&written.name, "member name")?;
     let addresses = &written.addresses;
-    if let Some((other, value)) = addresses.value.iter().find(|(key, _)| *key != network) {
+    let mut written_addresses = addresses.value.iter();
+    if let Some((other, value)) = written_addresses.find(|(key, _)| !networks.contains(key)) {
         let problem = Problem::NetworkUnknown {
             name: other.clone(),
-            known: network.to_owned(),
+            known: networks.to_vec(),
         };
         return Err(fault(value, problem));
     }
-    let Some(value) = addresses.value.get(network) else {
-        let problem = Problem::AddressMissing {
-            member: name,
-            network: network.to_owned(),
-        };
-        return Err(fault(addresses, problem));
+    let address = |network: &String| match addresses.value.get(network) {
+        Some(value) => Ok(SocketAddr::new(machine(value)?, port.get())),
+        None => {
+            let problem = Problem::AddressMissing {
+                member: name.clone(),
+                network: network.clone(),
+            };
+            Err(fault(addresses, problem))
+        }
     };
+    let addresses = networks.iter().map(address).collect::<Result<_, _>>()?;
+    Ok(Member {
+        id,
+        name,
+        addresses,
+        public_key: public_key(&written.public_key)?,
+    })
+}
+
+/// The address of one machine.
+fn machine(value: &Spanned<String>) -> Result<IpAddr, Fault> {
     let address = address(value)?;
     let of_one_machine = !address.is_unspecified()
         && !address.is_multicast()
@@ -63,12 +78,7 @@ fn member(written: &file::Member, network: &str, port: NonZeroU16) -> Result<Mem
             },
         ));
     }
-    Ok(Member {
-        id,
-        name,
-        address: SocketAddr::new(address, port.get()),
-        public_key: public_key(&written.public_key)?,
-    })
+    Ok(address)
 }
 
 fn public_key(written: &Spanned<String>) -> Result<PublicKey, Fault> {
@@ -82,13 +92,13 @@ fn public_key(written: &Spanned<String>) -> Result<PublicKey, Fault> {
     })
 }
 
-/// That `member` shares with `other`, which stands before it, the address family and nothing else.
+/// That `member` shares with `other`, which stands before it, the address families and nothing else.
 fn distinct(
     member: &Member,
     written: &file::Member,
     other: &Member,
     before: &file::Member,
-    network: &str,
+    networks: &[String],
 ) -> Result<(), Fault> {
     let twice = |key, value, first| Problem::MemberTwice { key, value, first };
     if member.id == other.id {
@@ -107,23 +117,26 @@ fn distinct(
         let (key, first) = (member.public_key.to_string(), place(&before.public_key));
         return Err(fault(&written.public_key, twice("public_key", key, first)));
     }
-    let (address, known) = (member.address.ip(), other.address.ip());
-    let (here, there) = (
-        &written.addresses.value[network],
-        &before.addresses.value[network],
-    );
-    if address == known {
-        return Err(fault(
-            here,
-            twice("address", address.to_string(), place(there)),
-        ));
-    }
-    if address.is_ipv4() != known.is_ipv4() {
-        let problem = Problem::MixedFamilies {
-            address: address.to_string(),
-            other: known.to_string(),
-        };
-        return Err(fault(here, problem));
+    for ((network, address), known) in networks.iter().zip(&member.addresses).zip(&other.addresses)
+    {
+        let (address, known) = (address.ip(), known.ip());
+        let (here, there) = (
+            &written.addresses.value[network],
+            &before.addresses.value[network],
+        );
+        if address == known {
+            return Err(fault(
+                here,
+                twice("address", address.to_string(), place(there)),
+            ));
+        }
+        if address.is_ipv4() != known.is_ipv4() {
+            let problem = Problem::MixedFamilies {
+                address: address.to_string(),
+                other: known.to_string(),
+            };
+            return Err(fault(here, problem));
+        }
     }
     Ok(())
 }

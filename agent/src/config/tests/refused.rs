@@ -21,7 +21,7 @@ macro_rules! refused {
 
 refused! {
     unknown_key_is_refused: { "cluster: 7\n" => "cluster: 7\nclutser: 8\n" }
-        "ctsync.yaml:2:1: `clutser` is not known here; known are `cluster`, `member`, `members`, `networks`, `key_file`, `keys`, `delta`, `liveness`, `kernel`, `policy`, `audit`, `control`, `metrics`, `log`",
+        "ctsync.yaml:2:1: `clutser` is not known here; known are `cluster`, `member`, `members`, `networks`, `sync`, `key_file`, `keys`, `delta`, `liveness`, `kernel`, `policy`, `audit`, `control`, `metrics`, `log`",
     unknown_key_of_a_block_is_refused: { "member.key\n" => "member.key\ndelta:\n  flsh: 1ms\n" }
         "ctsync.yaml:17:3: `flsh` is not known here; known are `flush`",
     missing_key_is_refused: { "cluster: 7\n" => "" }
@@ -106,8 +106,10 @@ refused! {
         "ctsync.yaml:16:22: `max_packets` cannot be 999; choose from 1000 to 4294967296",
     no_network_is_refused: { "networks:\n  - name: sync\n    interface: eth2\n" => "networks: []\n" }
         "ctsync.yaml:12:11: no network is defined; define the one that members talk over",
-    second_network_is_refused: { "interface: eth2\n" => "interface: eth2\n  - name: other\n    interface: eth3\n" }
-        "ctsync.yaml:15:11: 2 networks are defined, and this version synchronises over exactly one network; keep the best one",
+    a_network_without_addresses_is_refused: { "interface: eth2\n" => "interface: eth2\n  - name: other\n    interface: eth3\n" }
+        "ctsync.yaml:6:16: member gw-a has no address on the network `other`; add `other: ADDRESS`",
+    five_networks_are_too_many: { "networks:\n" => "networks:\n  - { name: a, interface: a }\n  - { name: b, interface: b }\n  - { name: c, interface: c }\n  - { name: d, interface: d }\n" }
+        "ctsync.yaml:17:11: 5 networks are defined; keep the best 4",
     network_name_must_be_plain: { "name: sync" => "name: sync/1" }
         "ctsync.yaml:13:11: `sync/1` cannot be a network name; use 1 to 63 of the letters a-z, A-Z, digits, `.`, `_` and `-`",
     interface_name_of_16_bytes_is_refused: { "eth2" => "abcdefghijklmnop" }

@@ -1,6 +1,8 @@
 //! Nodes, their kernels and the network between them, under one virtual clock. The same seed gives the same run.
 
+use crate::network::NetworkId;
 use crate::node::{Action, Audience, Config, End, Event, Local, Node, Outcome, Row, Ticket};
+use crate::paths::Spread;
 use crate::record::{
     Claim, Family, FlowKey, FlowState, MemberId, Packets, Patch, Status, Term, ZoneDirection,
 };
@@ -205,6 +207,8 @@ impl World {
             flush: Duration::from_millis(1),
             hello: Duration::from_millis(100),
             dead_after: Duration::from_millis(500),
+            networks: 1,
+            spread: Spread::One,
         };
         gateway.node = Some(Node::new(config, self.now));
         gateway.events.clear();
@@ -507,7 +511,8 @@ impl World {
             return;
         };
         let (header, body) = Header::decode(&datagram).unwrap();
-        node.handle_datagram(&header, body, self.now).unwrap();
+        node.handle_datagram(&header, body, NetworkId::FIRST, self.now)
+            .unwrap();
         self.gateways[to].calls += 1;
         self.drain(to);
     }
@@ -532,11 +537,12 @@ impl World {
         out.extend_from_slice(body);
         let now = self.now;
         // An error is an answer too.
-        let _ = self.gateways[to]
-            .node
-            .as_mut()
-            .unwrap()
-            .handle_datagram(&header, &out, now);
+        let _ = self.gateways[to].node.as_mut().unwrap().handle_datagram(
+            &header,
+            &out,
+            NetworkId::FIRST,
+            now,
+        );
         self.drain(to);
     }
 

@@ -1,0 +1,102 @@
+//! The sync networks of this member together: what comes over any, and what goes over which.
+
+use crate::config::Config;
+use crate::log::Faults;
+use crate::udp::Udp;
+use ccp::network::{NetworkId, Routes};
+use std::io;
+use std::os::fd::BorrowedFd;
+use tracing::{info, warn};
+
+/// The longest datagram that UDP can carry.
+const DATAGRAM_BYTES_MAX: usize = 65_535;
+
+/// All of them, in the order of the configuration.
+pub struct Networks {
+    list: Vec<Udp>,
+    buffer: Box<[u8]>,
+}
+
+impl Networks {
+    /// Opens those whose interfaces are there; fails with the first one's name if none is.
+    pub fn open(config: &Config) -> Result<Self, (String, io::Error)> {
+        let mut list: Vec<_> = NetworkId::all()
+            .map_while(|network| Udp::new(config, network))
+            .collect();
+        let mut failed = None;
+        for udp in &mut list {
+            if let Err(error) = udp.follow() {
+                let (network, interface) = (&udp.name, &udp.device);
+                warn!(%network, %interface, %error, "a sync network is not there");
+                failed.get_or_insert((udp.device.clone(), error));
+            }
+        }
+        match failed {
+            Some(failed) if list.iter().all(|udp| !udp.is_open()) => Err(failed),
+            Some(_) | None => Ok(Self {
+                list,
+                buffer: vec![0; DATAGRAM_BYTES_MAX].into(),
+            }),
+        }
+    }
+
+    /// Follows interfaces that came, went, or were made anew.
+    pub fn follow(&mut self, faults: &mut Faults) {
+        for udp in &mut self.list {
+            let was_open = udp.is_open();
+            let followed = udp.follow();
+            let (network, interface) = (&udp.name, &udp.device);
+            match followed {
+                Ok(true) => info!(%network, %interface, "the interface of a sync network is there"),
+                Ok(false) => {}
+                Err(error) if was_open => {
+                    warn!(%network, %interface, %error, "the interface of a sync network is gone");
+                }
+                Err(error) => {
+                    faults.survive("open a sync network", Err::<(), _>(error));
+                }
+            }
+        }
+    }
+
+    /// The name of a network.
+    pub fn name(&self, network: NetworkId) -> &str {
+        let udp = self.list.get(network.index());
+        udp.map_or("", |udp| &udp.name)
+    }
+
+    /// Each network.
+    pub fn list(&self) -> &[Udp] {
+        &self.list
+    }
+
+    /// Greatest payload of a datagram that every network takes in one piece.
+    pub fn datagram_bytes_max(&self) -> usize {
+        let each = self.list.iter().map(Udp::datagram_bytes_max);
+        each.min().unwrap_or(DATAGRAM_BYTES_MAX)
+    }
+
+    /// Readable when there are datagrams; those that are open.
+    pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.list.iter().filter_map(Udp::fd)
+    }
+
+    /// The next datagram that came over a network; `None` when there is none.
+    pub fn receive(&mut self, network: NetworkId) -> io::Result<Option<&mut [u8]>> {
+        match self.list.get_mut(network.index()) {
+            Some(udp) => udp.receive(&mut self.buffer),
+            None => Ok(None),
+        }
+    }
+
+    /// Sends a datagram to those it is for; returns how many copies the kernel would not send.
+    pub fn send(&mut self, routes: &Routes, datagram: &[u8]) -> u64 {
+        let mut unsent = 0;
+        for (network, members) in routes.iter() {
+            if let Some(udp) = self.list.get_mut(network.index()) {
+                unsent += udp.send(members, routes.to_all, datagram);
+            }
+        }
+        unsent
+    }
+}
