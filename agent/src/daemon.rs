@@ -95,9 +95,10 @@ pub fn run(config: &Config, policy: Policy, key: &MemberKey) -> Result<(), RunEr
     let addresses = LocalAddresses::open().map_err(failed("read the machine's addresses"))?;
     let networks =
         Networks::open(config).map_err(|(name, source)| RunError::Interface { name, source })?;
+    let policy = Arc::new(policy);
     let setup = setup(
         config,
-        policy,
+        Arc::clone(&policy),
         addresses.set().clone(),
         networks.datagram_bytes_max(),
     )
@@ -123,10 +124,11 @@ pub fn run(config: &Config, policy: Policy, key: &MemberKey) -> Result<(), RunEr
         .map(|listen| Metrics::start(listen, wake(&wakes), sender))
         .transpose()
         .map_err(failed("listen for who reads the metrics"))?;
-    let ruleset = Ruleset::install(&ruleset::sections(config)).map_err(RunError::Ruleset)?;
     let key_log = (config.log.datagram_keys.as_deref())
         .map(open_key_log)
         .transpose()?;
+    let ruleset =
+        Ruleset::install(&ruleset::sections(config, &policy)).map_err(RunError::Ruleset)?;
     let origin = std::time::Instant::now();
     let mut notify = Notify::new();
     info!(
@@ -181,7 +183,7 @@ fn wake(eventfd: &Arc<OwnedFd>) -> Wake {
 
 fn setup(
     config: &Config,
-    policy: Policy,
+    policy: Arc<Policy>,
     addresses: addresses::AddressSet,
     datagram_bytes_max: usize,
 ) -> io::Result<Setup> {
@@ -217,8 +219,8 @@ fn setup(
             copy_bit: config.kernel.copy_bit,
             labels: config.kernel.labels,
         },
-        policy: policy.into(),
         audit_interval: config.audit.interval,
+        policy,
         addresses,
         networks: (config.networks.iter())
             .map(|network| network.name.clone())

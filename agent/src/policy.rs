@@ -13,6 +13,7 @@ pub mod classify;
 mod file;
 pub mod prefix;
 mod problem;
+pub mod push;
 mod resolve;
 pub mod service;
 

@@ -1,6 +1,6 @@
 //! Our nftables table, `inet ctsync`: everything that we ask of the kernel's packet path, and nothing else in it.
 //!
-//! It is composed of [`Section`]s, one a concern, each of a file of its own under `ruleset/` (today [`moved`]) that makes
+//! It is composed of [`Section`]s, one a concern, each of a file of its own under `ruleset/` ([`moved`], [`events`]) that makes
 //! its chains from the configuration and knows nothing of the others. [`sections`] lists them in the order in which they
 //! stand in the table: a new concern is a new file and a line there. What is installed and what `ctsync rules` prints is
 //! the same [`text`].
@@ -9,9 +9,11 @@
 //! it. That is so when the daemon starts, when it replaces what a crash left behind, and when its configuration changes.
 //! It goes when the daemon stops. No other table is touched, as none can name a chain of another.
 
+pub mod events;
 pub mod moved;
 
-use crate::config::Config;
+use crate::config::{Config, PushDown};
+use crate::policy::Policy;
 use std::fmt;
 use std::io::{self, Write};
 use std::process::{Command, Stdio};
@@ -50,10 +52,14 @@ pub struct Section {
     pub text: String,
 }
 
-/// What this configuration asks of the kernel; nothing if it does without.
-pub fn sections(config: &Config) -> Vec<Section> {
+/// What configuration and policy ask of the kernel; nothing if they do without.
+pub fn sections(config: &Config, policy: &Policy) -> Vec<Section> {
+    let events = match config.policy.kernel {
+        PushDown::On => Some(events::section(&policy.plan())),
+        PushDown::Off => None,
+    };
     let moved = config.kernel.copy_bit.map(moved::section);
-    moved.into_iter().collect()
+    events.into_iter().chain(moved).collect()
 }
 
 /// What `nft` is told to put `sections` in the place of whatever table of ours there is. Naming the table before it is
@@ -89,7 +95,8 @@ pub enum RulesetError {
 
 impl fmt::Display for RulesetError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let cure = "or write `copy_bit: none` under `kernel` to do without";
+        let cure =
+            "or write `kernel: { copy_bit: none }` and `policy: { kernel: off }` to do without";
         match self {
             Self::Run(error) => write!(f, "run nft: {error}; install the package nftables, {cure}"),
             Self::Refused(said) => write!(

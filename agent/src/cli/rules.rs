@@ -23,7 +23,9 @@ impl Rules {
     pub fn execute(&self, out: &mut dyn Write) -> Result<(), Failure> {
         let config =
             Config::load(&self.config).map_err(|error| Failure::Problem(error.to_string()))?;
-        let sections = ruleset::sections(&config);
+        let policy = (config.load_policy(&self.config))
+            .map_err(|error| Failure::Problem(error.to_string()))?;
+        let sections = ruleset::sections(&config, &policy);
         if self.json {
             let sections: Vec<_> = (sections.iter())
                 .map(|section| serde_json::json!({ "about": section.about, "nft": section.text }))

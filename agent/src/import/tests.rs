@@ -67,7 +67,10 @@ fn filled_in(import: &Import) -> Config {
 fn unicast_link_and_buffer_are_taken_over() {
     let config = filled_in(&convert(FULL).unwrap());
     assert_eq!(config.this.addresses[0].to_string(), "192.168.2.100:8116");
-    assert_eq!(config.peers[0].addresses[0].to_string(), "192.168.2.101:8116");
+    assert_eq!(
+        config.peers[0].addresses[0].to_string(),
+        "192.168.2.101:8116"
+    );
     assert_eq!(config.kernel.event_buffer_bytes, 129 << 20);
 }
 

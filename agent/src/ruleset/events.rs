@@ -1,0 +1,155 @@
+//! The chain `events`: keeps the kernel from making events that nobody needs.
+//!
+//! A flow that is never synchronised makes none at all. One of TCP makes none when the answer to its first packet comes: to
+//! its peers that state is worth nothing, as the next packet brings the one that is (`ASSURED`, and with it everything that
+//! the packet changed: `ctnetlink_conntrack_event` tells all of it once one bit of it is wanted). From its first FIN or RST on
+//! it makes events of every change, so that no copy outlives it. Everything else makes every event.
+//!
+//! The mask stands in the entry (`nf_conntrack_ecache`), and is set here with the flow's first packet, before the operator's
+//! chains, or with a packet that closes it; so an entry that a peer's word made has all events. What decides is the original
+//! direction, whichever way the packet goes.
+
+use super::Section;
+use crate::policy::prefix::Prefix;
+use crate::policy::push::{Plan, Step};
+use crate::policy::service::has_ports;
+use ccp::record::Family;
+use std::fmt::Write;
+
+/// `IPCT_*` bits of every event there is, as numbers: the names of `nft` lack some and clash with its own words.
+const ALL: u32 = 0xfff;
+/// Without `REPLY` and `PROTOINFO`, which the answer to a SYN brings; and without `SECMARK`, which is not replicated.
+const OPENING_TCP: u32 = 0xdd7;
+
+/// The section for this plan.
+pub fn section(plan: &Plan) -> Section {
+    let mut text = Text::default();
+    for (protocol, selectors) in &plan.certain {
+        text.certain(*protocol, selectors);
+    }
+    if let Some(protocols) = &plan.all_but {
+        let others = match protocols.as_slice() {
+            [] => String::new(),
+            protocols => format!("meta l4proto != {} ", set(protocols)),
+        };
+        text.rule(&format!("{others}ct event set 0x0 return"));
+    }
+    for step in &plan.steps {
+        text.step(step);
+    }
+    let Text { sets, rules } = text;
+    Section {
+        about: "events that nobody needs are not made",
+        text: format!(
+            "{sets}\
+             chain never {{\n\
+             {rules}\
+             }}\n\
+             chain opening {{\n\
+             \tmeta l4proto tcp ct event set {OPENING_TCP:#x}\n\
+             \tgoto never\n\
+             }}\n\
+             chain closing {{\n\
+             \tct event set {ALL:#x}\n\
+             \tgoto never\n\
+             }}\n\
+             chain events {{\n\
+             \ttype filter hook prerouting priority -150; policy accept;\n\
+             \ttcp flags & (fin | rst) != 0 goto closing\n\
+             \tct state new goto opening\n\
+             }}\n"
+        ),
+    }
+}
+
+/// What the chain `never` is made of.
+#[derive(Default)]
+struct Text {
+    sets: String,
+    rules: String,
+}
+
+impl Text {
+    fn rule(&mut self, rule: &str) {
+        let _ = writeln!(self.rules, "\t{rule}");
+    }
+
+    fn certain(&mut self, protocol: u8, selectors: &[(u16, u16)]) {
+        let wanted = self.selected(protocol, selectors);
+        self.rule(&format!("{wanted}ct event set 0x0 return"));
+    }
+
+    /// Every clause is a rule for each family, and for each protocol that has to be told apart.
+    fn step(&mut self, step: &Step) {
+        let condition = &step.condition;
+        let verdict = match step.never {
+            true => "ct event set 0x0 return",
+            false => "return",
+        };
+        let flows = &condition.flows;
+        let protocols: Vec<String> = match (flows.protocols.as_slice(), flows.selectors.as_slice())
+        {
+            ([], _) => vec![String::new()],
+            (protocols, []) => vec![format!("meta l4proto {} ", set(protocols))],
+            (protocols, selectors) => (protocols.iter())
+                .map(|protocol| self.selected(*protocol, selectors))
+                .collect(),
+        };
+        for (family, word) in [(Family::V4, "ip"), (Family::V6, "ip6")] {
+            let (source, destination) = (&condition.source, &condition.destination);
+            let of = |prefixes: &[Prefix], end| {
+                let of_family = prefixes.iter().filter(|prefix| prefix.family == family);
+                let listed: Vec<_> = of_family.map(Prefix::to_string).collect();
+                match (prefixes, listed.as_slice()) {
+                    ([], _) => Some(String::new()),
+                    (_, []) => None,
+                    (_, listed) => Some(format!(
+                        "ct original {word} {end} {{ {} }} ",
+                        listed.join(", ")
+                    )),
+                }
+            };
+            let ends = (of(source, "saddr"), of(destination, "daddr"));
+            let (Some(source), Some(destination)) = ends else {
+                continue;
+            };
+            let is_both = source.is_empty() && destination.is_empty();
+            for protocol in &protocols {
+                self.rule(&format!("{protocol}{source}{destination}{verdict}"));
+            }
+            if is_both {
+                break;
+            }
+        }
+    }
+
+    /// Matches flows of a protocol with these selectors. Ports stand in sets with a name, as `nft` gives those of a match on
+    /// the original direction no type.
+    fn selected(&mut self, protocol: u8, selectors: &[(u16, u16)]) -> String {
+        let range = |(first, last): &(u16, u16)| match first == last {
+            true => first.to_string(),
+            false => format!("{first}-{last}"),
+        };
+        let ranges = || selectors.iter().map(range).collect::<Vec<_>>().join(", ");
+        if selectors.is_empty() {
+            format!("meta l4proto {protocol} ")
+        } else if has_ports(protocol) {
+            let name = format!("ports_{}", self.sets.matches("set ").count() + 1);
+            let ranges = ranges();
+            let _ = write!(
+                self.sets,
+                "set {name} {{\n\ttype inet_service\n\tflags interval\n\telements = {{ {ranges} }}\n}}\n"
+            );
+            format!("meta l4proto {protocol} ct original proto-dst @{name} ")
+        } else if protocol == 1 {
+            format!("icmp type {{ {} }} ", ranges())
+        } else {
+            format!("icmpv6 type {{ {} }} ", ranges())
+        }
+    }
+}
+
+fn set(protocols: &[u8]) -> String {
+    let listed: Vec<_> = protocols.iter().map(u8::to_string).collect();
+    format!("{{ {} }}", listed.join(", "))
+}
