@@ -15,13 +15,16 @@ use crate::control::{Client, ClientError};
 
 mod audit;
 mod check;
+mod check_in;
 mod completions;
 mod doctor;
 mod flows;
 mod import_conntrackd;
 mod keygen;
 mod keys;
+mod members;
 mod paint;
+mod role;
 mod rules;
 mod run;
 mod status;
@@ -52,6 +55,16 @@ enum Verb {
     Flows(flows::Flows),
     /// Show what comparing the kernel's table with what is known has found
     Audit(audit::Audit),
+    /// Show what each member is, and why
+    Members(members::Members),
+    /// Ask this member to be down: another takes over if one can
+    Down(role::Down),
+    /// Ask this member to be up again
+    Up(role::Up),
+    /// Fail over as planned: go down once another has every flow in its kernel
+    Drain(role::Drain),
+    /// Tell the daemon how things are with a check of your own
+    CheckIn(check_in::CheckIn),
     /// Replace the keys that seal datagrams
     Keys(keys::Keys),
     /// Print the nftables table that the daemon installs
@@ -88,6 +101,11 @@ pub fn main() -> ExitCode {
         Verb::Status(status) => print_table(|out| status.execute(out)),
         Verb::Flows(flows) => print_table(|out| flows.execute(out)),
         Verb::Audit(audit) => print(|out| audit.execute(out)),
+        Verb::Members(members) => print_table(|out| members.execute(out)),
+        Verb::Down(down) => print(|out| down.execute(out)),
+        Verb::Up(up) => print(|out| up.execute(out)),
+        Verb::Drain(drain) => print(|out| drain.execute(out)),
+        Verb::CheckIn(check_in) => print(|out| check_in.execute(out)),
         Verb::Keys(keys) => print(|out| keys.execute(out)),
         Verb::Rules(rules) => print(|out| rules.execute(out)),
         Verb::Doctor(doctor) => print_table(|out| doctor.execute(out)),

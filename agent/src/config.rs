@@ -25,6 +25,7 @@ pub use error::{ConfigError, Place};
 pub(crate) mod error;
 pub(crate) mod file;
 mod resolve;
+pub mod roles;
 pub(crate) mod scalar;
 
 /// Where the configuration is when nobody says otherwise.
@@ -63,6 +64,16 @@ pub struct Config {
     pub policy: Policy,
     /// How often the kernel's table is compared with what is known.
     pub audit: Audit,
+    /// Who is active.
+    pub roles: roles::Roles,
+    /// Which interfaces are monitored.
+    pub interfaces: roles::Interfaces,
+    /// What else makes a member fit.
+    pub checks: roles::Checks,
+    /// What is run when this member becomes something else.
+    pub hooks: roles::Hooks,
+    /// Where what has to survive a restart is kept.
+    pub state_directory: PathBuf,
     /// The control socket.
     pub control: Control,
     /// What is measured, for Prometheus.
@@ -418,6 +429,11 @@ impl Level {
             Self::Trace => "trace",
         }
     }
+}
+
+/// A duration, written as in the configuration: `10s`.
+pub fn duration(text: &str) -> Option<Duration> {
+    scalar::parse_duration(text)
 }
 
 #[cfg(test)]

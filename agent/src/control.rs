@@ -1,7 +1,7 @@
 //! The control socket: how `ctsync status` and its like talk to the daemon.
 //!
-//! A Unix socket that speaks JSON lines. A request is one line, `{"verb":"status"}`, `{"verb":"flows"}` or
-//! `{"verb":"keys-roll"}`; the answer to `status` and `keys-roll` is one line, to `flows` one a flow and then `{"end":{"count":N}}`; what cannot be answered gets
+//! A Unix socket that speaks JSON lines. A request is one line, `{"verb":"status"}`, `{"verb":"flows"}`,
+//! `{"verb":"keys-roll"}` or one of [`roles`], `{"verb":{"roles":"members"}}`; all answers are one line but that, to `flows` one a flow and then `{"end":{"count":N}}`; what cannot be answered gets
 //! `{"error":"..."}`. A client may ask again on the same connection.
 //!
 //! The socket for monitoring speaks the same, but refuses requests that would change something.
@@ -16,10 +16,12 @@ use crate::metrics::SCRAPERS_MAX;
 use answer::audit::Report;
 use answer::{Cursor, FlowPage, Rolled, Status};
 pub use client::{Client, ClientError, Flows};
+use roles::{RolesAnswer, RolesRequest};
 pub use server::{Server, StartError};
 
 pub mod answer;
 mod client;
+pub mod roles;
 mod server;
 
 /// Clients of a socket that are served at a time. Each has at most one [`Ask`] under way, so the queue of asks is never full.
@@ -48,6 +50,8 @@ pub enum Ask {
     Audit(oneshot::Sender<Report>),
     /// The same, when a round that begins now is over.
     AuditNow(oneshot::Sender<Report>),
+    /// About members, states and checks.
+    Roles(RolesRequest, oneshot::Sender<RolesAnswer>),
 }
 
 /// Called after each [`Ask`] is queued, from the server's thread: makes the driver look at the queue.
@@ -65,7 +69,7 @@ struct Request {
     verb: Verb,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum Verb {
     Status,
@@ -73,14 +77,15 @@ enum Verb {
     KeysRoll,
     Audit,
     AuditNow,
+    Roles(RolesRequest),
 }
 
 impl Verb {
     /// Whether it does more than ask how things are.
-    fn changes(self) -> bool {
+    fn changes(&self) -> bool {
         match self {
-            Self::Status | Self::Flows | Self::Audit => false,
-            Self::KeysRoll | Self::AuditNow => true,
+            Self::Status | Self::Flows | Self::Audit | Self::Roles(RolesRequest::Members) => false,
+            Self::KeysRoll | Self::AuditNow | Self::Roles(_) => true,
         }
     }
 }

@@ -15,6 +15,7 @@ pub mod keys;
 mod links;
 mod networks;
 mod passes;
+pub mod roles;
 pub mod scope;
 pub mod seal;
 mod status;
@@ -34,6 +35,7 @@ use judge::{Began, PolicyCounters};
 use keys::{Limits, OwnKeys};
 use links::LinkCounters;
 use passes::Pass;
+use roles::{Roles, RolesSetup};
 use scope::Scope;
 use seal::{DatagramKey, PeerKeys};
 use std::sync::Arc;
@@ -68,6 +70,8 @@ pub struct Setup {
     pub names: Names,
     /// Names of the networks, in their order.
     pub networks: Vec<String>,
+    /// For the election.
+    pub roles: RolesSetup,
 }
 
 /// A change that the kernel is asked for.
@@ -121,6 +125,7 @@ pub struct Core {
     clock: Instant,
     datagrams: DatagramCounters,
     links: LinkCounters,
+    roles: Roles,
     events: EventCounters,
     policy: Arc<Policy>,
     /// Flows that are told later, if they live.
@@ -143,6 +148,7 @@ impl Core {
             addresses,
             names,
             networks,
+            roles,
         } = setup;
         let (cluster, me) = (node.cluster, node.member);
         Self {
@@ -169,6 +175,7 @@ impl Core {
             clock: now,
             datagrams: DatagramCounters::default(),
             links: LinkCounters::default(),
+            roles: Roles::new(roles),
             events: EventCounters::default(),
             buffer: Vec::with_capacity(node.datagram_bytes_max),
             node: Node::new(node, now),
@@ -225,6 +232,7 @@ impl Core {
         self.clock = now;
         self.node.handle_timeout(now);
         self.delays.advance(now);
+        self.handle_roles_timeout(now);
         self.switch_key(now);
     }
 
@@ -273,12 +281,17 @@ impl Core {
         if self.delays.has_due() {
             return self.clock;
         }
+        let first = self.poll_roles_timeout().map_or(first, |at| first.min(at));
         self.pass_timeout().map_or(first, |at| first.min(at))
     }
 
     /// The next thing that the operator should read.
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.node.poll_event()
+        let event = self.node.poll_event()?;
+        if let Event::Role(change) = event {
+            self.note_change(change);
+        }
+        Some(event)
     }
 
     /// The peers that hear us now.

@@ -2,9 +2,11 @@
 
 use crate::addresses::{self, LocalAddresses};
 use crate::config::Config;
+use crate::config::roles::DEFAULT_PRIORITY;
 use crate::control::{self, Server, StartError, Wake};
 use crate::convert::Shared;
 use crate::core::keys::Limits;
+use crate::core::roles::RolesSetup;
 use crate::core::seal::DatagramKey;
 use crate::core::{Core, Setup};
 use crate::doctor;
@@ -17,6 +19,7 @@ use crate::metrics::Metrics;
 use crate::networks::Networks;
 use crate::notify::Notify;
 use crate::policy::Policy;
+use crate::roles::RolesIo;
 use crate::ruleset::{self, CopyBit, Ruleset, RulesetError};
 use crate::tcp::Links;
 use ccp::paths::Spread;
@@ -129,6 +132,7 @@ pub fn run(config: &Config, policy: Policy, key: &MemberKey) -> Result<(), RunEr
         .transpose()?;
     let ruleset =
         Ruleset::install(&ruleset::sections(config, &policy)).map_err(RunError::Ruleset)?;
+    let roles = RolesIo::start(config).map_err(failed("write the track file"))?;
     let origin = std::time::Instant::now();
     let mut notify = Notify::new();
     info!(
@@ -148,6 +152,7 @@ pub fn run(config: &Config, policy: Policy, key: &MemberKey) -> Result<(), RunEr
         asks,
         rolls: Vec::new(),
         audits: Vec::new(),
+        roles,
         woken,
         stop,
         origin,
@@ -205,6 +210,15 @@ fn setup(
             true => Spread::All,
             false => Spread::One,
         },
+        roles: ccp::election::Config {
+            mode: config.roles.mode,
+            priority: (config.roles.priority)
+                .get(&config.this.name)
+                .copied()
+                .unwrap_or(DEFAULT_PRIORITY),
+            preempt: config.roles.preempt,
+            settle: config.roles.settle,
+        },
     };
     Ok(Setup {
         node,
@@ -230,6 +244,10 @@ fn setup(
             .into_iter()
             .map(|member| (member.id, member.name.clone()))
             .collect(),
+        roles: RolesSetup {
+            table_percent: config.checks.table_percent,
+            asked_down: RolesIo::was_asked_down(config),
+        },
     })
 }
 

@@ -16,6 +16,7 @@ use crate::kernel::Kernel;
 use crate::key_log::KeyLog;
 use crate::log::Faults;
 use crate::networks::Networks;
+use crate::roles::RolesIo;
 use crate::tcp::{Links, Report};
 use ccp::node::Event;
 use ccp::paths::Switch;
@@ -52,6 +53,8 @@ pub struct Driver {
     pub rolls: Vec<oneshot::Sender<Rolled>>,
     /// Those who wait for a round of the audit, by its number; no more than may ask at a time.
     pub audits: Vec<(u64, oneshot::Sender<audit::Report>)>,
+    /// What this member's state leads to.
+    pub roles: RolesIo,
     /// Readable when there is a question, or a link reports.
     pub woken: OwnedFd,
     /// Readable when the daemon is to end.
@@ -91,6 +94,7 @@ impl Driver {
         loop {
             let ready = self.wait(events, drained)?;
             if ready.stop {
+                self.leave();
                 return Ok(());
             }
             let now = self.now();
@@ -137,6 +141,7 @@ impl Driver {
             if alive <= now {
                 (self.alive)();
                 self.networks.follow(&mut self.faults);
+                self.roles.look(&mut self.core);
                 self.complain(&mut complaints);
                 alive = now + ALIVE_INTERVAL;
             }
@@ -323,6 +328,10 @@ impl Driver {
                     self.audits.retain(|(_, answer)| !answer.is_closed());
                     self.audits.push((round, answer));
                 }
+                Ask::Roles(request, answer) => {
+                    let done = (self.roles).handle_request(&mut self.core, request, now);
+                    drop(answer.send(done));
+                }
                 Ask::RollKeys(answer) => {
                     self.core.ask_roll();
                     self.rolls.retain(|answer| !answer.is_closed());
@@ -375,8 +384,22 @@ impl Driver {
                         self.links.leave(member, from);
                     }
                 }
+                Event::Role(change) => self.roles.handle_change(&change, self.core.last_reason()),
+                Event::Late(late) => warn!(
+                    late_ms = late.as_millis(),
+                    "this daemon did not get to run in time: its peers are excused, and told to excuse it"
+                ),
+                Event::OnTime => info!("this daemon gets to run in time again"),
             }
         }
+    }
+
+    /// Gives the role up, and tells the peers, so that they need not find out.
+    fn leave(&mut self) {
+        let now = self.now();
+        self.core.leave(now);
+        self.transmit(now);
+        self.report();
     }
 
     fn complain(&self, complaints: &mut Complaints) {

@@ -7,12 +7,14 @@ use std::process::{Command, Output, Stdio};
 use std::sync::mpsc;
 use std::thread;
 
+use agent::config::roles::DEFAULT_PRIORITY;
 use agent::config::{Config, Transport};
 use agent::control::answer::audit::{Difference, DifferenceCounts, Report, Round};
 use agent::control::answer::{
     Counters, Cursor, Endpoints, Family, FlowCounts, FlowPage, FlowRow, KeyStatus, MemberStatus,
-    Origin, PeerState, PeerStatus, Reach, Rolled, Status,
+    Origin, PeerState, PeerStatus, Reach, RoleStatus, Rolled, Status,
 };
+use agent::control::roles::{Done, RolesAnswer};
 use agent::control::{self, Ask, Server};
 use agent::keys::{MemberKey, PublicKey};
 use agent::policy::Policy;
@@ -131,6 +133,7 @@ fn answer(ask: Ask) {
                 })
                 .unwrap_or_default();
         }
+        Ask::Roles(_, answer) => answer.send(done()).unwrap_or_default(),
         Ask::RollKeys(answer) => answer.send(rolled()).unwrap_or_default(),
         Ask::Audit(answer) | Ask::AuditNow(answer) => answer.send(report()).unwrap_or_default(),
     }
@@ -200,6 +203,10 @@ fn rolled() -> Rolled {
     }
 }
 
+fn done() -> RolesAnswer {
+    RolesAnswer::Done(Done { refused: None })
+}
+
 fn status() -> Status {
     Status {
         version: "0.1.0".into(),
@@ -217,6 +224,11 @@ fn status() -> Status {
         key: KeyStatus {
             epoch: 0,
             age_seconds: 60,
+        },
+        role: RoleStatus {
+            state: "standby".into(),
+            seconds: 61,
+            why: "gw-b ranks first".into(),
         },
         peers: vec![PeerStatus {
             id: 2,
@@ -327,6 +339,9 @@ fn shipped_example_names_every_key_with_its_default() {
         "it is off, and has a place in the package"
     );
     assert!(full.metrics.listen.take().is_some(), "it is off");
+    assert!(full.hooks.directory.take().is_some(), "there are none");
+    let priority = std::mem::take(&mut full.roles.priority);
+    assert!(priority.values().all(|it| *it == DEFAULT_PRIORITY));
     assert_eq!(full, example);
     for key in [
         "transport",

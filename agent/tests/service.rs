@@ -30,6 +30,7 @@ networks:
   - name: sync
     interface: sync0
 key_file: DIRECTORY/member.key
+state_directory: DIRECTORY/state
 control:
   socket: DIRECTORY/run/control.sock
 ";

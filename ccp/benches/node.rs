@@ -29,6 +29,12 @@ fn node(member: u8, peer: u8) -> Node {
             dead_after: Duration::from_secs(1),
             networks: 1,
             spread: Spread::One,
+            roles: ccp::election::Config {
+                mode: ccp::election::Mode::HighAvailability,
+                priority: 100,
+                preempt: false,
+                settle: Duration::from_secs(1),
+            },
         },
         Instant::from_micros(1),
     );

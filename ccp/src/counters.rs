@@ -70,4 +70,8 @@ counters! {
     deltas_received,
     /// Times that a peer was told everything: it was new, or had missed more than the log holds.
     tellings,
+    /// Times that this member became something else in the cluster.
+    state_changes,
+    /// Times that it got the active role, or gave it up.
+    failovers,
 }

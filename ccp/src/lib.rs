@@ -1,7 +1,7 @@
 //! The cluster control protocol of ctsync: pure state machines, no I/O, no clock (`PROTOCOL.md` has the rules).
 //!
 //! [`node::Node`] is one member: what happened goes in by `handle_*`, what is to be done comes out by `poll_*`. It only
-//! dispatches to the parts: [`membership`] (who is there, and has proven it), [`paths`] (over which network), [`outbox`] and [`sender`] (what we tell),
+//! dispatches to the parts: [`membership`] (who is there, and has proven it), [`paths`] (over which network), [`election`] (who is active), [`outbox`] and [`sender`] (what we tell),
 //! [`receiver`] (what we are told), all of them over one [`table`] of flows. [`record`] says what a flow is, [`wire`] alone
 //! knows bytes.
 #![no_std]
@@ -13,6 +13,7 @@ extern crate std;
 
 pub mod audit;
 pub mod counters;
+pub mod election;
 pub mod membership;
 pub mod network;
 pub mod node;

@@ -14,6 +14,10 @@ use core::time::Duration;
 
 /// Hellos that answer an unproven one are at least this far apart.
 const ANSWER_INTERVAL: Duration = Duration::from_millis(5);
+/// A turn that is late by this part of the dead interval is worth a word; less happens on any busy machine.
+const LATE_PART: u32 = 4;
+/// So many times longer a peer may be silent that says that its loop is late.
+const STARVED_PATIENCE: u32 = 3;
 
 /// What a member is to us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +57,8 @@ struct Session {
     hears: MemberSet,
     /// Number of the last datagram that we had sent when it began.
     began_after: u64,
+    /// It says that its own loop is late.
+    is_starved: bool,
 }
 
 /// Which of the two directions between a peer and this member works.
@@ -93,6 +99,8 @@ pub struct Membership {
     dead_after: Duration,
     hello_at: Instant,
     answered: Option<Instant>,
+    /// When the owner's loop turned last.
+    turned: Instant,
 }
 
 impl Membership {
@@ -115,6 +123,29 @@ impl Membership {
             dead_after,
             hello_at: now,
             answered: None,
+            turned: now,
+        }
+    }
+
+    /// The owner's loop turns. If it is late, by how much: it turns once between two hellos at least. What peers said
+    /// meanwhile may lie unread, so the time does not count as their silence (PROTOCOL.md 12.7).
+    pub fn handle_turn(&mut self, now: Instant) -> Option<Duration> {
+        let late = now
+            .since(core::mem::replace(&mut self.turned, now))
+            .saturating_sub(self.hello_interval);
+        if late * LATE_PART < self.dead_after {
+            return None;
+        }
+        for session in self.peers.iter_mut().filter_map(|it| it.session.as_mut()) {
+            session.heard = (session.heard + late).min(now);
+        }
+        Some(late)
+    }
+
+    /// A peer says that its loop is late, or no longer is.
+    pub fn set_starved(&mut self, member: MemberId, is_starved: bool) {
+        if let Some(session) = self.peer_mut(member).and_then(|it| it.session.as_mut()) {
+            session.is_starved = is_starved;
         }
     }
 
@@ -275,6 +306,11 @@ impl Membership {
         self.answered = Some(self.hello_at);
     }
 
+    /// Lets the next hello go out now, whenever the last one did.
+    pub fn announce(&mut self, now: Instant) {
+        self.hello_at = now;
+    }
+
     /// The next peer that has just died.
     pub fn poll_dead(&mut self, now: Instant) -> Option<MemberId> {
         let dead_after = self.dead_after;
@@ -283,7 +319,7 @@ impl Membership {
                 && peer
                     .session
                     .as_ref()
-                    .is_none_or(|s| !s.hears_us || now.since(s.heard) >= dead_after)
+                    .is_none_or(|s| !s.hears_us || now.since(s.heard) >= s.patience(dead_after))
         })?;
         peer.state = PeerState::Dead;
         Some(peer.member)
@@ -305,7 +341,7 @@ impl Membership {
             let fresh = peer
                 .session
                 .as_ref()
-                .filter(|session| now.since(session.heard) < self.dead_after);
+                .filter(|session| now.since(session.heard) < session.patience(self.dead_after));
             if let Some(session) = fresh {
                 heard.push(Heard {
                     member: peer.member,
@@ -328,6 +364,7 @@ impl Membership {
             last_seq,
             heard,
             paths: Vec::new(),
+            standing: None,
         })
     }
 
@@ -340,12 +377,23 @@ impl Membership {
             .filter_map(|peer| {
                 let session = peer.session.as_ref()?;
                 Some(if session.hears_us {
-                    session.heard + self.dead_after
+                    session.heard + session.patience(self.dead_after)
                 } else {
                     Instant::default()
                 })
             });
         deaths.fold(self.hello_at, Instant::min)
+    }
+}
+
+impl Session {
+    /// How long it may be silent.
+    fn patience(&self, dead_after: Duration) -> Duration {
+        if self.is_starved {
+            dead_after * STARVED_PATIENCE
+        } else {
+            dead_after
+        }
     }
 }
 
@@ -403,6 +451,7 @@ impl Peer {
             hears_us: true,
             hears: hello.heard.iter().map(|heard| heard.member).collect(),
             began_after: last_sent,
+            is_starved: false,
         });
     }
 }

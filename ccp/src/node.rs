@@ -15,6 +15,7 @@ mod networks;
 mod reconcile;
 mod refresh;
 mod remote;
+mod roles;
 mod transmit;
 
 pub use contract::{Action, Apply, Audience, Config, Event, Outcome, Ticket, Transmit};
@@ -23,6 +24,7 @@ pub use reconcile::Row;
 
 use crate::audit::Audit;
 use crate::counters::Counters;
+use crate::election::Election;
 use crate::membership::{Change, Membership, PeerState};
 use crate::network::{NetworkId, NetworkSet};
 use crate::outbox::Outbox;
@@ -42,6 +44,7 @@ use contract::DeltaId;
 use grace::Grace;
 use hashbrown::HashSet;
 use refresh::Refresh;
+use roles::Roles;
 
 /// One member.
 #[derive(Debug)]
@@ -55,6 +58,7 @@ pub struct Node {
     paths: Paths,
     /// The hello that is going out, and the networks it has yet to go over.
     greeting: Option<(Hello, NetworkSet)>,
+    roles: Roles,
     applies: VecDeque<Ticket>,
     events: VecDeque<Event>,
     packet_number: u64,
@@ -109,6 +113,7 @@ impl Node {
                 now,
             ),
             greeting: None,
+            roles: Roles::new(Election::new(config.member, config.roles, now)),
             applies: VecDeque::new(),
             events: VecDeque::new(),
             packet_number: 0,
@@ -186,6 +191,7 @@ impl Node {
             Change::NewRun => {
                 self.forget_run(member);
                 self.paths.forget(member, now);
+                self.roles.election.forget(member);
                 self.sender.tell_anew(member);
                 self.note(Event::PeerLive(member));
             }
@@ -212,7 +218,9 @@ impl Node {
         }
         if current && change != Change::Refused {
             self.handle_path(header, hello, network, now);
+            self.handle_standing(member, header.packet_number, hello.standing);
         }
+        self.elect();
     }
 
     /// The kernel answered an [`Apply`].
@@ -266,10 +274,12 @@ impl Node {
     /// Time has passed.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.now = now;
+        self.note_turn(now);
         while let Some(member) = self.membership.poll_dead(now) {
             self.sender.handle_death();
             self.note(Event::PeerDead(member));
         }
+        self.elect();
         self.end_graces(now);
         self.refresh_copies(now);
         self.sender.handle_timeout(self.membership.live(), now);
@@ -316,6 +326,7 @@ impl Node {
         consider(self.expired.poll_timeout(), Timer::Grace);
         consider(self.graves.poll_timeout(), Timer::Grace);
         consider(self.refresh.poll_timeout(), Timer::Refresh);
+        consider(self.roles.poll_timeout(), Timer::Election);
         for peer in self
             .membership
             .peers()

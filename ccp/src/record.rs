@@ -35,7 +35,7 @@ impl MemberId {
     }
 
     /// Every identifier there can be, in order.
-    pub fn all() -> impl Iterator<Item = Self> {
+    pub fn all() -> impl Iterator<Item = Self> + Clone {
         (1..=Self::MAX as u8).map(Self)
     }
 }
@@ -83,7 +83,7 @@ impl MemberSet {
     }
 
     /// Its members, in order.
-    pub fn iter(self) -> impl Iterator<Item = MemberId> {
+    pub fn iter(self) -> impl Iterator<Item = MemberId> + Clone {
         MemberId::all().filter(move |member| self.contains(*member))
     }
 

@@ -13,6 +13,8 @@ pub enum Timer {
     Grace,
     /// Copies would run out soon.
     Refresh,
+    /// Those that were not heard had time enough, and the election begins; or the owner's loop was on time for long enough.
+    Election,
     /// A hello is due, or a peer has been silent for so long that it is dead.
     Membership,
 }

@@ -305,12 +305,14 @@ member: {id}
 members:
 {members}networks:
 {networks}key_file: {key}
+state_directory: {state}
 control:
   socket: {socket}
 {more}
 ",
         id = index + 1,
         key = key(index).display(),
+        state = path.with_extension("state").display(),
         socket = path.with_extension("sock").display(),
         more = settings.more,
     );

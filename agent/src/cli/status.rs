@@ -57,12 +57,20 @@ impl Display for Page<'_> {
             key,
             peers,
             warnings,
+            role,
             counters,
         } = self.0;
         writeln!(
             f,
             "member   {} ({}) of cluster {cluster}",
             member.id, member.name
+        )?;
+        writeln!(
+            f,
+            "state    {} for {}: {}",
+            role.state,
+            Age(role.seconds),
+            role.why
         )?;
         writeln!(f, "running  {}, version {version}", Age(*uptime_seconds))?;
         writeln!(
@@ -161,7 +169,7 @@ fn round_trip(micros: u64) -> String {
     }
 }
 
-fn ago(millis: u64) -> String {
+pub(super) fn ago(millis: u64) -> String {
     match millis {
         0..60_000 => format!("{}.{:03} s", millis / 1000, millis % 1000),
         _ => Age(millis / 1000).to_string(),
@@ -169,7 +177,7 @@ fn ago(millis: u64) -> String {
 }
 
 /// Seconds, in the two largest units that fit.
-struct Age(u64);
+pub(super) struct Age(pub u64);
 
 impl Display for Age {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

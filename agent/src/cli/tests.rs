@@ -5,7 +5,7 @@ use clap::CommandFactory;
 use super::*;
 use crate::control::answer::{
     Counters, Endpoints, Family, FlowCounts, FlowRow, KeyStatus, MemberStatus, Origin, PeerState,
-    PeerStatus, Reach, Status, Translation,
+    PeerStatus, Reach, RoleStatus, Status, Translation,
 };
 
 fn peer(id: u8, name: &str) -> PeerStatus {
@@ -48,6 +48,11 @@ fn status_fits_100_columns() {
             epoch: 3,
             age_seconds: 61,
         },
+        role: RoleStatus {
+            state: "standby".into(),
+            seconds: 61,
+            why: "gw-b ranks first".into(),
+        },
         peers: vec![
             PeerStatus {
                 state: PeerState::Live,
@@ -77,6 +82,7 @@ fn status_fits_100_columns() {
     let page = status::Page(&status).to_string();
     let expected = "\
 member   1 (gw-a) of cluster 7
+state    standby for 1 min 1 s: gw-b ranks first
 running  3 d 4 h, version 0.1.0
 flows    150000 own, 50000 copies, 12 found
 key      3 of this run, in use for 1 min 1 s

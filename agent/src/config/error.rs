@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 
 use super::{MemberId, PublicKey};
 use ccp::network::NetworkId;
+pub(crate) use roles::RolesProblem;
+
+mod roles;
 
 /// A configuration that cannot be used.
 ///
@@ -267,6 +270,7 @@ pub(crate) enum Problem {
         dead_after: String,
     },
     Policy(Box<crate::policy::Problem>),
+    Roles(RolesProblem),
 }
 
 impl Problem {
@@ -488,6 +492,7 @@ impl Problem {
                 "make `hello` less than half of `dead_after`; a tenth is usual",
             ),
             Self::Policy(problem) => problem.say(),
+            Self::Roles(problem) => problem.say(),
         }
     }
 }

@@ -18,6 +18,7 @@ use super::{Config, Level, Transport, scalar};
 
 pub(super) mod audit;
 pub mod policy;
+pub(super) mod roles;
 
 /// A configuration is a page; what is larger is another file.
 const FILE_BYTES_MAX: u64 = 256 * 1024;
@@ -40,6 +41,11 @@ pub(super) struct File {
     pub kernel: Option<Kernel>,
     pub policy: Option<policy::Policy>,
     pub audit: Option<audit::Audit>,
+    pub roles: Option<roles::Roles>,
+    pub interfaces: Option<roles::Interfaces>,
+    pub checks: Option<roles::Checks>,
+    pub hooks: Option<roles::Hooks>,
+    pub state_directory: Option<Spanned<String>>,
     pub control: Option<Control>,
     pub metrics: Option<metrics::Metrics>,
     pub log: Option<Log>,
@@ -257,6 +263,11 @@ impl From<&Config> for File {
             kernel,
             policy,
             audit,
+            roles: _,
+            interfaces: _,
+            checks: _,
+            hooks: _,
+            state_directory,
             control,
             metrics,
             log,
@@ -303,6 +314,11 @@ impl From<&Config> for File {
             }),
             policy: Some(policy.into()),
             audit: Some(audit.into()),
+            roles: Some(roles::Roles::of(config)),
+            interfaces: Some(roles::Interfaces::of(config)),
+            checks: Some(roles::Checks::of(config)),
+            hooks: Some(roles::Hooks::of(config)),
+            state_directory: Some(written(state_directory.display().to_string())),
             control: Some(Control {
                 socket: Some(written(control.socket.display().to_string())),
                 monitor_socket: (control.monitor_socket.as_ref())

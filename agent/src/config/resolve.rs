@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::error::{Fault, Problem};
 use super::file::{self, File};
+use super::roles::DEFAULT_STATE_DIRECTORY;
 use super::scalar::print_duration;
 use super::{Config, Control, DEFAULT_SOCKET, Delta, Keys, Level, Liveness, Log, Sync};
 use serde_saphyr::Spanned;
@@ -17,6 +18,7 @@ mod members;
 mod metrics;
 mod networks;
 mod policy;
+mod roles;
 mod values;
 
 use values::{Limits, absolute, duration, fault, nonzero, number, place};
@@ -54,6 +56,9 @@ pub(super) fn resolve(file: File) -> Result<Config, Fault> {
     let cluster = number(&file.cluster, "cluster", 1, u16::MAX)?;
     let (networks, members) = networks::networks_and_members(&file)?;
     let (this, peers) = members::this_and_peers(&file, members)?;
+    let names = peers.iter().chain([&this]).map(|it| it.name.clone());
+    let names: Vec<_> = names.collect();
+    let control = control(file.control.unwrap_or_default())?;
     Ok(Config {
         cluster: nonzero(cluster),
         this,
@@ -72,8 +77,16 @@ pub(super) fn resolve(file: File) -> Result<Config, Fault> {
         kernel: kernel::kernel(file.kernel.unwrap_or_default())?,
         policy: policy::policy(file.policy.unwrap_or_default()),
         audit: audit::audit(&file.audit.unwrap_or_default())?,
-        control: control(file.control.unwrap_or_default())?,
         metrics: metrics::metrics(file.metrics.unwrap_or_default())?,
+        roles: roles::roles(file.roles.unwrap_or_default(), names, &control.socket)?,
+        interfaces: roles::interfaces(file.interfaces.unwrap_or_default())?,
+        checks: roles::checks(file.checks.unwrap_or_default())?,
+        hooks: roles::hooks(file.hooks.unwrap_or_default())?,
+        state_directory: match &file.state_directory {
+            Some(directory) => absolute(directory, "state_directory")?,
+            None => DEFAULT_STATE_DIRECTORY.into(),
+        },
+        control,
         log: log(file.log.unwrap_or_default())?,
     })
 }

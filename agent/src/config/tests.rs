@@ -62,6 +62,30 @@ kernel:
   labels: true
 audit:
   interval: 5min
+roles:
+  mode: load-sharing
+  priority: { gw-p: 200, gw-a: 0 }
+  preempt: true
+  settle: 0ms
+  track_file: /tmp/track
+interfaces:
+  probe: 20ms
+  dead_after: 100ms
+  monitored:
+    - name: eth0
+      vlans: 30,10,30
+      hosts: [10.0.0.1, '2001:db8::1']
+    - name: eth0.20
+      monitor: false
+    - name: eth1
+      vlans: both
+checks:
+  table_full: off
+  state_directory: false
+hooks:
+  directory: /etc/ctsync/hooks
+  timeout: 1min
+state_directory: /tmp/state
 control:
   socket: /tmp/ctsync.sock
   monitor_socket: /tmp/monitor.sock
@@ -130,6 +154,27 @@ fn what_is_left_out_has_the_documented_default() {
         audit: Audit {
             interval: Duration::from_secs(60),
         },
+        roles: roles::Roles {
+            mode: roles::Mode::HighAvailability,
+            priority: Default::default(),
+            preempt: false,
+            settle: Duration::from_secs(3),
+            track_file: "/run/ctsync/track".into(),
+        },
+        interfaces: roles::Interfaces {
+            probe: Duration::from_millis(200),
+            dead_after: Duration::from_secs(1),
+            monitored: vec![],
+        },
+        checks: roles::Checks {
+            table_percent: Some(90),
+            state_directory: true,
+        },
+        hooks: roles::Hooks {
+            directory: None,
+            timeout: Duration::from_secs(10),
+        },
+        state_directory: "/var/lib/ctsync".into(),
         control: Control {
             socket: "/run/ctsync/control.sock".into(),
             monitor_socket: None,
@@ -178,6 +223,21 @@ fn what_is_given_is_taken() {
         }
     );
     assert_eq!(config.delta.flush, Duration::from_micros(250));
+    assert_eq!(config.roles.mode, roles::Mode::LoadSharing);
+    assert_eq!(
+        config.roles.priority,
+        [("gw-p".to_owned(), 200), ("gw-a".to_owned(), 0)].into()
+    );
+    assert_eq!(config.roles.track_file, Path::new("/tmp/track"));
+    let [eth0, vlan, eth1] = &config.interfaces.monitored[..] else {
+        panic!("{:?}", config.interfaces)
+    };
+    assert_eq!(eth0.vlans, roles::Vlans::List(vec![10, 30]));
+    assert_eq!(eth0.hosts.len(), 2);
+    assert!(!vlan.monitor && vlan.name.as_str() == "eth0.20");
+    assert_eq!(eth1.vlans, roles::Vlans::Both);
+    assert_eq!(config.checks.table_percent, None);
+    assert_eq!(config.hooks.timeout, Duration::from_secs(60));
     assert_eq!(config.liveness.hello, Duration::from_millis(1500));
     assert_eq!(
         config.kernel,
@@ -277,6 +337,22 @@ policy:
   kernel: \"on\"
 audit:
   interval: 1min
+roles:
+  mode: ha
+  priority: {}
+  preempt: false
+  settle: 3s
+  track_file: /run/ctsync/track
+interfaces:
+  probe: 200ms
+  dead_after: 1s
+  monitored: []
+checks:
+  table_full: 90%
+  state_directory: true
+hooks:
+  timeout: 10s
+state_directory: /var/lib/ctsync
 control:
   socket: /run/ctsync/control.sock
 metrics: {}

@@ -32,6 +32,8 @@ pub struct Status {
     pub flows: FlowCounts,
     /// The key that seals its datagrams.
     pub key: KeyStatus,
+    /// What this member is in the cluster.
+    pub role: RoleStatus,
     /// The other members, by id.
     pub peers: Vec<PeerStatus>,
     /// What is wrong between members, a sentence each.
@@ -47,6 +49,17 @@ pub struct MemberStatus {
     pub id: u8,
     /// Its name in the configuration.
     pub name: String,
+}
+
+/// What a member is in the cluster; `members` has the rest of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoleStatus {
+    /// `down`, `init`, `standby`, `ready`, `active`, or `active-attention`.
+    pub state: String,
+    /// Seconds that it has been so.
+    pub seconds: u64,
+    /// Why, with all that it lacks.
+    pub why: String,
 }
 
 /// The key that seals a member's datagrams.

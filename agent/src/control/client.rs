@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 
 use super::answer::audit::Report;
 use super::answer::{FlowRow, Rolled, Status};
+use super::roles::{Done, Members, RolesRequest};
 use super::{End, Failure, Request, Verb};
 
 /// Longer than the server waits for the driver, so that the server's reason comes first.
@@ -100,6 +101,16 @@ impl Client {
     /// What the audit has found; `now`: after a round that begins now.
     pub fn audit(&mut self, now: bool) -> Result<Report, ClientError> {
         self.ask(if now { Verb::AuditNow } else { Verb::Audit })
+    }
+
+    /// What the members are.
+    pub fn members(&mut self) -> Result<Members, ClientError> {
+        self.ask(Verb::Roles(RolesRequest::Members))
+    }
+
+    /// Asks for something about the role of this member.
+    pub fn change_role(&mut self, request: RolesRequest) -> Result<Done, ClientError> {
+        self.ask(Verb::Roles(request))
     }
 
     fn ask<T: DeserializeOwned>(&mut self, verb: Verb) -> Result<T, ClientError> {

@@ -312,6 +312,12 @@ impl Desk {
                 Ok(Request {
                     verb: Verb::AuditNow,
                 }) => self.one_line(&mut writer, Ask::AuditNow).await,
+                Ok(Request {
+                    verb: Verb::Roles(request),
+                }) => {
+                    let ask = |answer| Ask::Roles(request, answer);
+                    self.one_line(&mut writer, ask).await
+                }
                 Err(error) => {
                     self.refuse(&mut writer, &format!("this request is not known: {error}"))
                         .await

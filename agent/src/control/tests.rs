@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::answer::audit::DifferenceCounts;
 use super::answer::*;
+use super::roles::{Done, RolesAnswer};
 use super::server::{Access, Patience};
 use super::*;
 
@@ -81,6 +82,7 @@ fn answer(ask: Ask) {
             answer.send(FlowPage { rows, next }).unwrap_or_default();
         }
         Ask::Audit(answer) | Ask::AuditNow(answer) => answer.send(report()).unwrap_or_default(),
+        Ask::Roles(_, answer) => answer.send(done()).unwrap_or_default(),
         Ask::RollKeys(answer) => answer
             .send(Rolled {
                 epoch: 4,
@@ -104,6 +106,10 @@ fn report() -> Report {
 /// Two pages and a bit.
 const FLOWS: u32 = 1100;
 
+fn done() -> RolesAnswer {
+    RolesAnswer::Done(Done { refused: None })
+}
+
 fn status() -> Status {
     Status {
         version: "0.1.0".into(),
@@ -121,6 +127,11 @@ fn status() -> Status {
         key: KeyStatus {
             epoch: 255,
             age_seconds: 5,
+        },
+        role: RoleStatus {
+            state: "standby".into(),
+            seconds: 61,
+            why: "gw-b ranks first".into(),
         },
         peers: vec![PeerStatus {
             id: 2,
@@ -189,7 +200,7 @@ fn status_is_one_line_of_the_agreed_names() {
         .unwrap();
     let expected = concat!(
         r#"{"version":"0.1.0","cluster":7,"member":{"id":1,"name":"gw-a"},"uptime_seconds":60,"#,
-        r#""flows":{"own":3,"copies":2,"found":1},"key":{"epoch":255,"age_seconds":5},"peers":[{"id":2,"name":"gw-b","state":"never-seen","linked":false,"#,
+        r#""flows":{"own":3,"copies":2,"found":1},"key":{"epoch":255,"age_seconds":5},"role":{"state":"standby","seconds":61,"why":"gw-b ranks first"},"peers":[{"id":2,"name":"gw-b","state":"never-seen","linked":false,"#,
         r#""synced":false,"rtt_us":null,"last_heard_ms":null,"unacknowledged":0,"missing":12,"#,
         r#""refused":0,"heard":false,"hears_us":null,"network":"","networks":[]}],"warnings":[],"counters":{"zebras":1,"apes":18446744073709551615}}"#,
     );
@@ -346,7 +357,9 @@ fn client_that_does_not_read_loses_its_place() {
                 })
                 .unwrap_or_default();
         }
-        Ask::RollKeys(_) | Ask::Audit(_) | Ask::AuditNow(_) => panic!("nobody asks for that"),
+        Ask::RollKeys(_) | Ask::Audit(_) | Ask::AuditNow(_) | Ask::Roles(..) => {
+            panic!("nobody asks for that")
+        }
     };
     let daemon = Daemon::start(
         Patience {

@@ -37,6 +37,7 @@ impl Core {
                 epoch: self.keys.epoch(),
                 age_seconds: self.keys.age(now).as_secs(),
             },
+            role: self.role_status(now),
             peers: self
                 .node
                 .membership()

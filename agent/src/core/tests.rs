@@ -1,4 +1,5 @@
 use super::keys::Limits;
+use super::roles::RolesSetup;
 use super::seal::DatagramKey;
 use super::{Core, Setup};
 use crate::addresses::AddressSet;
@@ -34,6 +35,12 @@ pub(crate) fn core(id: u8, cluster: u16, key: u8) -> Core {
         dead_after: Duration::from_secs(1),
         networks: 1,
         spread: Spread::One,
+        roles: ccp::election::Config {
+            mode: ccp::election::Mode::HighAvailability,
+            priority: 100,
+            preempt: false,
+            settle: Duration::from_secs(1),
+        },
     };
     let setup = Setup {
         node,
@@ -56,6 +63,7 @@ pub(crate) fn core(id: u8, cluster: u16, key: u8) -> Core {
             (member(2), "gw-b".to_owned()),
         ]
         .into(),
+        roles: RolesSetup::default(),
     };
     Core::new(setup, Instant::default())
 }
@@ -95,8 +103,13 @@ fn tcp(state: u8) -> Flow {
     }
 }
 
+/// The kernel tells of a new flow.
+pub(crate) fn new_flow() -> Event {
+    event(EventKind::New, tcp(1))
+}
+
 /// Two members that know each other, each with an empty kernel table.
-fn cluster() -> [Core; 2] {
+pub(crate) fn cluster() -> [Core; 2] {
     let mut cores = [core(1, 7, 9), core(2, 7, 8)];
     for (index, peer) in [(0, 2), (1, 1)] {
         cores[index].handle_link_up(member(peer));
@@ -111,7 +124,7 @@ fn cluster() -> [Core; 2] {
 }
 
 /// Lets both talk for `millis` milliseconds; returns what each asked of its kernel.
-fn talk(cores: &mut [Core; 2], from: u64, millis: u64) -> [Vec<(Action, Flow)>; 2] {
+pub(crate) fn talk(cores: &mut [Core; 2], from: u64, millis: u64) -> [Vec<(Action, Flow)>; 2] {
     let mut asked = [Vec::new(), Vec::new()];
     for now in (from..from + millis).map(|milli| Instant::from_micros(milli * 1000)) {
         for from in 0..2 {

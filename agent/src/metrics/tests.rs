@@ -5,7 +5,7 @@ use std::thread;
 
 use super::*;
 use crate::control::answer::{
-    Counters, FlowCounts, KeyStatus, MemberStatus, PeerState, PeerStatus, Reach, Status,
+    Counters, FlowCounts, KeyStatus, MemberStatus, PeerState, PeerStatus, Reach, RoleStatus, Status,
 };
 use crate::control::asks;
 
@@ -26,6 +26,11 @@ fn status() -> Status {
         key: KeyStatus {
             epoch: 0,
             age_seconds: 60,
+        },
+        role: RoleStatus {
+            state: "standby".into(),
+            seconds: 61,
+            why: "gw-b ranks first".into(),
         },
         peers: vec![PeerStatus {
             id: 2,

@@ -38,6 +38,7 @@ fn naming(incarnation: u64, packet_number: u64) -> Hello {
         table: 20,
         last_seq: 0,
         heard: vec![heard],
+        standing: None,
     }
 }
 
@@ -47,6 +48,7 @@ fn deaf() -> Hello {
         table: 20,
         last_seq: 0,
         heard: vec![],
+        standing: None,
     }
 }
 
@@ -190,4 +192,33 @@ fn a_stranger_is_refused() {
         Change::Refused
     );
     assert!(!members.accept(id(9), PEER, 2, at(0)));
+}
+
+/// PROTOCOL.md 12.7
+#[test]
+fn what_a_late_loop_has_not_read_is_not_silence_of_its_peers() {
+    let mut members = membership();
+    members.handle_hello(id(2), [PEER, 1], &echo(1), 1, at(0));
+    while members.poll_hello(at(0), 0, |_| 0).is_some() {}
+    assert_eq!(members.handle_turn(at(100)), None);
+    assert_eq!(
+        members.handle_turn(at(2_100)),
+        Some(Duration::from_millis(1_900))
+    );
+    assert_eq!(members.poll_dead(at(2_100)), None);
+    assert_eq!(members.poll_dead(at(2_399)), None);
+    assert_eq!(members.poll_dead(at(2_400)), Some(id(2)));
+}
+
+/// PROTOCOL.md 12.7
+#[test]
+fn a_peer_that_says_it_is_starved_may_be_silent_three_times_as_long() {
+    let mut members = membership();
+    members.handle_hello(id(2), [PEER, 1], &echo(1), 1, at(0));
+    members.set_starved(id(2), true);
+    while members.poll_hello(at(0), 0, |_| 0).is_some() {}
+    assert_eq!(members.poll_dead(at(1_499)), None);
+    let hello = members.poll_hello(at(1_499), 0, |_| 0).unwrap();
+    assert_eq!(hello.heard.len(), 1, "it is told that it is heard");
+    assert_eq!(members.poll_dead(at(1_500)), Some(id(2)));
 }

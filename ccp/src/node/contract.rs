@@ -1,5 +1,6 @@
 //! What a node and its owner hand each other.
 
+use crate::election;
 use crate::network::Routes;
 use crate::paths::{Spread, Switch};
 use crate::record::{FlowKey, FlowState, MemberId};
@@ -37,6 +38,8 @@ pub struct Config {
     pub networks: usize,
     /// Whether one of them is used at a time, or all.
     pub spread: Spread,
+    /// How it elects who is active.
+    pub roles: election::Config,
 }
 
 /// A datagram to be sealed and sent: its header is in clear, its body follows in the buffer.
@@ -128,4 +131,10 @@ pub enum Event {
     Synced(MemberId),
     /// What we send to a peer goes over another network now: the one before does not carry it, or this is better.
     Switched(Switch),
+    /// This member is something else in the cluster.
+    Role(election::Change),
+    /// The owner's loop was late by so much: peers are excused, and told to excuse this member.
+    Late(Duration),
+    /// The loop has kept its times again for a while.
+    OnTime,
 }

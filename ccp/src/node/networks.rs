@@ -21,7 +21,8 @@ impl Node {
             }
             let sender = &self.sender;
             let base = |member| sender.peer(member).map_or(0, PeerSend::base);
-            let hello = self.membership.poll_hello(now, sender.last_seq(), base)?;
+            let mut hello = self.membership.poll_hello(now, sender.last_seq(), base)?;
+            hello.standing = Some(self.roles.election.standing(now));
             self.greeting = Some((hello, self.paths.networks()));
         }
         let (hello, left) = self.greeting.as_mut()?;

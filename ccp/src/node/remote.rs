@@ -298,6 +298,7 @@ impl Node {
         if self.incoming_mut(member).poll_told() {
             self.sweep(member);
             self.note(Event::Synced(member));
+            self.elect();
         }
     }
 

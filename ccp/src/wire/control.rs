@@ -1,7 +1,9 @@
 //! Bodies of the datagrams that are not changes: hello and acknowledgement (PROTOCOL.md 3 and 5).
 
 use super::cursor::{Reader, put_varint};
+use super::standing::ATTRIBUTE_STANDING;
 use super::{DecodeError, SEQ_MAX};
+use crate::election::Standing;
 use crate::network::NetworkSet;
 use crate::range::RangeSet;
 use crate::record::{MemberId, MemberSet};
@@ -18,6 +20,8 @@ pub struct Hello {
     pub heard: Vec<Heard>,
     /// The paths to it, from each member.
     pub paths: Vec<PathReport>,
+    /// What the sender says of itself; `None` if it takes no part in elections.
+    pub standing: Option<Standing>,
 }
 
 /// A member as the sender of a [`Hello`] knows it.
@@ -74,13 +78,16 @@ impl Hello {
         for path in &self.paths {
             path.encode(out);
         }
+        if let Some(standing) = &self.standing {
+            standing.encode(out);
+        }
     }
 
     /// Reads a body; attributes not known are skipped, more of them than there can be members is an error.
     pub fn decode(body: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(body);
         let (table, last_seq) = (reader.u64()?, reader.seq()?);
-        let (mut heard, mut paths) = (Vec::new(), Vec::new());
+        let (mut heard, mut paths, mut standing) = (Vec::new(), Vec::new(), None);
         while !reader.is_empty() {
             let tag = reader.u8()?;
             let len = usize::from(reader.u8()?);
@@ -90,6 +97,7 @@ impl Hello {
                 ATTRIBUTE_HEARD => heard.push(Heard::decode(&mut value)?),
                 ATTRIBUTE_PATH if paths.len() == MemberId::MAX => return Err(DecodeError::Record),
                 ATTRIBUTE_PATH => paths.push(PathReport::decode(&mut value)?),
+                ATTRIBUTE_STANDING => standing = Standing::decode(&mut value)?,
                 _ => {}
             }
         }
@@ -98,6 +106,7 @@ impl Hello {
             last_seq,
             heard,
             paths,
+            standing,
         })
     }
 }

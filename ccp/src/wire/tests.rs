@@ -2,6 +2,7 @@ use super::control::{ACK_RANGES_MAX, Ack, Heard, Hello, PathReport};
 use super::cursor::{Reader, put_varint};
 use super::header::{Destination, HEADER_BYTES, Header, Opcode, Urgency};
 use super::{DecodeError, SEQ_MAX, flow};
+use crate::election::{Fitness, Load, Mode, Standing, State};
 use crate::network::NetworkSet;
 use crate::range::RangeSet;
 use crate::record::{
@@ -214,11 +215,27 @@ prop_compose! {
 
 prop_compose! {
     fn hello()(table in any::<u64>(), last_seq in seq(), paths in prop::collection::vec(path(), 0..16),
-        heard in prop::collection::vec((member(), any::<u64>(), seq(), any::<u64>()), 0..32)) -> Hello {
+        heard in prop::collection::vec((member(), any::<u64>(), seq(), any::<u64>()), 0..32),
+        standing in option::of(standing())) -> Hello {
         let heard = heard.into_iter().map(|(member, incarnation, base, packet_number)| {
             Heard { member, incarnation, base, packet_number }
         });
-        Hello { table, last_seq, heard: heard.collect(), paths }
+        Hello { table, last_seq, heard: heard.collect(), paths, standing }
+    }
+}
+
+prop_compose! {
+    fn standing()(state in 0usize..6, flags in any::<[bool; 2]>(), priority in any::<u8>(), fitness in any::<u8>(),
+        problems in any::<u16>(), seconds in any::<u32>()) -> Standing {
+        Standing {
+            state: State::ALL[state],
+            mode: if flags[0] { Mode::LoadSharing } else { Mode::HighAvailability },
+            load: if flags[1] { Load::Starved } else { Load::Normal },
+            priority,
+            fitness: Fitness(fitness),
+            problems,
+            seconds,
+        }
     }
 }
 

@@ -118,6 +118,12 @@ impl Gateway {
                 true => Spread::All,
                 false => Spread::One,
             },
+            roles: ccp::election::Config {
+                mode: ccp::election::Mode::HighAvailability,
+                priority: 100,
+                preempt: false,
+                settle: Duration::from_secs(1),
+            },
         };
         let setup = Setup {
             node,
@@ -137,6 +143,7 @@ impl Gateway {
             addresses: AddressSet::default(),
             names: Default::default(),
             networks: Vec::new(),
+            roles: Default::default(),
         };
         let origin = random.pause(Duration::ZERO..Duration::from_secs(1_000_000));
         let at = instant(now + origin);

@@ -1,5 +1,6 @@
 //! Nodes, their kernels and the network between them, under one virtual clock. The same seed gives the same run.
 
+use crate::election;
 use crate::network::NetworkId;
 use crate::node::{Action, Audience, Config, End, Event, Local, Node, Outcome, Row, Ticket};
 use crate::paths::Spread;
@@ -209,6 +210,12 @@ impl World {
             dead_after: Duration::from_millis(500),
             networks: 1,
             spread: Spread::One,
+            roles: election::Config {
+                mode: election::Mode::HighAvailability,
+                priority: 100,
+                preempt: false,
+                settle: Duration::from_secs(1),
+            },
         };
         gateway.node = Some(Node::new(config, self.now));
         gateway.events.clear();

@@ -1,0 +1,136 @@
+//! `ctsync members`: what each member of the cluster is, and why.
+
+use std::fmt::{self, Display};
+use std::io::Write;
+
+use clap::Args;
+
+use super::status::{Age, ago};
+use super::watch::Watch;
+use super::{Daemon, Failure};
+use crate::control::roles;
+
+#[derive(Debug, Args)]
+pub(super) struct Members {
+    #[command(flatten)]
+    daemon: Daemon,
+    /// Also show how this member became what it is: its last 50 changes
+    #[arg(long)]
+    history: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    watch: Watch,
+}
+
+impl Members {
+    pub fn execute(&self, out: &mut dyn Write) -> Result<(), Failure> {
+        self.watch.show(out, |out| self.show(out))
+    }
+
+    /// Ends as a problem when a member is not fit, or not there.
+    fn show(&self, out: &mut dyn Write) -> Result<(), Failure> {
+        let members = self.daemon.connect()?.members()?;
+        if self.json {
+            let json = serde_json::to_string_pretty(&members).expect("members have a JSON form");
+            writeln!(out, "{json}")?;
+        } else {
+            write!(out, "{}", Page(&members))?;
+        }
+        if self.history && !self.json {
+            write!(out, "{}", History(&members))?;
+        }
+        match members.members.iter().all(|it| it.fit) {
+            true => Ok(()),
+            false => Err(Failure::Printed),
+        }
+    }
+}
+
+/// The members as people read them.
+pub(super) struct Page<'a>(pub &'a roles::Members);
+
+impl Display for Page<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let members = self.0;
+        let preempt = if members.preempt { ", preempt" } else { "" };
+        writeln!(f, "mode           {}{preempt}", members.mode)?;
+        match members.last_failover_ms {
+            Some(millis) => writeln!(
+                f,
+                "last failover  {} ago, of {} since the start",
+                ago(millis),
+                members.failovers
+            )?,
+            None => writeln!(f, "last failover  none since the start")?,
+        }
+        if let Some(drain) = &members.drain {
+            writeln!(f, "drain          {}: {}", drain.state, drain.text)?;
+        }
+        writeln!(
+            f,
+            "\n{:<6}  {:<18}  {:<16}  {:>8}  {:>14}  WHY",
+            "MEMBER", "NAME", "STATE", "PRIORITY", "FOR"
+        )?;
+        for member in &members.members {
+            member_lines(f, member)?;
+        }
+        for difference in &members.differences {
+            writeln!(f, "\nconfigurations differ: {difference}")?;
+        }
+        if !members.checks.is_empty() {
+            writeln!(f, "\n{:<20}  {:<8}  ", "CHECK", "STATE")?;
+        }
+        for check in &members.checks {
+            let text = match (check.due_ms, check.text.is_empty()) {
+                (Some(due), true) => format!("has to be heard of again in {}", ago(due)),
+                (_, _) => check.text.clone(),
+            };
+            writeln!(f, "{:<20}  {:<8}  {text}", check.name, check.state)?;
+        }
+        Ok(())
+    }
+}
+
+fn member_lines(f: &mut fmt::Formatter<'_>, member: &roles::Member) -> fmt::Result {
+    let name = match member.this {
+        true => format!("{} (this)", member.name),
+        false => member.name.clone(),
+    };
+    let priority = member
+        .priority
+        .map_or_else(|| "-".to_owned(), |it| it.to_string());
+    let age = member
+        .seconds
+        .map_or_else(|| "-".to_owned(), |it| Age(it).to_string());
+    let mut reasons: Vec<&str> = member.problems.iter().map(String::as_str).collect();
+    reasons.extend((!member.why.is_empty()).then_some(member.why.as_str()));
+    reasons.extend(
+        member
+            .starved
+            .then_some("its daemon does not get to run in time"),
+    );
+    let mut reasons = reasons.into_iter();
+    writeln!(
+        f,
+        "{:<6}  {name:<18}  {:<16}  {priority:>8}  {age:>14}  {}",
+        member.id,
+        member.state,
+        reasons.next().unwrap_or("-")
+    )?;
+    reasons.try_for_each(|reason| writeln!(f, "{:70}  {reason}", ""))
+}
+
+/// The changes of this member, newest first.
+struct History<'a>(&'a roles::Members);
+
+impl Display for History<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "\n{:>14}  {:<16}  {:<16}  WHY", "AGO", "FROM", "TO")?;
+        self.0.history.iter().try_for_each(|it| {
+            let ago = ago(it.ago_ms);
+            writeln!(f, "{ago:>14}  {:<16}  {:<16}  {}", it.from, it.to, it.why)
+        })
+    }
+}

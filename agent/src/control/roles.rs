@@ -1,0 +1,149 @@
+//! What is asked and answered about members, their states and their checks.
+
+use serde::{Deserialize, Serialize};
+
+/// What an operator, or a script of his, can ask for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum RolesRequest {
+    /// What the members are, and how this one became so.
+    Members,
+    /// This member is to be down, until it is asked to be up.
+    Down {
+        /// Also after a restart.
+        persist: bool,
+    },
+    /// It is to be up again.
+    Up,
+    /// As down, but only when a fit member has everything that this one has told until now in its kernel.
+    Drain {
+        /// Given up when it takes longer.
+        timeout_ms: u64,
+    },
+    /// A check of the operator's says how things are.
+    CheckIn {
+        /// Its name.
+        name: String,
+        /// What it says.
+        says: CheckSays,
+        /// When it has to say something again, or counts as a problem.
+        timeout_ms: Option<u64>,
+    },
+}
+
+/// What a check says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CheckSays {
+    /// All is well.
+    Ok,
+    /// This member should not be active.
+    Problem,
+    /// What is checked has only begun.
+    Init,
+    /// There is no such check any longer.
+    Gone,
+}
+
+/// The answer to each.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum RolesAnswer {
+    /// To `members`.
+    Members(Members),
+    /// To what changes something.
+    Done(Done),
+}
+
+/// It was done, or why not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Done {
+    /// `None`: it was done. Else why not, and what to do.
+    pub refused: Option<String>,
+}
+
+/// The members, as this one sees them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Members {
+    /// `ha` or `load-sharing`.
+    pub mode: String,
+    /// Whether a greater priority takes the role from one that is active.
+    pub preempt: bool,
+    /// All of them, by id.
+    pub members: Vec<Member>,
+    /// What of them does not go together.
+    pub differences: Vec<String>,
+    /// The checks of this member.
+    pub checks: Vec<Check>,
+    /// A planned failover that goes on, or how the last one ended.
+    pub drain: Option<Drain>,
+    /// How this member became what it is, the newest first; at most 50.
+    pub history: Vec<Transition>,
+    /// Times that this member became something else since its start.
+    pub state_changes: u64,
+    /// Times that it got the active role, or gave it up.
+    pub failovers: u64,
+    /// Milliseconds since the last of these.
+    pub last_failover_ms: Option<u64>,
+}
+
+/// One member.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// Its number.
+    pub id: u8,
+    /// Its name.
+    pub name: String,
+    /// Whether it is the one that answers.
+    pub this: bool,
+    /// `down`, `init`, `standby`, `ready`, `active`, `active-attention`; `dead` if it cannot be talked to, `unknown` if it
+    /// says nothing of this.
+    pub state: String,
+    /// Seconds that it has been so; `None` if that is not known.
+    pub seconds: Option<u64>,
+    /// Its priority; `None` if that is not known.
+    pub priority: Option<u8>,
+    /// Whether nothing keeps it from being active.
+    pub fit: bool,
+    /// Whether its loop is late, so that it may be silent for longer.
+    pub starved: bool,
+    /// What keeps it from being active.
+    pub problems: Vec<String>,
+    /// Why it is what it is; of other members only this one's guess by their problems.
+    pub why: String,
+}
+
+/// A check.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    /// Its name.
+    pub name: String,
+    /// `ok`, `problem`, or `init`.
+    pub state: String,
+    /// What it looks at, or what is wrong.
+    pub text: String,
+    /// Of an operator's check: milliseconds until it has to say something again.
+    pub due_ms: Option<u64>,
+}
+
+/// A planned failover.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Drain {
+    /// `waiting`, `done`, `failed`.
+    pub state: String,
+    /// What is waited for, how long it took, or what went wrong.
+    pub text: String,
+}
+
+/// This member became something else.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Transition {
+    /// Milliseconds ago.
+    pub ago_ms: u64,
+    /// What it was.
+    pub from: String,
+    /// What it became.
+    pub to: String,
+    /// Why.
+    pub why: String,
+}

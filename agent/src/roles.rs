@@ -1,0 +1,190 @@
+//! What a member's state leads to outside of the daemon, and what of the machine the election has to know.
+//!
+//! A number in the track file, for keepalived and its like; hooks; a mark in the state directory that this member was asked
+//! to be down, for the next start. How full the kernel's table is, and whether the state directory can be written.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::config::Config;
+use crate::control::roles::{Done, RolesAnswer, RolesRequest};
+use crate::core::Core;
+use crate::core::roles::state_name;
+use crate::hooks::{Call, Hooks};
+use ccp::election::{Change, State, Why};
+use ccp::time::Instant;
+use rustix::fs::{Access, access};
+use tracing::{error, info, warn};
+
+/// Present while this member is to be down also after a restart.
+const DOWN_MARK: &str = "down";
+const TABLE_COUNT: &str = "/proc/sys/net/netfilter/nf_conntrack_count";
+const TABLE_MAX: &str = "/proc/sys/net/nf_conntrack_max";
+
+/// The files, and the hooks.
+#[derive(Debug)]
+pub struct RolesIo {
+    track_file: PathBuf,
+    state_directory: PathBuf,
+    watches_storage: bool,
+    hooks: Option<Hooks>,
+    name: String,
+}
+
+impl RolesIo {
+    /// Writes the track file for the first time; an error is that of writing it.
+    pub fn start(config: &Config) -> io::Result<Self> {
+        let state_directory = config.state_directory.clone();
+        if !state_directory.exists() {
+            // If it cannot be made the check says so.
+            let _ = fs::create_dir(&state_directory);
+        }
+        let io = Self {
+            track_file: config.roles.track_file.clone(),
+            state_directory,
+            watches_storage: config.checks.state_directory,
+            hooks: Hooks::start(config)?,
+            name: config.this.name.clone(),
+        };
+        io.track(State::Init)?;
+        Ok(io)
+    }
+
+    /// Whether the operator asked this member to be down before this start.
+    pub fn was_asked_down(config: &Config) -> bool {
+        config.state_directory.join(DOWN_MARK).exists()
+    }
+
+    /// This member has become something else, for `why`.
+    pub fn handle_change(&self, change: &Change, why: &str) {
+        let (from, to) = (state_name(change.from), state_name(change.to));
+        match change.to {
+            State::Attention => error!(
+                from,
+                "no member is fit: this one, {}, is active all the same: {why}; mend what it lacks",
+                self.name
+            ),
+            State::Down if change.why != Why::Leaving => {
+                warn!(from, to, "this member is {to}: {why}");
+            }
+            State::Down | State::Init | State::Standby | State::Ready | State::Active => {
+                info!(from, to, "this member is {to}: {why}");
+            }
+        }
+        if let Err(error) = self.track(change.to) {
+            let file = self.track_file.display();
+            error!(%error, "cannot write the track file {file}: keepalived does not learn that this member is {to}");
+        }
+        if let Some(hooks) = &self.hooks {
+            hooks.run(Call {
+                from,
+                to,
+                why: why.to_owned(),
+            });
+        }
+    }
+
+    /// Looks at the machine for the checks.
+    pub fn look(&self, core: &mut Core) {
+        let number = |path| fs::read_to_string(path).ok()?.trim().parse().ok();
+        if let (Some(count), Some(max)) = (number(TABLE_COUNT), number(TABLE_MAX)) {
+            core.set_table_fill(count, max);
+        }
+        if self.watches_storage {
+            let fault = access(&self.state_directory, Access::WRITE_OK | Access::EXEC_OK).err();
+            let directory = self.state_directory.display();
+            core.set_storage(fault.map(|error| format!("{directory} cannot be written ({error})")));
+        }
+    }
+
+    /// Does what the operator asks for, and what has to outlive this run.
+    pub fn handle_request(
+        &self,
+        core: &mut Core,
+        request: RolesRequest,
+        now: Instant,
+    ) -> RolesAnswer {
+        let mark = self.state_directory.join(DOWN_MARK);
+        let kept = match &request {
+            RolesRequest::Down { persist: true } => fs::write(&mark, ""),
+            RolesRequest::Up => match fs::remove_file(&mark) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                Ok(()) | Err(_) => Ok(()),
+            },
+            RolesRequest::Down { persist: false }
+            | RolesRequest::Members
+            | RolesRequest::Drain { .. }
+            | RolesRequest::CheckIn { .. } => Ok(()),
+        };
+        match kept {
+            Ok(()) => core.handle_roles_request(request, now),
+            Err(error) => RolesAnswer::Done(Done {
+                refused: Some(format!(
+                    "nothing was changed, as {} cannot be written ({error}); without --persist it need not be",
+                    mark.display()
+                )),
+            }),
+        }
+    }
+
+    fn track(&self, state: State) -> io::Result<()> {
+        replace(&self.track_file, &format!("{}\n", track_value(state)))
+    }
+}
+
+/// What stands in the track file: keepalived adds it to its priority, the scripts for routing daemons look whether it is
+/// greater than 0. So with equal priorities who is active is preferred; with nobody active, who is fit; and a member that is
+/// not is the last resort.
+pub fn track_value(state: State) -> i16 {
+    match state {
+        State::Active => 100,
+        State::Attention => 50,
+        State::Ready | State::Standby => 0,
+        State::Init => -90,
+        State::Down => -95,
+    }
+}
+
+/// Who watches the file sees the old text or the new one, never half of it.
+fn replace(path: &Path, text: &str) -> io::Result<()> {
+    if let Some(directory) = path.parent().filter(|directory| !directory.exists()) {
+        fs::create_dir(directory)?;
+    }
+    let new = path.with_extension("new");
+    fs::write(&new, text)?;
+    fs::rename(&new, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{State, replace, track_value};
+
+    #[test]
+    fn who_is_active_is_preferred_to_who_is_fit_and_he_to_who_is_not() {
+        let order = [
+            State::Down,
+            State::Init,
+            State::Standby,
+            State::Attention,
+            State::Active,
+        ];
+        assert!(order.is_sorted_by(|a, b| track_value(*a) < track_value(*b)));
+        assert_eq!(track_value(State::Ready), track_value(State::Standby));
+        // With the usual priorities of 100 keepalived stays within 1 to 254.
+        let least = track_value(State::Down);
+        assert!((1..=254).contains(&(100 + least)));
+    }
+
+    #[test]
+    fn the_file_is_replaced_whole_and_its_directory_made() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("run").join("track");
+        for text in ["100\n", "0\n"] {
+            replace(&file, text).unwrap();
+            assert_eq!(std::fs::read_to_string(&file).unwrap(), text);
+        }
+        let left = std::fs::read_dir(file.parent().unwrap()).unwrap().count();
+        assert_eq!(left, 1);
+    }
+}
