@@ -159,6 +159,16 @@ fn the_rpm_holds_what_the_deb_holds_and_its_scripts_are_sound() {
         .arg(&rpm));
     fs::remove_file(of_rpm.join("usr/share/doc/ctsync/LICENSE-APACHE"))
         .expect("Debian has its own");
+    // The page of the configuration shows the example, whatever keys it has got meanwhile.
+    let page = of_deb.join("usr/share/man/man5/ctsync.yaml.5.gz");
+    let page = run(Command::new("gzip").arg("-dc").arg(page));
+    for part in ["cluster: 7", "monitor_socket: ", "\n.SH SEE ALSO"] {
+        assert!(
+            page.contains(part) && !page.contains("@CONFIGURATION@"),
+            "{part}: {page}"
+        );
+    }
+
     let files = |root: &Path| {
         run(Command::new("find")
             .arg(".")
