@@ -16,7 +16,7 @@ use crate::leftovers::Directory;
 use crate::netns::{Namespace, Process, run, wait_until};
 
 /// How long members may take to find each other and get in step.
-const IN_STEP_DEADLINE: Duration = Duration::from_secs(10);
+const IN_STEP_DEADLINE: Duration = Duration::from_secs(60);
 
 /// How members reach each other, as the configuration writes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -26,6 +26,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use serde_json::Value;
+
 use crate::leftovers::Directory;
 
 /// Lines that `tests/vm/init` prints before and after the test.
@@ -90,4 +92,27 @@ impl Debian {
         let path: PathBuf = self.files.path().join("out").join(name);
         fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
     }
+}
+
+/// A program of tests, `tests/NAME.rs` of a package, as cargo has built it: to be carried into a machine.
+///
+/// What is in this crate's `tests` works there too, slowly: with `CTSYNC=/t/ctsync` and the program of ctsync beside it.
+#[track_caller]
+pub fn test_program(package: &str, name: &str) -> PathBuf {
+    let output = Command::new(env!("CARGO"))
+        .args(["test", "--locked", "--package", package])
+        .args(["--test", name, "--no-run", "--message-format=json"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .stderr(Stdio::inherit())
+        .output()
+        .expect("cargo runs these tests");
+    let messages = String::from_utf8(output.stdout).expect("JSON is UTF-8");
+    let mut executables = messages.lines().filter_map(|line| {
+        let message: Value = serde_json::from_str(line).ok()?;
+        let is_it = message["target"]["name"] == name;
+        let path = message["executable"].as_str().filter(|_| is_it);
+        path.map(PathBuf::from)
+    });
+    let last = executables.next_back();
+    last.unwrap_or_else(|| panic!("cargo builds no test {name} of {package}"))
 }

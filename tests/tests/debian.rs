@@ -1,39 +1,12 @@
 //! On the kernel that Debian ships: what the kernel of this machine may lack, and that the codec is not of one kernel only.
 
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
-
-use serde_json::Value;
-use tests::vm::Debian;
-
-/// The program of `conntrack/tests/kernel`, as cargo has built it for these tests.
-#[track_caller]
-fn kernel_tests() -> PathBuf {
-    let output = Command::new(env!("CARGO"))
-        .args(["test", "--locked", "--package", "conntrack"])
-        .args(["--test", "kernel", "--no-run", "--message-format=json"])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .stderr(Stdio::inherit())
-        .output()
-        .expect("cargo runs these tests");
-    let messages = String::from_utf8(output.stdout).expect("JSON is UTF-8");
-    let mut executables = messages.lines().filter_map(|line| {
-        let message: Value = serde_json::from_str(line).ok()?;
-        let is_ours = message["target"]["name"] == "kernel";
-        message["executable"]
-            .as_str()
-            .filter(|_| is_ours)
-            .map(PathBuf::from)
-    });
-    let last = executables.next_back();
-    last.expect("the tests have been built")
-}
+use tests::vm::{Debian, test_program};
 
 /// A machine with the tests of the kernel in `./kernel`, and the command that raises the limit of its table, which follows
 /// from its little memory.
 fn with_kernel_tests(label: &str) -> (Debian, String) {
     let debian = Debian::new(label);
-    let program = kernel_tests();
+    let program = test_program("conntrack", "kernel");
     debian.carry(&program);
     let name = program.file_name().expect("a file has a name");
     let name = name.to_str().expect("cargo's names are ASCII");
