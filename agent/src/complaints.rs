@@ -16,8 +16,17 @@ const WATCHED: &[Watch] = &[
     },
     Watch {
         counter: "refused_changes",
-        advice: "the kernel refused flows of peers; compare net.netfilter.nf_conntrack_max and the loaded helpers of \
-                 the members",
+        advice: "the kernel refused flows of peers, or a part of them; compare the loaded helpers of the members",
+    },
+    Watch {
+        counter: "conflicts",
+        advice: "flows of peers have the tuples of others here, which stay: give each gateway its own range of ports to \
+                 translate to",
+    },
+    Watch {
+        counter: "kernel_full",
+        advice: "the kernel's table is full and took no flows of peers; raise net.netfilter.nf_conntrack_max, the audit \
+                 puts them in then",
     },
     Watch {
         counter: "table_full",

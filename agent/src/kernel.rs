@@ -5,12 +5,13 @@ use ccp::node::{Action, Outcome};
 use ccp::time::Instant;
 use conntrack::{
     Dump, DumpError, DumpItem, Errno, EventSocket, EventSocketOptions, Injector, InjectorOptions,
-    Item, Lookup,
+    Item, L4, Lookup, lookup,
 };
-use conntrack::{Flow, SocketError};
+use conntrack::{Flow, SocketError, Tuple};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
+use tracing::warn;
 
 /// Events handed to the core at a time, before datagrams and timers get their turn.
 const EVENTS_AT_A_TIME: usize = 4096;
@@ -27,6 +28,7 @@ pub struct Kernel {
     /// The last drain left events in the queue.
     behind: bool,
     batch: Vec<Try>,
+    conflict_said: Option<Instant>,
     lookup: Lookup,
 }
 
@@ -66,6 +68,7 @@ impl Kernel {
             dump: None,
             behind: false,
             batch: Vec::new(),
+            conflict_said: None,
             lookup: Lookup::open()?,
         })
     }
@@ -158,11 +161,32 @@ impl Kernel {
             result = self.work_off(&mut batch);
             for tried in batch.drain(..) {
                 let outcome = tried.outcome.unwrap_or(Outcome::Refused);
+                if outcome == Outcome::Conflict {
+                    self.say_conflict(&tried.apply.flow, now);
+                }
                 core.handle_applied(tried.apply.ticket, outcome, now);
             }
         }
         self.batch = batch;
         result
+    }
+
+    /// Names the flow that could not be put in and the one that is in its place, but at most one of them a second.
+    fn say_conflict(&mut self, flow: &Flow, now: Instant) {
+        if self
+            .conflict_said
+            .is_some_and(|said| now.since(said) < Duration::from_secs(1))
+        {
+            return;
+        }
+        self.conflict_said = Some(now);
+        let holder = lookup(&flow.reply, flow.zone).ok().flatten();
+        let holder = holder.map_or_else(|| "one that has ended".to_owned(), |flow| words(&flow));
+        warn!(
+            flow = words(flow),
+            stays = holder,
+            "a flow of a peer has the reply tuple of another here, which stays"
+        );
     }
 
     fn take_batch(batch: &mut Vec<Try>, core: &mut Core) {
@@ -247,6 +271,9 @@ fn next(step: Step, answer: Result<(), Errno>, flow: &mut Flow) -> Next {
         }
         (Step::Create, Err(Errno::EXIST)) => Next::Step(Step::UpdateExisting),
         (Step::Create, Err(Errno::NOENT)) if flow.master.take().is_some() => Next::Step(step),
+        (Step::Create, Err(Errno::NOMEM)) => Next::Decided(Outcome::Full),
+        // There was one with this reply tuple, but none with this original one.
+        (Step::UpdateExisting, Err(Errno::NOENT)) => Next::Decided(Outcome::Conflict),
         (Step::Create, Err(Errno::OPNOTSUPP)) if flow.helper.take().is_some() => Next::Step(step),
         (Step::Update, Err(Errno::NOENT)) => Next::Step(Step::Create),
         // The entry has status bits that the flow has not; they can't be taken away.
@@ -268,6 +295,26 @@ fn next(step: Step, answer: Result<(), Errno>, flow: &mut Flow) -> Next {
             Err(_),
         ) => Next::Decided(Outcome::Refused),
     }
+}
+
+/// Both directions of a flow.
+fn words(flow: &Flow) -> String {
+    let Flow { orig, reply, .. } = flow;
+    let l4 = |tuple: &Tuple| match tuple.l4 {
+        L4::Ports { src, dst } => format!(" ports {src} > {dst}"),
+        L4::Icmp { id, .. } => format!(" id {id}"),
+        L4::None => String::new(),
+    };
+    format!(
+        "protocol {} {} > {}{}, replies {} > {}{}",
+        orig.proto,
+        orig.src,
+        orig.dst,
+        l4(orig),
+        reply.src,
+        reply.dst,
+        l4(reply)
+    )
 }
 
 /// The flow with nothing but its timeout.
@@ -343,6 +390,8 @@ mod tests {
         );
         // The reply tuple belongs to another flow: neither can be done.
         let conflict = next(Step::UpdateExisting, Err(Errno::NOENT), &mut flow());
-        assert_eq!(conflict, Next::Decided(Outcome::Refused));
+        assert_eq!(conflict, Next::Decided(Outcome::Conflict));
+        let full = next(Step::Create, Err(Errno::NOMEM), &mut flow());
+        assert_eq!(full, Next::Decided(Outcome::Full));
     }
 }

@@ -30,6 +30,10 @@ counters! {
     applied_changes,
     /// Changes that the kernel refused; they are tried again when the flow changes, is told anew, or by the next audit.
     refused_changes,
+    /// Of those, how many because another flow has the flow's original or reply tuple.
+    conflicts,
+    /// Of those, how many because the kernel's table is full.
+    kernel_full,
     /// Flows that moved from another gateway to this one.
     takeovers,
     /// Flows that moved from this gateway to another.

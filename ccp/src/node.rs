@@ -226,19 +226,19 @@ impl Node {
     /// The kernel answered an [`Apply`].
     pub fn handle_applied(&mut self, ticket: Ticket, outcome: Outcome, now: Instant) {
         self.now = now;
-        let refused = outcome == Outcome::Refused;
+        let refused = outcome != Outcome::Done;
         if let Some(entry) = self.table.get_mut(ticket.slot) {
-            match (ticket.action, outcome) {
-                (Action::Create | Action::Update | Action::Replace, Outcome::Done) => {
+            match (ticket.action, refused) {
+                (Action::Create | Action::Update | Action::Replace, false) => {
                     entry.in_kernel = true;
                 }
-                (Action::Create | Action::Replace, Outcome::Refused) | (Action::Delete, _) => {
+                (Action::Create | Action::Replace, true) | (Action::Delete, _) => {
                     entry.in_kernel = false;
                 }
                 // It may be there as it was.
-                (Action::Update, Outcome::Refused) | (Action::Refresh, Outcome::Done) => {}
+                (Action::Update, true) | (Action::Refresh, false) => {}
                 // It has run out, or somebody removed it, and the kernel has not told yet.
-                (Action::Refresh, Outcome::Refused) => {
+                (Action::Refresh, true) => {
                     entry.in_kernel = false;
                     self.expired.push(ticket.slot, now);
                 }
@@ -249,8 +249,11 @@ impl Node {
         }
         match outcome {
             Outcome::Done => self.counters.applied_changes += 1,
-            Outcome::Refused => self.counters.refused_changes += 1,
+            Outcome::Conflict => self.counters.conflicts += 1,
+            Outcome::Full => self.counters.kernel_full += 1,
+            Outcome::Refused => {}
         }
+        self.counters.refused_changes += u64::from(refused);
         if let Some(delta) = ticket.delta.filter(|_| refused) {
             self.incoming_mut(delta.member).refused += 1;
         }

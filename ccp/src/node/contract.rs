@@ -116,7 +116,11 @@ pub struct Apply<'a> {
 pub enum Outcome {
     /// The entry is as it was asked for.
     Done,
-    /// It is not.
+    /// It is not: another flow has its original or its reply tuple.
+    Conflict,
+    /// It is not: the table is full.
+    Full,
+    /// It is not, for another reason.
     Refused,
 }
 

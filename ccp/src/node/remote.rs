@@ -384,6 +384,10 @@ fn join(entry: &Entry, theirs: &FlowState) -> FlowState {
         joined.proto_state = tcp::merge(proto, ours.proto_state, theirs.proto_state);
         joined.status.seen_reply |= ours.status.seen_reply;
         joined.status.assured |= ours.status.assured;
+        if joined.proto_state != theirs.proto_state {
+            // A timeout goes with its state: what is closed would else stay for as long as what is established.
+            joined.timeout_secs = ours.timeout_secs;
+        }
     }
     joined
 }

@@ -9,6 +9,7 @@ use agent::core::keys::Limits;
 use agent::core::seal::DatagramKey;
 use agent::core::{Core, Setup};
 use agent::policy::Policy;
+use agent::ruleset::CopyBit;
 use ccp::network::NetworkId;
 use ccp::node::{Action, Config, Outcome};
 use ccp::paths::Spread;
@@ -17,7 +18,7 @@ use ccp::time::Instant;
 use conntrack::{Errno, Flow, Item};
 
 use super::checker::{self, Violation};
-use super::kernel::{Dump, Kernel, MARK_MASK};
+use super::kernel::{COPY_BIT, Dump, Kernel, MARK_MASK};
 use super::options::Options;
 use super::random::Random;
 
@@ -135,7 +136,7 @@ impl Gateway {
             },
             shared: Shared {
                 mark_mask: MARK_MASK,
-                copy_bit: None,
+                copy_bit: options.copy_bit.then(|| CopyBit::new(COPY_BIT)).flatten(),
                 labels: false,
             },
             policy: Policy::new(8116).into(),
@@ -148,6 +149,7 @@ impl Gateway {
         let origin = random.pause(Duration::ZERO..Duration::from_secs(1_000_000));
         let at = instant(now + origin);
         self.kernel.listen(options.event_queue);
+        self.kernel.copy_bit = u32::from(options.copy_bit) << COPY_BIT;
         let inbox = VecDeque::new();
         self.daemon = Some(Daemon {
             core: Core::new(setup, at),

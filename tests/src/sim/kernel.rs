@@ -20,7 +20,9 @@ use conntrack::consts::{
 use conntrack::{Errno, Event, EventKind, Flow, Item, ProtoInfo, TcpInfo, Tuple};
 
 /// Bits of the mark that are replicated; the highest is the operator's own on each machine.
-pub const MARK_MASK: u32 = 0x7fff_ffff;
+pub const MARK_MASK: u32 = 0x3fff_ffff;
+/// The bit that marks copies, where it is used.
+pub const COPY_BIT: u8 = 30;
 /// Rows that the kernel puts into one datagram of a dump.
 const DUMP_ROWS: usize = 12;
 
@@ -32,6 +34,8 @@ pub struct Kernel {
     tuples: HashMap<Tuple, FlowKey>,
     /// Entries it holds at most.
     pub entries_max: usize,
+    /// The copy bit, if a rule clears it with the first packet that passes; else no bit.
+    pub copy_bit: u32,
     listener: Option<Listener>,
     table_id: u64,
     refusals: Vec<FlowKey>,
@@ -83,6 +87,7 @@ impl Kernel {
             entries: BTreeMap::new(),
             tuples: HashMap::new(),
             entries_max: usize::MAX,
+            copy_bit: 0,
             listener: None,
             table_id,
             refusals: Vec::new(),
@@ -225,7 +230,10 @@ impl Kernel {
             status &= !IPS_ASSURED;
         }
         entry.status = Some(status);
-        entry.mark = packet.mark.or(entry.mark);
+        let kept = entry.mark.unwrap_or(0) & self.copy_bit;
+        entry.mark = packet.mark.map(|mark| mark | kept).or(entry.mark);
+        // The rule stands after the operator's.
+        entry.mark = entry.mark.map(|mark| mark & !self.copy_bit);
         let after = *entry;
         if after == before {
             return Passed::Unchanged;
@@ -272,7 +280,7 @@ impl Kernel {
         let made = Flow {
             status: Some(status),
             protoinfo: liberal(flow.protoinfo),
-            mark: flow.mark.map(|mark| mark & MARK_MASK),
+            mark: flow.mark.map(|mark| mark & (MARK_MASK | self.copy_bit)),
             ..*flow
         };
         self.put(key, made);
@@ -295,8 +303,9 @@ impl Kernel {
             entry.status = Some(before | status);
         }
         entry.protoinfo = liberal(flow.protoinfo).or(entry.protoinfo);
-        let own = entry.mark.unwrap_or(0) & !MARK_MASK;
-        entry.mark = flow.mark.map(|mark| own | mark & MARK_MASK).or(entry.mark);
+        let mask = MARK_MASK | self.copy_bit;
+        let own = entry.mark.unwrap_or(0) & !mask;
+        entry.mark = flow.mark.map(|mark| own | mark & mask).or(entry.mark);
         Ok(())
     }
 

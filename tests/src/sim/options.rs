@@ -11,6 +11,8 @@ use super::random::Random;
 pub struct Options {
     /// Gateways, each a member of the cluster.
     pub gateways: usize,
+    /// Whether copies are marked.
+    pub copy_bit: bool,
     /// How long faults and load go on before everything heals.
     pub trouble: Duration,
     /// Each network between the gateways.
@@ -105,6 +107,7 @@ impl Options {
             }
         };
         Self {
+            copy_bit: false,
             gateways: random.choose(&[2, 2, 2, 3, 3, 4, 5]),
             trouble: random.pause(ms(2_000)..ms(20_000)),
             networks: {

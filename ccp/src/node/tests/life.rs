@@ -198,3 +198,25 @@ fn a_refreshed_copy_whose_place_was_used_before_is_the_same_flow() {
     world.check();
     assert_eq!(world.node(1).counters().copies_refreshed, 0);
 }
+
+/// A reset passes one gateway while the other claims the flow by the packet before.
+#[test]
+fn a_state_that_wins_over_a_claim_that_crosses_it_keeps_its_timeout() {
+    let mut world = World::new(2, Faults::NONE, 39);
+    world.run(SECOND);
+    world.open(0, key(1));
+    world.change(0, key(1), &short_lived(432_000, 3));
+    world.run(SECOND);
+    world.change(0, key(1), &short_lived(10, 8));
+    assert!(world.pass(1, key(1)), "before it hears of the reset");
+    world.run(SECOND);
+    world.check();
+    for at in 0..2 {
+        let state = &world.kernel(at)[&key(1)];
+        assert_eq!(
+            (state.proto_state, state.timeout_secs),
+            (8, 10),
+            "gateway {at}"
+        );
+    }
+}
