@@ -24,6 +24,7 @@ mod keygen;
 mod keys;
 mod members;
 mod paint;
+mod reload;
 mod role;
 mod rules;
 mod run;
@@ -67,6 +68,8 @@ enum Verb {
     CheckIn(check_in::CheckIn),
     /// Replace the keys that seal datagrams
     Keys(keys::Keys),
+    /// Have the daemon take the service policy as it is written now
+    Reload(reload::Reload),
     /// Print the nftables table that the daemon installs
     Rules(rules::Rules),
     /// Look for what is wrong with this machine, and say what mends it
@@ -107,6 +110,7 @@ pub fn main() -> ExitCode {
         Verb::Drain(drain) => print(|out| drain.execute(out)),
         Verb::CheckIn(check_in) => print(|out| check_in.execute(out)),
         Verb::Keys(keys) => print(|out| keys.execute(out)),
+        Verb::Reload(reload) => print(|out| reload.execute(out)),
         Verb::Rules(rules) => print(|out| rules.execute(out)),
         Verb::Doctor(doctor) => print_table(|out| doctor.execute(out)),
         Verb::ImportConntrackd(import) => print(|out| import.execute(out)),

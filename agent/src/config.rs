@@ -312,6 +312,19 @@ impl Config {
         policy::Policy::load(&self.policy.files(path)?, self.port().get())
     }
 
+    /// The keys at the top that say something else in `other`, `policy` aside.
+    pub fn differences(&self, other: &Self) -> Vec<String> {
+        let keys = |config: &Self| match serde_json::to_value(file::File::from(config)) {
+            Ok(serde_json::Value::Object(keys)) => keys,
+            Ok(_) | Err(_) => unreachable!("a configuration is written as keys with values"),
+        };
+        let (ours, theirs) = (keys(self), keys(other));
+        (ours.into_iter())
+            .filter(|(key, value)| key != "policy" && theirs.get(key) != Some(value))
+            .map(|(key, _)| key)
+            .collect()
+    }
+
     /// The whole configuration, defaults included, as a file that means the same.
     pub fn to_yaml(&self) -> String {
         let options = serde_saphyr::ser_options! { compact_list_indent: false };

@@ -13,6 +13,7 @@
 use tokio::sync::{mpsc, oneshot};
 
 use crate::metrics::SCRAPERS_MAX;
+use crate::reload;
 use answer::audit::Report;
 use answer::{Cursor, FlowPage, Rolled, Status};
 pub use client::{Client, ClientError, Flows};
@@ -46,6 +47,8 @@ pub enum Ask {
     },
     /// Another key for our datagrams; the answer comes when it is in use.
     RollKeys(oneshot::Sender<Rolled>),
+    /// The policy as it is written now.
+    Reload(reload::Answer),
     /// What comparing the kernel's table with what is known has found.
     Audit(oneshot::Sender<Report>),
     /// The same, when a round that begins now is over.
@@ -75,6 +78,7 @@ enum Verb {
     Status,
     Flows,
     KeysRoll,
+    Reload,
     Audit,
     AuditNow,
     Roles(RolesRequest),
@@ -85,7 +89,7 @@ impl Verb {
     fn changes(&self) -> bool {
         match self {
             Self::Status | Self::Flows | Self::Audit | Self::Roles(RolesRequest::Members) => false,
-            Self::KeysRoll | Self::AuditNow | Self::Roles(_) => true,
+            Self::KeysRoll | Self::Reload | Self::AuditNow | Self::Roles(_) => true,
         }
     }
 }

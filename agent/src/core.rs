@@ -15,6 +15,7 @@ pub mod keys;
 mod links;
 mod networks;
 mod passes;
+mod reload;
 pub mod roles;
 pub mod scope;
 pub mod seal;
@@ -35,6 +36,7 @@ use judge::{Began, PolicyCounters};
 use keys::{Limits, OwnKeys};
 use links::LinkCounters;
 use passes::Pass;
+use reload::Rejudging;
 use roles::{Roles, RolesSetup};
 use scope::Scope;
 use seal::{DatagramKey, PeerKeys};
@@ -131,6 +133,7 @@ pub struct Core {
     /// Flows that are told later, if they live.
     delays: Delays,
     judged: PolicyCounters,
+    rejudging: Rejudging,
     wall_clock_nanos: u64,
     buffer: Vec<u8>,
 }
@@ -156,6 +159,7 @@ impl Core {
             policy,
             delays: Delays::default(),
             judged: PolicyCounters::default(),
+            rejudging: Rejudging::Over,
             wall_clock_nanos: 0,
             keys: OwnKeys::new(node.incarnation, key, key_limits, now),
             peer_keys: std::array::from_fn(|_| PeerKeys::default()),

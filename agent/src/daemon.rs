@@ -19,6 +19,7 @@ use crate::metrics::Metrics;
 use crate::networks::Networks;
 use crate::notify::Notify;
 use crate::policy::Policy;
+use crate::reload::Reloader;
 use crate::roles::RolesIo;
 use crate::ruleset::{self, CopyBit, Ruleset, RulesetError};
 use crate::tcp::Links;
@@ -87,7 +88,9 @@ fn failed(what: &'static str) -> impl Fn(io::Error) -> RunError {
 }
 
 /// Runs the daemon of the member that has `key`, by `policy`, until SIGTERM or SIGINT.
-pub fn run(config: &Config, policy: Policy, key: &MemberKey) -> Result<(), RunError> {
+///
+/// `path` is where the configuration was read, and is read again.
+pub fn run(path: &Path, config: &Config, policy: Policy, key: &MemberKey) -> Result<(), RunError> {
     let stop = stop_signal().map_err(failed("watch for signals"))?;
     // Events are subscribed to before the table is read, so that nothing falls between.
     let kernel = Kernel::open(
@@ -130,9 +133,12 @@ pub fn run(config: &Config, policy: Policy, key: &MemberKey) -> Result<(), RunEr
     let key_log = (config.log.datagram_keys.as_deref())
         .map(open_key_log)
         .transpose()?;
-    let ruleset =
-        Ruleset::install(&ruleset::sections(config, &policy)).map_err(RunError::Ruleset)?;
     let roles = RolesIo::start(config).map_err(failed("write the track file"))?;
+    let sections = ruleset::sections(config, &policy);
+    let ruleset = Ruleset::install(&sections).map_err(RunError::Ruleset)?;
+    let path = std::path::absolute(path).map_err(failed("find the configuration again"))?;
+    let reloader = Reloader::start(path, config.clone(), sections, ruleset, wake(&wakes))
+        .map_err(failed("watch for SIGHUP"))?;
     let origin = std::time::Instant::now();
     let mut notify = Notify::new();
     info!(
@@ -153,6 +159,7 @@ pub fn run(config: &Config, policy: Policy, key: &MemberKey) -> Result<(), RunEr
         rolls: Vec::new(),
         audits: Vec::new(),
         roles,
+        reloader,
         woken,
         stop,
         origin,
@@ -162,7 +169,6 @@ pub fn run(config: &Config, policy: Policy, key: &MemberKey) -> Result<(), RunEr
     };
     let result = driver.run().map_err(failed("work on kernel and network"));
     crate::notify::stopping();
-    drop(ruleset);
     drop((server, monitoring, metrics));
     info!("ctsync ends; the flows stay in the kernel");
     result

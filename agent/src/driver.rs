@@ -16,6 +16,7 @@ use crate::kernel::Kernel;
 use crate::key_log::KeyLog;
 use crate::log::Faults;
 use crate::networks::Networks;
+use crate::reload::Reloader;
 use crate::roles::RolesIo;
 use crate::tcp::{Links, Report};
 use ccp::node::Event;
@@ -26,6 +27,7 @@ use conntrack::{Pacer, Wait};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{info, warn};
@@ -55,6 +57,8 @@ pub struct Driver {
     pub audits: Vec<(u64, oneshot::Sender<audit::Report>)>,
     /// What this member's state leads to.
     pub roles: RolesIo,
+    /// Takes another policy.
+    pub reloader: Reloader,
     /// Readable when there is a question, or a link reports.
     pub woken: OwnedFd,
     /// Readable when the daemon is to end.
@@ -124,6 +128,10 @@ impl Driver {
                 drain_eventfd(self.woken.as_fd());
                 self.take_reports();
                 self.answer();
+                while let Some(done) = self.reloader.poll() {
+                    self.core.set_policy(Arc::clone(&done.policy));
+                    done.answer();
+                }
             }
             let now = self.now();
             self.core.handle_timeout(now);
@@ -162,7 +170,7 @@ impl Driver {
                 3
             }
         };
-        let busy = self.kernel.is_reading() || self.core.wants_pass();
+        let busy = self.kernel.is_reading() && self.core.may_read_rows() || self.core.wants_pass();
         let pause = if busy {
             Duration::ZERO
         } else {
@@ -322,6 +330,7 @@ impl Driver {
                     limit,
                     answer,
                 } => drop(answer.send(self.core.flows(from, limit.min(PAGE_ROWS_MAX)))),
+                Ask::Reload(answer) => self.reloader.ask(answer),
                 Ask::Audit(answer) => drop(answer.send(self.core.audit(now))),
                 Ask::AuditNow(answer) => {
                     let round = self.core.ask_round();

@@ -106,7 +106,7 @@ impl Kernel {
             core.set_wall_clock(wall_clock_nanos());
             core.begin_pass();
         }
-        let Some(dump) = &mut self.dump else {
+        let Some(dump) = self.dump.as_mut().filter(|_| core.may_read_rows()) else {
             return Ok(());
         };
         for _ in 0..ROWS_AT_A_TIME {

@@ -31,7 +31,7 @@ impl Notify {
 
     /// The daemon does its work now.
     pub fn ready(&self) {
-        send(&[NotifyState::Ready]);
+        ready();
     }
 
     /// The daemon's loop turns. Call it often: it speaks only when the manager has to hear it again.
@@ -52,6 +52,19 @@ impl Default for Notify {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// The daemon reads its policy anew; [`ready`] follows.
+pub fn reloading() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => send(&[NotifyState::Reloading, now]),
+        Err(error) => tracing::debug!(%error, "cannot read the clock"),
+    }
+}
+
+/// The daemon does its work, or does it again.
+pub fn ready() {
+    send(&[NotifyState::Ready]);
 }
 
 /// The daemon ends, and means to.

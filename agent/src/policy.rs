@@ -119,6 +119,16 @@ impl Policy {
         }
     }
 
+    /// The services of the files.
+    pub fn services(&self) -> &[Service] {
+        &self.services
+    }
+
+    /// The rules, in their order.
+    pub fn rules(&self) -> &[Rule] {
+        &self.rules
+    }
+
     /// What becomes of a flow with this key and this connmark.
     pub fn decide(&self, key: &FlowKey, mark: u32) -> Decision {
         let clause = self.classifier.first(key, mark);

@@ -123,6 +123,13 @@ impl Ruleset {
     }
 }
 
+impl Ruleset {
+    /// Puts these in the place of what is installed, in one transaction.
+    pub fn replace(&mut self, sections: &[Section]) -> Result<(), RulesetError> {
+        nft(&text(sections))
+    }
+}
+
 impl Drop for Ruleset {
     fn drop(&mut self) {
         match nft(&text(&[])) {

@@ -135,6 +135,9 @@ fn answer(ask: Ask) {
         }
         Ask::Roles(_, answer) => answer.send(done()).unwrap_or_default(),
         Ask::RollKeys(answer) => answer.send(rolled()).unwrap_or_default(),
+        Ask::Reload(answer) => {
+            (answer.send(Err("policy.yaml:1:2: wrong; mend it".into()))).unwrap_or_default()
+        }
         Ask::Audit(answer) | Ask::AuditNow(answer) => answer.send(report()).unwrap_or_default(),
     }
 }
@@ -480,6 +483,14 @@ fn a_roll_over_that_some_peers_miss_is_done_and_a_problem() {
     let (code, json, _) = outcome(ctsync(&roll).arg("--json"));
     assert_eq!(code, 1);
     assert_eq!(serde_json::from_str::<Rolled>(&json).unwrap(), rolled());
+}
+
+#[test]
+fn a_reload_that_fails_is_a_problem_and_says_why() {
+    let daemon = Daemon::start();
+    let failed = outcome(&mut ctsync(&["reload", "--socket", &daemon.socket]));
+    let said = "ctsync: nothing was changed: policy.yaml:1:2: wrong; mend it\n";
+    assert_eq!(failed, (1, String::new(), said.to_owned()));
 }
 
 #[test]

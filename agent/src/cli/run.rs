@@ -21,6 +21,6 @@ impl Run {
         let (config, key) = Config::load_with_key(&self.config).map_err(|error| problem(&error))?;
         let policy = (config.load_policy(&self.config)).map_err(|error| problem(&error))?;
         log::start(config.log.level).map_err(|error| problem(&error))?;
-        daemon::run(&config, policy, &key).map_err(|error| problem(&error))
+        daemon::run(&self.config, &config, policy, &key).map_err(|error| problem(&error))
     }
 }

@@ -131,6 +131,17 @@ pub struct Rolled {
     pub unlinked: Vec<u8>,
 }
 
+/// The answer to `reload`: the policy as it is written now is in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// How many services it has.
+    pub services: usize,
+    /// How many rules.
+    pub rules: usize,
+    /// Keys of the configuration that have changed too, and take effect at the next restart.
+    pub restart: Vec<String>,
+}
+
 /// Counters by name, in the order in which they are shown; a JSON object.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counters(pub Vec<(Cow<'static, str>, u64)>);

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::answer::audit::Report;
-use super::answer::{FlowRow, Rolled, Status};
+use super::answer::{FlowRow, Reloaded, Rolled, Status};
 use super::roles::{Done, Members, RolesRequest};
 use super::{End, Failure, Request, Verb};
 
@@ -111,6 +111,11 @@ impl Client {
     /// Asks for something about the role of this member.
     pub fn change_role(&mut self, request: RolesRequest) -> Result<Done, ClientError> {
         self.ask(Verb::Roles(request))
+    }
+
+    /// Has the daemon take the policy as it is written now.
+    pub fn reload(&mut self) -> Result<Reloaded, ClientError> {
+        self.ask(Verb::Reload)
     }
 
     fn ask<T: DeserializeOwned>(&mut self, verb: Verb) -> Result<T, ClientError> {

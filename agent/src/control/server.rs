@@ -308,6 +308,11 @@ impl Desk {
                 Ok(Request {
                     verb: Verb::KeysRoll,
                 }) => self.one_line(&mut writer, Ask::RollKeys).await,
+                Ok(Request { verb: Verb::Reload }) => match self.ask(Ask::Reload).await {
+                    Ok(Ok(reloaded)) => self.write(&mut writer, &line(&reloaded)).await,
+                    Ok(Err(reason)) => self.refuse(&mut writer, &reason).await,
+                    Err(reason) => self.refuse(&mut writer, reason).await,
+                },
                 Ok(Request { verb: Verb::Audit }) => self.one_line(&mut writer, Ask::Audit).await,
                 Ok(Request {
                     verb: Verb::AuditNow,

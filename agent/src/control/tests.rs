@@ -81,6 +81,9 @@ fn answer(ask: Ask) {
             let next = (end < FLOWS).then_some(Cursor(end));
             answer.send(FlowPage { rows, next }).unwrap_or_default();
         }
+        Ask::Reload(answer) => answer
+            .send(Err("policy.yaml:1:1: wrong; mend it".into()))
+            .unwrap_or_default(),
         Ask::Audit(answer) | Ask::AuditNow(answer) => answer.send(report()).unwrap_or_default(),
         Ask::Roles(_, answer) => answer.send(done()).unwrap_or_default(),
         Ask::RollKeys(answer) => answer
@@ -357,7 +360,7 @@ fn client_that_does_not_read_loses_its_place() {
                 })
                 .unwrap_or_default();
         }
-        Ask::RollKeys(_) | Ask::Audit(_) | Ask::AuditNow(_) | Ask::Roles(..) => {
+        Ask::RollKeys(_) | Ask::Reload(_) | Ask::Audit(_) | Ask::AuditNow(_) | Ask::Roles(..) => {
             panic!("nobody asks for that")
         }
     };

@@ -4,6 +4,7 @@
 //! what happens to it is told whatever the policy says, until a policy that came in its place takes it back (`core::reload`).
 
 use super::Core;
+use super::reload::Rejudging;
 use crate::convert;
 use crate::policy::{Policy, Sync};
 use ccp::node::Local;
@@ -26,6 +27,8 @@ pub struct PolicyCounters {
     pub delayed_early: u64,
     /// Flows that were told at once, as too many waited.
     pub delayed_full: u64,
+    /// Flows that were taken back from the peers by another policy.
+    pub withdrawn: u64,
 }
 
 /// A flow that the kernel is asked for.
@@ -64,6 +67,10 @@ impl Core {
                 self.delays.remove(key);
                 flow.master
                     .is_none_or(|master| self.admits_child(key, &master))
+            }
+            Sync::Never if self.rejudging != Rejudging::Over && self.node.withdraw(key) => {
+                self.judged.withdrawn += 1;
+                false
             }
             Sync::Never if self.node.knows(key) => true,
             Sync::Never => {

@@ -1,6 +1,7 @@
 //! Reading the kernel's table: when, and what its entries are.
 
 use super::Core;
+use super::reload::Rejudging;
 use crate::convert;
 use ccp::node::Row;
 use ccp::table::Origin;
@@ -43,6 +44,9 @@ impl Core {
     pub fn begin_pass(&mut self) {
         self.pass_wanted = false;
         self.pass = Pass::Running;
+        if self.rejudging == Rejudging::Wanted {
+            self.rejudging = Rejudging::Running;
+        }
         self.audit.begin(self.clock);
         self.node.begin_pass();
     }
@@ -75,6 +79,9 @@ impl Core {
         self.pass_not_before = self.clock + PASS_INTERVAL;
         if self.node.end_pass() {
             self.first_pass = false;
+            if self.rejudging == Rejudging::Running {
+                self.rejudging = Rejudging::Over;
+            }
             self.end_round();
         } else {
             self.pass_wanted = true;

@@ -166,6 +166,7 @@ impl Core {
             delayed_told,
             delayed_early,
             delayed_full,
+            withdrawn,
         } = self.judged;
         let own = [
             ("datagrams_sent", sent),
@@ -199,6 +200,7 @@ impl Core {
             ("policy_delayed_told", delayed_told),
             ("policy_delayed_early", delayed_early),
             ("policy_delayed_full", delayed_full),
+            ("policy_withdrawn", withdrawn),
         ];
         own.into_iter()
             .chain(self.node.counters().iter())

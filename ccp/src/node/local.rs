@@ -105,6 +105,19 @@ impl Node {
         }
     }
 
+    /// The flow goes on, but the peers are not to have it any longer: they are told that it ended. False if it is not here,
+    /// or another's to withdraw.
+    pub fn withdraw(&mut self, key: &FlowKey) -> bool {
+        let entry = self.table.find(key).and_then(|slot| self.table.get(slot));
+        let is_ours = entry.is_some_and(|entry| {
+            entry.life == Life::Live && matches!(entry.origin, Origin::Own | Origin::Found)
+        });
+        if is_ours {
+            self.local_destroy(key, End::Over);
+        }
+        is_ours
+    }
+
     pub(super) fn local_destroy(&mut self, key: &FlowKey, end: End) {
         self.note_ended(key);
         let Some(slot) = self.table.find(key) else {

@@ -1,0 +1,53 @@
+//! `ctsync reload`: has the daemon take the policy as it is written now.
+
+use std::io::Write;
+
+use clap::Args;
+
+use super::{Daemon, Failure};
+use crate::control::ClientError;
+use crate::control::answer::Reloaded;
+
+#[derive(Debug, Args)]
+pub(super) struct Reload {
+    #[command(flatten)]
+    daemon: Daemon,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Reload {
+    pub fn execute(&self, out: &mut dyn Write) -> Result<(), Failure> {
+        let reloaded = match self.daemon.connect()?.reload() {
+            Ok(reloaded) => reloaded,
+            Err(ClientError::Refused { reason }) => {
+                return Err(Failure::Problem(format!("nothing was changed: {reason}")));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let Reloaded {
+            services,
+            rules,
+            restart,
+        } = &reloaded;
+        if self.json {
+            let json =
+                serde_json::to_string(&reloaded).expect("numbers and names have a JSON form");
+            writeln!(out, "{json}")?;
+            return Ok(());
+        }
+        writeln!(
+            out,
+            "the policy is in force: {services} services, {rules} rules; flows are judged anew"
+        )?;
+        if !restart.is_empty() {
+            let sections = restart.join(", ");
+            writeln!(
+                out,
+                "what has changed under {sections} takes effect at the next restart"
+            )?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,198 @@
+//! Taking a changed policy into a running daemon: on SIGHUP, and when `ctsync reload` asks.
+//!
+//! All of it or nothing: the files are read and judged, then our nftables table is replaced in one transaction, and only
+//! then the driver is handed the policy. What fails leaves everything as it was. It is done by a thread of its own, as `nft`
+//! may take its time; that thread owns our table, which goes with it.
+//!
+//! Of `ctsync.yaml` only the section `policy` is taken: everything else is sockets and threads, and takes a restart. What else
+//! has changed there is said, not refused.
+
+use crate::config::Config;
+use crate::control::Wake;
+use crate::control::answer::Reloaded;
+use crate::notify;
+use crate::policy::Policy;
+use crate::ruleset::{self, Ruleset, Section};
+use signal_hook::consts::SIGHUP;
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use tokio::sync::oneshot;
+use tracing::{error, info, warn};
+
+/// Where the outcome of a reload goes; nobody may be waiting any more.
+pub type Answer = oneshot::Sender<Result<Reloaded, String>>;
+
+/// What is in force, and the thread that puts something else in its place.
+#[derive(Debug)]
+pub struct Reloader {
+    answers: mpsc::Sender<Answer>,
+    bell: UnixStream,
+    done: mpsc::Receiver<Done>,
+    is_over: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// A reload that the driver is to complete.
+#[derive(Debug)]
+pub struct Done {
+    /// What is in force from now on.
+    pub policy: Arc<Policy>,
+    reloaded: Reloaded,
+    answers: Vec<Answer>,
+}
+
+impl Done {
+    /// The core has the policy: who waits for it is told.
+    pub fn answer(self) {
+        for answer in self.answers {
+            // An asker that went away meanwhile needs no answer.
+            let _ = answer.send(Ok(self.reloaded.clone()));
+        }
+    }
+}
+
+/// What the thread works with.
+struct Work {
+    path: PathBuf,
+    config: Config,
+    sections: Vec<Section>,
+    ruleset: Ruleset,
+}
+
+impl Reloader {
+    /// Watches for SIGHUP. `config` is what is in force, from `path`, and `ruleset` holds its `sections`.
+    pub fn start(
+        path: PathBuf,
+        config: Config,
+        sections: Vec<Section>,
+        ruleset: Ruleset,
+        wake: Wake,
+    ) -> io::Result<Self> {
+        let (mut rung, bell) = UnixStream::pair()?;
+        signal_hook::low_level::pipe::register(SIGHUP, bell.try_clone()?)?;
+        let (answers, asked) = mpsc::channel();
+        let (sender, done) = mpsc::channel();
+        let is_over = Arc::new(AtomicBool::new(false));
+        let over = Arc::clone(&is_over);
+        let mut work = Work {
+            path,
+            config,
+            sections,
+            ruleset,
+        };
+        let thread = std::thread::Builder::new()
+            .name("reload".into())
+            .spawn(move || {
+                while wait(&mut rung) && !over.load(Ordering::Acquire) {
+                    let answers: Vec<Answer> = asked.try_iter().collect();
+                    notify::reloading();
+                    match work.reload() {
+                        Ok((policy, reloaded)) => {
+                            let policy = Arc::new(policy);
+                            // Without a driver there is nobody left to hand it to.
+                            let _ = sender.send(Done {
+                                policy,
+                                reloaded,
+                                answers,
+                            });
+                            wake();
+                        }
+                        Err(reason) => {
+                            error!("nothing was reloaded: {reason}");
+                            for answer in answers {
+                                let _ = answer.send(Err(reason.clone()));
+                            }
+                        }
+                    }
+                    notify::ready();
+                }
+            })?;
+        Ok(Self {
+            answers,
+            bell,
+            done,
+            is_over,
+            thread: Some(thread),
+        })
+    }
+
+    /// Somebody asks for a reload.
+    pub fn ask(&mut self, answer: Answer) {
+        // The thread ends only with us.
+        let _ = self.answers.send(answer);
+        self.ring();
+    }
+
+    /// A reload that waits for the driver.
+    pub fn poll(&mut self) -> Option<Done> {
+        self.done.try_recv().ok()
+    }
+
+    fn ring(&mut self) {
+        // If it is full, it has been rung already.
+        let _ = self.bell.write(&[0]);
+    }
+}
+
+impl Drop for Reloader {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::Release);
+        self.ring();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            error!("the thread that reloads panicked");
+        }
+    }
+}
+
+/// Waits until somebody rings; false if nobody can any more.
+fn wait(rung: &mut UnixStream) -> bool {
+    loop {
+        match rung.read(&mut [0; 64]) {
+            Ok(0) => return false,
+            Ok(_) => return true,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => {
+                error!(%error, "nothing can be reloaded any more");
+                return false;
+            }
+        }
+    }
+}
+
+impl Work {
+    fn reload(&mut self) -> Result<(Policy, Reloaded), String> {
+        let written = Config::load(&self.path).map_err(|error| error.to_string())?;
+        let policy = (written.load_policy(&self.path)).map_err(|error| error.to_string())?;
+        let restart = self.config.differences(&written);
+        let config = Config {
+            policy: written.policy,
+            ..self.config.clone()
+        };
+        let sections = ruleset::sections(&config, &policy);
+        if sections != self.sections {
+            (self.ruleset.replace(&sections)).map_err(|error| error.to_string())?;
+        }
+        (self.config, self.sections) = (config, sections);
+        for section in &restart {
+            warn!(
+                section,
+                "this has changed too, and takes effect at the next restart"
+            );
+        }
+        let (services, rules) = (policy.services().len(), policy.rules().len());
+        info!(services, rules, "the policy was reloaded");
+        let reloaded = Reloaded {
+            services,
+            rules,
+            restart,
+        };
+        Ok((policy, reloaded))
+    }
+}
