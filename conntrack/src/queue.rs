@@ -10,6 +10,9 @@
 //!   [`QueueOptions::when_full`] says. Nothing tells of those that pass.
 //! - **A socket that is closed** drops what it still holds; give the verdicts first. With bypass, what comes later passes.
 //! - **An interface that goes down** drops its packets: their verdicts fail, [`QueueItem::Gone`].
+//! - **Of two packets whose entries clash**, neither being in the table yet, the first to be let go goes on, and the kernel
+//!   may drop the other: a retransmission, which does no harm; or another flow that source NAT has given the same port, as
+//!   it can't see entries that wait. That one goes on when it is sent again.
 //!
 //! The subtle thing: verdicts must come from the socket that the packets went to, so the kernel's complaints about them
 //! stand among the packets. They repeat the verdict, and so name the packet; no list of sent ones is needed.

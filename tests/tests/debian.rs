@@ -31,11 +31,10 @@ fn what_the_codec_does_on_this_kernel_it_does_on_that_of_debian() {
 }
 
 #[test]
-fn a_packet_held_after_all_translation_tells_both_tuples() {
+fn packets_are_held_with_their_flows_attached() {
     let (debian, prepare) = with_kernel_tests("attached");
     debian.run(&format!(
-        "{prepare} HELD_CAPTURES=out/held.txt ./kernel --ignored --exact \
-         attached::a_packet_held_after_all_translation_tells_both_tuples"
+        "{prepare} HELD_CAPTURES=out/held.txt ./kernel --test-threads 1 --ignored attached::"
     ));
     // To be copied to conntrack/tests/data when the kernel says more one day.
     let captures = debian.read("held.txt");

@@ -12,7 +12,8 @@ use conntrack::queue::decode_item;
 use conntrack::*;
 use rustix::net::RecvFlags;
 
-use crate::queue::open_queue;
+use crate::packets;
+use crate::queue::{next_held, open_queue};
 use crate::record;
 use crate::support::*;
 
@@ -114,6 +115,50 @@ fn a_packet_held_after_all_translation_tells_both_tuples() {
         if let Ok(path) = std::env::var("HELD_CAPTURES") {
             std::fs::write(&path, captures).expect(&path);
         }
+    });
+}
+
+/// Two clients with the same source port, both held before either is in the table: source NAT gives both the same port, and
+/// only the first to be let go goes on; the other's retransmission gets another port.
+#[test]
+#[ignore = "needs a kernel with CONFIG_NETFILTER_NETLINK_GLUE_CT and nft queue; tests/tests/debian.rs runs it"]
+fn of_two_held_flows_that_are_translated_alike_one_goes_on() {
+    in_netns(|| {
+        for address in ["10.1.0.1", "10.1.0.2", "192.0.2.80"] {
+            run(&format!("ip addr add {address}/32 dev lo"));
+        }
+        run("ip route add default dev lo");
+        nft("
+            table inet t {
+                chain snatting {
+                    type nat hook postrouting priority 100
+                    ip saddr { 10.1.0.1, 10.1.0.2 } snat to 198.51.100.7
+                }
+                chain hold {
+                    type filter hook postrouting priority 101
+                    tcp dport 443 ct state new queue flags bypass to 7
+                }
+            }
+        ");
+        let mut queue = open_queue(7..=7);
+        let mut told = Vec::new();
+        let mut send = |queue: &mut QueueSocket, client: &str| {
+            let syn = packets::tcp(40_000, 443, 2, &[]);
+            let packet = packets::ipv4(6, [client, "192.0.2.80"], &[], &syn);
+            packets::send(&packet);
+            let (id, reply) = next_held(queue, |held| (held.id, held.flow.map(|it| it.reply)));
+            told.push(reply.expect("it is attached"));
+            id
+        };
+        let ids = ["10.1.0.1", "10.1.0.2"].map(|client| send(&mut queue, client));
+        for id in ids {
+            queue.judge(id, Verdict::Accept);
+        }
+        queue.commit().expect("verdicts are sent");
+        assert_eq!(dump().len(), 1);
+        send(&mut queue, "10.1.0.2");
+        assert_eq!(told[0], told[1]);
+        assert_ne!(told[0], told[2]);
     });
 }
 

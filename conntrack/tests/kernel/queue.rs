@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use conntrack::consts::*;
 use conntrack::*;
 
+use crate::packets;
 use crate::support::*;
+use crate::tool::proto_name;
 
 /// Gives what the machine itself sends and `what` matches, of both families, to a queue.
 pub fn hold(what: &str, queue: u16) {
@@ -326,6 +328,67 @@ fn packets_pass_when_nobody_reads_any_more() {
         datagrams.send([3]);
         datagrams.assert_come(&[3]);
     });
+}
+
+#[test]
+fn packets_of_an_interface_that_goes_down_are_gone() {
+    in_netns(|| {
+        run("ip link add outer type veth peer name other");
+        run("ip addr add 10.1.0.1/24 dev outer");
+        run("ip link set outer up");
+        run("ip link set other up");
+        run("ip neigh add 10.1.0.2 lladdr 02:00:00:00:00:02 dev outer");
+        hold("-p udp", 7);
+        let mut queue = open_queue(7..=7);
+        let client = UdpSocket::bind("10.1.0.1:0").expect("the address is ours");
+        client.send_to(b"x", "10.1.0.2:9").expect("it is sent");
+        let ids = next_ids(&mut queue, 1);
+        run("ip link set outer down");
+        queue.judge(ids[0], Verdict::Accept);
+        queue.commit().expect("a verdict is sent");
+        let mut told = None;
+        next_items(&mut queue, 1, &mut |item| {
+            told = matches!(item, QueueItem::Gone(_)).then_some(ids[0]);
+        });
+        assert_eq!(told, Some(ids[0]));
+    });
+}
+
+/// Each copy that comes while none has passed has an entry of its own, of which one goes into the table. What becomes of
+/// the other packet depends on the kernel.
+#[test]
+fn a_first_packet_and_its_retransmission_make_one_entry() {
+    for (proto, bytes) in [
+        (IPPROTO_TCP, packets::tcp(40_000, 443, 2, &[])),
+        (IPPROTO_UDP, packets::udp(40_000, 443)),
+    ] {
+        in_netns(|| {
+            for address in packets::V4 {
+                run(&format!("ip addr add {address}/32 dev lo"));
+            }
+            hold(
+                &format!(
+                    "-p {} --dport 443 -m conntrack --ctstate NEW",
+                    proto_name(proto)
+                ),
+                7,
+            );
+            let mut events = open_events();
+            let mut queue = open_queue(7..=7);
+            let packet = packets::ipv4(proto, packets::V4, &[], &bytes);
+            packets::send(&packet);
+            packets::send(&packet);
+            for id in next_ids(&mut queue, 2) {
+                queue.judge(id, Verdict::Accept);
+            }
+            queue.commit().expect("verdicts are sent");
+            let is_new =
+                |item: &&Item| matches!(item, Item::Event(it) if it.kind == EventKind::New);
+            let items = read_until(&mut events, |items| items.iter().any(|item| is_new(&item)));
+            assert_eq!(items.iter().filter(is_new).count(), 1, "{items:?}");
+            assert!(is_quiet(&mut queue));
+        });
+    }
 }
 
 #[test]

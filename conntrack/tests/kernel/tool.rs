@@ -101,7 +101,8 @@ fn tuple_words(tuple: &Tuple, zone: &str) -> String {
     words
 }
 
-fn proto_name(proto: u8) -> &'static str {
+/// The name that the tool, and iptables, have for a protocol.
+pub fn proto_name(proto: u8) -> &'static str {
     match proto {
         IPPROTO_TCP => "tcp",
         IPPROTO_UDP => "udp",
