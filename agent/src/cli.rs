@@ -29,6 +29,7 @@ mod role;
 mod rules;
 mod run;
 mod status;
+mod syncstat;
 mod watch;
 
 /// Shares the connection table of a Linux firewall with the other members of its cluster
@@ -52,6 +53,8 @@ enum Verb {
     Check(check::Check),
     /// Show how this member and its peers are
     Status(status::Status),
+    /// Show how well changes get from member to member, over which network
+    Syncstat(syncstat::Syncstat),
     /// List the flows that this member knows
     Flows(flows::Flows),
     /// Show what comparing the kernel's table with what is known has found
@@ -102,6 +105,7 @@ pub fn main() -> ExitCode {
         Verb::Keygen(keygen) => print(|out| keygen.execute(out)),
         Verb::Check(check) => print(|out| check.execute(out)),
         Verb::Status(status) => print_table(|out| status.execute(out)),
+        Verb::Syncstat(syncstat) => print_table(|out| syncstat.execute(out)),
         Verb::Flows(flows) => print_table(|out| flows.execute(out)),
         Verb::Audit(audit) => print(|out| audit.execute(out)),
         Verb::Members(members) => print_table(|out| members.execute(out)),

@@ -135,6 +135,17 @@ pub enum Transport {
     Broadcast,
 }
 
+impl Transport {
+    /// Its name in the configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Unicast => "unicast",
+            Self::Multicast { .. } => "multicast",
+            Self::Broadcast => "broadcast",
+        }
+    }
+}
+
 /// When a key that seals datagrams is replaced; whichever comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Keys {

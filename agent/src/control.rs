@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::metrics::SCRAPERS_MAX;
 use crate::reload;
 use answer::audit::Report;
-use answer::{Cursor, FlowPage, Rolled, Status};
+use answer::{Cursor, FlowPage, Rolled, Status, SyncStat};
 pub use client::{Client, ClientError, Flows};
 use roles::{RolesAnswer, RolesRequest};
 pub use server::{Server, StartError};
@@ -49,6 +49,8 @@ pub enum Ask {
     RollKeys(oneshot::Sender<Rolled>),
     /// The policy as it is written now.
     Reload(reload::Answer),
+    /// How well changes get from member to member.
+    SyncStat(oneshot::Sender<SyncStat>),
     /// What comparing the kernel's table with what is known has found.
     Audit(oneshot::Sender<Report>),
     /// The same, when a round that begins now is over.
@@ -76,6 +78,7 @@ struct Request {
 #[serde(rename_all = "kebab-case")]
 enum Verb {
     Status,
+    Syncstat,
     Flows,
     KeysRoll,
     Reload,
@@ -88,7 +91,8 @@ impl Verb {
     /// Whether it does more than ask how things are.
     fn changes(&self) -> bool {
         match self {
-            Self::Status | Self::Flows | Self::Audit | Self::Roles(RolesRequest::Members) => false,
+            Self::Status | Self::Syncstat | Self::Flows | Self::Audit => false,
+            Self::Roles(RolesRequest::Members) => false,
             Self::KeysRoll | Self::Reload | Self::AuditNow | Self::Roles(_) => true,
         }
     }

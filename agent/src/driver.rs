@@ -150,6 +150,7 @@ impl Driver {
                 (self.alive)();
                 self.networks.follow(&mut self.faults);
                 self.roles.look(&mut self.core);
+                self.networks.handle_second(now);
                 self.complain(&mut complaints);
                 alive = now + ALIVE_INTERVAL;
             }
@@ -331,6 +332,11 @@ impl Driver {
                     answer,
                 } => drop(answer.send(self.core.flows(from, limit.min(PAGE_ROWS_MAX)))),
                 Ask::Reload(answer) => self.reloader.ask(answer),
+                Ask::SyncStat(answer) => {
+                    let mut stat = self.core.syncstat(now);
+                    stat.networks = self.networks.status();
+                    drop(answer.send(stat));
+                }
                 Ask::Audit(answer) => drop(answer.send(self.core.audit(now))),
                 Ask::AuditNow(answer) => {
                     let round = self.core.ask_round();

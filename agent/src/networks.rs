@@ -1,9 +1,11 @@
 //! The sync networks of this member together: what comes over any, and what goes over which.
 
 use crate::config::Config;
+use crate::control::answer::NetworkStatus;
 use crate::log::Faults;
 use crate::udp::Udp;
 use ccp::network::{NetworkId, Routes};
+use ccp::time::Instant;
 use std::io;
 use std::os::fd::BorrowedFd;
 use tracing::{info, warn};
@@ -65,9 +67,16 @@ impl Networks {
         udp.map_or("", |udp| &udp.name)
     }
 
-    /// Each network.
-    pub fn list(&self) -> &[Udp] {
-        &self.list
+    /// About a second has passed: rates are taken.
+    pub fn handle_second(&mut self, now: Instant) {
+        for udp in &mut self.list {
+            udp.rates.take(udp.traffic, now);
+        }
+    }
+
+    /// Each network, for the operator.
+    pub fn status(&self) -> Vec<NetworkStatus> {
+        self.list.iter().map(Udp::status).collect()
     }
 
     /// Greatest payload of a datagram that every network takes in one piece.

@@ -7,8 +7,10 @@
 
 use crate::addresses::{self, Interface};
 use crate::config::{Config, Transport};
+use crate::control::answer::NetworkStatus;
 use ccp::network::NetworkId;
 use ccp::record::{MemberId, MemberSet};
+use ccp::time::Instant;
 use rustix::net::sockopt::set_socket_recv_buffer_size_force;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::io;
@@ -31,6 +33,8 @@ pub struct Udp {
     pub transport: Transport,
     /// What went over it.
     pub traffic: Traffic,
+    /// How fast.
+    pub rates: Rates,
     own: SocketAddr,
     peers: Vec<(MemberId, SocketAddr)>,
     sockets: Option<Sockets>,
@@ -51,6 +55,32 @@ pub struct Traffic {
     pub received_bytes: u64,
 }
 
+/// Bytes a second.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rates {
+    last: Option<(Instant, Traffic)>,
+    sent: u64,
+    received: u64,
+    peak: u64,
+}
+
+impl Rates {
+    /// Takes the rates since the last call.
+    pub fn take(&mut self, traffic: Traffic, now: Instant) {
+        if let Some((at, before)) = self.last.replace((now, traffic)) {
+            let micros = u64::try_from(now.since(at).as_micros()).unwrap_or(u64::MAX);
+            let rate = |after: u64, before: u64| {
+                ((after - before).saturating_mul(1_000_000))
+                    .checked_div(micros)
+                    .unwrap_or(0)
+            };
+            self.sent = rate(traffic.sent_bytes, before.sent_bytes);
+            self.received = rate(traffic.received_bytes, before.received_bytes);
+            self.peak = self.peak.max(self.sent + self.received);
+        }
+    }
+}
+
 struct Sockets {
     interface: Interface,
     /// Hears what comes to any address of the interface, so that groups and broadcast are heard too.
@@ -69,6 +99,7 @@ impl Udp {
             device: of.interface.to_string(),
             transport: of.transport,
             traffic: Traffic::default(),
+            rates: Rates::default(),
             own: *config.this.addresses.get(at)?,
             peers: (config.peers.iter())
                 .filter_map(|peer| Some((peer.id, *peer.addresses.get(at)?)))
@@ -108,6 +139,27 @@ impl Udp {
     /// True while the interface is there, with our address.
     pub fn is_open(&self) -> bool {
         self.sockets.is_some()
+    }
+
+    /// For the operator.
+    pub fn status(&self) -> NetworkStatus {
+        let speed = std::fs::read_to_string(format!("/sys/class/net/{}/speed", self.device));
+        NetworkStatus {
+            name: self.name.clone(),
+            interface: self.device.clone(),
+            mode: self.transport.name().to_owned(),
+            open: self.is_open(),
+            // Virtual interfaces refuse, or say -1.
+            speed_mbit: speed.ok().and_then(|speed| speed.trim().parse().ok()),
+            sent: self.traffic.sent,
+            received: self.traffic.received,
+            unsent: self.traffic.unsent,
+            sent_bytes: self.traffic.sent_bytes,
+            received_bytes: self.traffic.received_bytes,
+            sent_per_second: self.rates.sent,
+            received_per_second: self.rates.received,
+            peak_per_second: self.rates.peak,
+        }
     }
 
     /// Greatest payload of a datagram that the interface takes in one piece.

@@ -12,7 +12,7 @@ use agent::config::{Config, Transport};
 use agent::control::answer::audit::{Difference, DifferenceCounts, Report, Round};
 use agent::control::answer::{
     Counters, Cursor, Endpoints, Family, FlowCounts, FlowPage, FlowRow, KeyStatus, MemberStatus,
-    Origin, PeerState, PeerStatus, Reach, RoleStatus, Rolled, Status,
+    Origin, PeerState, PeerStatus, Reach, RoleStatus, Rolled, Status, SyncStat,
 };
 use agent::control::roles::{Done, RolesAnswer};
 use agent::control::{self, Ask, Server};
@@ -138,6 +138,7 @@ fn answer(ask: Ask) {
         Ask::Reload(answer) => {
             (answer.send(Err("policy.yaml:1:2: wrong; mend it".into()))).unwrap_or_default()
         }
+        Ask::SyncStat(answer) => answer.send(SyncStat::default()).unwrap_or_default(),
         Ask::Audit(answer) | Ask::AuditNow(answer) => answer.send(report()).unwrap_or_default(),
     }
 }
@@ -342,6 +343,7 @@ fn shipped_example_names_every_key_with_its_default() {
         "it is off, and has a place in the package"
     );
     assert!(full.metrics.listen.take().is_some(), "it is off");
+    assert!(full.log.datagram_keys.take().is_some(), "it is off");
     assert!(full.hooks.directory.take().is_some(), "there are none");
     let priority = std::mem::take(&mut full.roles.priority);
     assert!(priority.values().all(|it| *it == DEFAULT_PRIORITY));

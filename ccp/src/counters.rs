@@ -64,6 +64,18 @@ counters! {
     deltas_duplicate,
     /// Deltas before the telling we follow, or too far past a gap.
     deltas_out_of_window,
+    /// Acknowledgements sent.
+    acks_sent,
+    /// Of those, how many named missing deltas.
+    acks_sent_with_gaps,
+    /// Acknowledgements received.
+    acks_received,
+    /// Of those, how many named missing deltas.
+    acks_received_with_gaps,
+    /// Times that a peer was asked to tell everything, as too much was missed.
+    tellings_asked,
+    /// Times that a peer asked for that.
+    tellings_asked_by_peers,
     /// Deltas sent, resends included.
     deltas_sent,
     /// Deltas sent again because a peer missed them.

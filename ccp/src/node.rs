@@ -170,6 +170,10 @@ impl Node {
             Opcode::Delta => self.handle_delta(member, header.urgency, body, now)?,
             Opcode::Ack => {
                 let ack = Ack::decode(body)?;
+                let counters = &mut self.counters;
+                counters.acks_received += 1;
+                counters.acks_received_with_gaps += u64::from(ack.names_gaps());
+                counters.tellings_asked_by_peers += u64::from(ack.asks_anew());
                 self.sender.handle_ack(member, &ack, now);
                 self.sender.trim(&mut self.table);
             }
@@ -354,6 +358,11 @@ impl Node {
     /// Every flow that is known.
     pub fn table(&self) -> &Table {
         &self.table
+    }
+
+    /// What it was made with.
+    pub fn config(&self) -> &Config {
+        &self.config
     }
 
     /// Over which networks.

@@ -13,4 +13,5 @@ pub mod sim;
 pub mod table;
 pub mod traffic;
 pub mod vm;
+pub mod wan;
 pub mod wire;

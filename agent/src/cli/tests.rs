@@ -4,8 +4,9 @@ use clap::CommandFactory;
 
 use super::*;
 use crate::control::answer::{
-    Counters, Endpoints, Family, FlowCounts, FlowRow, KeyStatus, MemberStatus, Origin, PeerState,
-    PeerStatus, Reach, RoleStatus, Status, Translation,
+    Counters, Endpoints, Family, FlowCounts, FlowRow, KeyStatus, MemberStatus, NetworkStatus,
+    Origin, PathState, PathStatus, PeerReach, PeerState, PeerStatus, Reach, RoleStatus, Status,
+    SyncStat, Timers, Told, Translation,
 };
 
 fn peer(id: u8, name: &str) -> PeerStatus {
@@ -98,6 +99,75 @@ COUNTER
 datagrams_sent  123456
 event_overruns  0
 x               1
+";
+    assert_eq!(page, expected);
+    assert!(page.lines().all(|line| line.len() <= 100));
+}
+
+#[test]
+fn syncstat_fits_100_columns() {
+    let path = PathStatus {
+        name: "sync".into(),
+        state: PathState::Up,
+        rtt_us: Some(120_345),
+        loss_in_permille: Some(61),
+        loss_out_permille: None,
+        degraded: true,
+        sent: 12,
+        received: 11,
+    };
+    let stat = SyncStat {
+        uptime_seconds: 61,
+        warnings: vec!["degraded: wan-quality: to gw-b over sync".into()],
+        sent: Told {
+            deltas: 4_000_000,
+            changes: 100_000_000,
+            ..Told::default()
+        },
+        timers: Timers {
+            flush_us: 1000,
+            hello_ms: 100,
+            dead_after_ms: 1000,
+        },
+        networks: vec![NetworkStatus {
+            name: "sync".into(),
+            interface: "enp3s0f1np1.400".into(),
+            mode: "multicast".into(),
+            open: true,
+            speed_mbit: Some(10_000),
+            sent_per_second: 123_456,
+            ..NetworkStatus::default()
+        }],
+        peers: vec![PeerReach {
+            id: 2,
+            name: "gw-b".into(),
+            reach: Reach {
+                heard: true,
+                hears_us: Some(true),
+                network: "sync".into(),
+                networks: vec![path],
+            },
+        }],
+        ..SyncStat::default()
+    };
+    let page = syncstat::Page(&stat).to_string();
+    let expected = "\
+sync status  see below, counted for 61 s
+  degraded: wan-quality: to gw-b over sync
+
+               DELTAS     CHANGES       AGAIN        ACKS    REQUESTS
+sent          4000000   100000000           0           0           0
+received            0           0           0           0           0
+
+at risk   asked peers 0, asked by peers 0, told everything 0, out of window 0
+queues    0 deltas unacknowledged, 0 missing
+timers    flush 1000 us, hello 100 ms, dead after 1000 ms
+
+NETWORK       INTERFACE        MODE       IS     MBIT/S   SENT B/S   RECV B/S   PEAK B/S    UNSENT
+sync          enp3s0f1np1.400  multicast  up      10000     123456          0          0         0
+
+PEER                NETWORK       USED  STATE      ROUND TRIP  LOSS OUT  LOSS IN  QUALITY
+gw-b                sync          yes   up         120.345 ms         -    6.1 %  wan-quality
 ";
     assert_eq!(page, expected);
     assert!(page.lines().all(|line| line.len() <= 100));

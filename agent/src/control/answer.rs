@@ -13,7 +13,9 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::ser::{SerializeMap, Serializer};
 use serde::{Deserialize, Serialize};
 
-pub use networks::{PathState, PathStatus, Reach};
+pub use networks::{
+    AtRisk, NetworkStatus, PathState, PathStatus, PeerReach, Queues, Reach, SyncStat, Timers, Told,
+};
 
 mod networks;
 

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::answer::audit::Report;
-use super::answer::{FlowRow, Reloaded, Rolled, Status};
+use super::answer::{FlowRow, Reloaded, Rolled, Status, SyncStat};
 use super::roles::{Done, Members, RolesRequest};
 use super::{End, Failure, Request, Verb};
 
@@ -91,6 +91,11 @@ impl Client {
     /// How things are.
     pub fn status(&mut self) -> Result<Status, ClientError> {
         self.ask(Verb::Status)
+    }
+
+    /// How well changes get from member to member.
+    pub fn syncstat(&mut self) -> Result<SyncStat, ClientError> {
+        self.ask(Verb::Syncstat)
     }
 
     /// Has another key drawn for the daemon's datagrams, and waits until it is in use.

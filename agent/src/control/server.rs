@@ -304,6 +304,9 @@ impl Desk {
                     self.refuse(&mut writer, reason).await
                 }
                 Ok(Request { verb: Verb::Status }) => self.one_line(&mut writer, Ask::Status).await,
+                Ok(Request {
+                    verb: Verb::Syncstat,
+                }) => self.one_line(&mut writer, Ask::SyncStat).await,
                 Ok(Request { verb: Verb::Flows }) => self.flows(&mut writer).await,
                 Ok(Request {
                     verb: Verb::KeysRoll,

@@ -84,6 +84,7 @@ fn answer(ask: Ask) {
         Ask::Reload(answer) => answer
             .send(Err("policy.yaml:1:1: wrong; mend it".into()))
             .unwrap_or_default(),
+        Ask::SyncStat(answer) => answer.send(SyncStat::default()).unwrap_or_default(),
         Ask::Audit(answer) | Ask::AuditNow(answer) => answer.send(report()).unwrap_or_default(),
         Ask::Roles(_, answer) => answer.send(done()).unwrap_or_default(),
         Ask::RollKeys(answer) => answer
@@ -272,7 +273,7 @@ fn request_that_is_not_known_is_refused_with_the_reason() {
     for (request, reason) in [
         (
             "{\"verb\":\"reboot\"}\n",
-            "unknown variant `reboot`, expected one of `status`, `flows`, `keys-roll`",
+            "unknown variant `reboot`, expected one of `status`, `syncstat`, `flows`, `keys-roll`",
         ),
         (
             "{\"verb\":\"status\",\"loud\":true}\n",
@@ -360,9 +361,7 @@ fn client_that_does_not_read_loses_its_place() {
                 })
                 .unwrap_or_default();
         }
-        Ask::RollKeys(_) | Ask::Reload(_) | Ask::Audit(_) | Ask::AuditNow(_) | Ask::Roles(..) => {
-            panic!("nobody asks for that")
-        }
+        other => panic!("nobody asks for that: {other:?}"),
     };
     let daemon = Daemon::start(
         Patience {

@@ -1,11 +1,14 @@
 //! What is told of sync networks, and what of it is worth a warning.
 
 use super::Core;
-use crate::control::answer::{PathState, PathStatus, Reach};
+use crate::control::answer::{
+    AtRisk, PathState, PathStatus, PeerReach, Queues, Reach, SyncStat, Timers, Told,
+};
 use ccp::membership::{Hearing, PeerState};
 use ccp::network::NetworkId;
 use ccp::record::MemberId;
 use ccp::time::Instant;
+use std::time::Duration;
 
 impl Core {
     /// How this member and a peer reach each other.
@@ -45,6 +48,63 @@ impl Core {
             sent: path.sent,
             received: path.received,
         })
+    }
+
+    /// The answer to `syncstat`, but for what only the sockets know.
+    pub fn syncstat(&self, now: Instant) -> SyncStat {
+        let counters = self.node.counters();
+        let peers: Vec<_> = (self.node.membership().peers())
+            .map(|peer| peer.member)
+            .collect();
+        let behind = |peer| {
+            let send = self.node.peer_send(peer)?;
+            Some(self.node.last_seq().saturating_sub(send.frontier()))
+        };
+        let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        let config = self.node.config();
+        SyncStat {
+            uptime_seconds: now.since(self.started).as_secs(),
+            warnings: self.warnings(now),
+            at_risk: AtRisk {
+                asked_peers: counters.tellings_asked,
+                asked_by_peers: counters.tellings_asked_by_peers,
+                tellings: counters.tellings,
+                out_of_window: counters.deltas_out_of_window,
+            },
+            sent: Told {
+                deltas: counters.deltas_sent - counters.deltas_resent,
+                changes: counters.records_sent,
+                again: counters.deltas_resent,
+                acknowledgements: counters.acks_sent,
+                requests: counters.acks_sent_with_gaps,
+            },
+            received: Told {
+                deltas: counters.deltas_received,
+                changes: counters.remote_changes,
+                again: counters.deltas_duplicate,
+                acknowledgements: counters.acks_received,
+                requests: counters.acks_received_with_gaps,
+            },
+            queues: Queues {
+                unacknowledged: peers.iter().copied().filter_map(behind).max().unwrap_or(0),
+                missing: (peers.iter())
+                    .map(|peer| self.node.incoming(*peer).missing())
+                    .sum(),
+            },
+            timers: Timers {
+                flush_us: micros(config.flush),
+                hello_ms: micros(config.hello) / 1000,
+                dead_after_ms: micros(config.dead_after) / 1000,
+            },
+            networks: Vec::new(),
+            peers: (peers.into_iter())
+                .map(|peer| PeerReach {
+                    id: peer.get(),
+                    name: self.name(peer),
+                    reach: self.reach(peer, now),
+                })
+                .collect(),
+        }
     }
 
     fn network_name(&self, network: NetworkId) -> String {

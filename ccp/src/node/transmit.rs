@@ -71,6 +71,10 @@ impl Node {
                 .get_mut(member.index())
                 .and_then(|incoming| incoming.poll_ack(now))
             {
+                let counters = &mut self.counters;
+                counters.acks_sent += 1;
+                counters.acks_sent_with_gaps += u64::from(ack.names_gaps());
+                counters.tellings_asked += u64::from(ack.asks_anew());
                 ack.encode(out);
                 return Some((Opcode::Ack, Audience::Member(member), Urgency::Normal));
             }

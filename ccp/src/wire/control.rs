@@ -166,6 +166,16 @@ pub struct Ack {
 pub const ACK_RANGES_MAX: usize = 32;
 
 impl Ack {
+    /// True if deltas before the last that it names are missing.
+    pub fn names_gaps(&self) -> bool {
+        self.beyond.last().is_some()
+    }
+
+    /// True if it asks to be told everything.
+    pub fn asks_anew(&self) -> bool {
+        self.base == 0
+    }
+
     /// Appends the body: base, frontier, delay and refused, then for each range the gap before it and its
     /// length less one.
     pub fn encode(&self, out: &mut Vec<u8>) {

@@ -61,3 +61,117 @@ impl PathState {
         }
     }
 }
+
+/// The answer to `syncstat`: how well changes get from member to member. Counts are since the daemon's start.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SyncStat {
+    /// Seconds since the daemon began its work, and to count.
+    pub uptime_seconds: u64,
+    /// What is wrong between members, a sentence each; all is well if there is none.
+    pub warnings: Vec<String>,
+    /// What was lost for good, as far as deltas go: all of it was told anew.
+    pub at_risk: AtRisk,
+    /// What this member has told.
+    pub sent: Told,
+    /// What peers have told this one.
+    pub received: Told,
+    /// What waits.
+    pub queues: Queues,
+    /// What is waited for.
+    pub timers: Timers,
+    /// Each sync network.
+    pub networks: Vec<NetworkStatus>,
+    /// Each peer, over each network.
+    pub peers: Vec<PeerReach>,
+}
+
+/// Times that what was missing could not be sent again, but everything was told anew.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AtRisk {
+    /// Times that this member had missed too much, and asked a peer to tell it everything.
+    pub asked_peers: u64,
+    /// Times that a peer asked this member.
+    pub asked_by_peers: u64,
+    /// Times that this member told a peer everything, for that or because it was new.
+    pub tellings: u64,
+    /// Deltas that came too long after, or before, what they belong to.
+    pub out_of_window: u64,
+}
+
+/// Deltas in one direction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    /// Deltas, those that went or came again left out.
+    pub deltas: u64,
+    /// Changes of flows in them.
+    pub changes: u64,
+    /// Deltas that went or came again.
+    pub again: u64,
+    /// Acknowledgements in the same direction.
+    pub acknowledgements: u64,
+    /// Of those, how many named missing deltas.
+    pub requests: u64,
+}
+
+/// What waits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Queues {
+    /// Deltas that the peer that is furthest behind has not acknowledged.
+    pub unacknowledged: u64,
+    /// Deltas of peers that are missing, though later ones have come.
+    pub missing: u64,
+}
+
+/// What is waited for, in milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timers {
+    /// The longest that a change waits for others, in microseconds.
+    pub flush_us: u64,
+    /// Interval of hellos.
+    pub hello_ms: u64,
+    /// A peer that is silent for so long is dead.
+    pub dead_after_ms: u64,
+}
+
+/// A sync network at this member.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkStatus {
+    /// Its name.
+    pub name: String,
+    /// The interface of this machine.
+    pub interface: String,
+    /// How a datagram for all peers is sent: `unicast`, `multicast` or `broadcast`.
+    pub mode: String,
+    /// Whether the interface is there, with our address.
+    pub open: bool,
+    /// Speed of the interface in Mbit/s; `None` if it does not say.
+    pub speed_mbit: Option<u64>,
+    /// Datagrams sent, each copy counted.
+    pub sent: u64,
+    /// Datagrams received, from whomever.
+    pub received: u64,
+    /// Datagrams that the kernel would not send.
+    pub unsent: u64,
+    /// Bytes of those sent, without headers of UDP and IP.
+    pub sent_bytes: u64,
+    /// Bytes of those received.
+    pub received_bytes: u64,
+    /// Bytes sent in the last second.
+    pub sent_per_second: u64,
+    /// Bytes received in the last second.
+    pub received_per_second: u64,
+    /// The most bytes that went both ways in a second.
+    pub peak_per_second: u64,
+}
+
+/// A peer and how it is reached.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerReach {
+    /// Its number.
+    pub id: u8,
+    /// Its name.
+    pub name: String,
+    /// How.
+    #[serde(flatten)]
+    pub reach: Reach,
+}

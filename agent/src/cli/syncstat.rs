@@ -1,0 +1,197 @@
+//! `ctsync syncstat`: how well changes get from member to member, over which network.
+
+use std::fmt::{self, Display};
+use std::io::Write;
+
+use clap::Args;
+
+use super::watch::Watch;
+use super::{Daemon, Failure};
+use crate::control::answer::{
+    AtRisk, NetworkStatus, PathStatus, PeerReach, Queues, SyncStat, Timers, Told,
+};
+
+#[derive(Debug, Args)]
+pub(super) struct Syncstat {
+    #[command(flatten)]
+    daemon: Daemon,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    watch: Watch,
+}
+
+impl Syncstat {
+    pub fn execute(&self, out: &mut dyn Write) -> Result<(), Failure> {
+        self.watch.show(out, |out| self.show(out))
+    }
+
+    /// Ends as a problem when there is a warning.
+    fn show(&self, out: &mut dyn Write) -> Result<(), Failure> {
+        let stat = self.daemon.connect()?.syncstat()?;
+        match self.json {
+            true => {
+                let json = serde_json::to_string_pretty(&stat).expect("it has a JSON form");
+                writeln!(out, "{json}")?;
+            }
+            false => write!(out, "{}", Page(&stat))?,
+        }
+        match stat.warnings.is_empty() {
+            true => Ok(()),
+            false => Err(Failure::Printed),
+        }
+    }
+}
+
+/// All of it as people read it, in at most 100 columns.
+pub(super) struct Page<'a>(pub &'a SyncStat);
+
+impl Display for Page<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let SyncStat {
+            uptime_seconds,
+            warnings,
+            at_risk,
+            sent,
+            received,
+            queues,
+            timers,
+            networks,
+            peers,
+        } = self.0;
+        let verdict = if warnings.is_empty() {
+            "OK"
+        } else {
+            "see below"
+        };
+        writeln!(f, "sync status  {verdict}, counted for {uptime_seconds} s")?;
+        for warning in warnings {
+            writeln!(f, "  {warning}")?;
+        }
+        writeln!(
+            f,
+            "\n{:<9}{:>12}{:>12}{:>12}{:>12}{:>12}",
+            "", "DELTAS", "CHANGES", "AGAIN", "ACKS", "REQUESTS"
+        )?;
+        told(f, "sent", sent)?;
+        told(f, "received", received)?;
+        let AtRisk {
+            asked_peers,
+            asked_by_peers,
+            tellings,
+            out_of_window,
+        } = at_risk;
+        writeln!(
+            f,
+            "\nat risk   asked peers {asked_peers}, asked by peers {asked_by_peers}, told everything {tellings}, out of window {out_of_window}"
+        )?;
+        let Queues {
+            unacknowledged,
+            missing,
+        } = queues;
+        writeln!(
+            f,
+            "queues    {unacknowledged} deltas unacknowledged, {missing} missing"
+        )?;
+        let Timers {
+            flush_us,
+            hello_ms,
+            dead_after_ms,
+        } = timers;
+        writeln!(
+            f,
+            "timers    flush {flush_us} us, hello {hello_ms} ms, dead after {dead_after_ms} ms"
+        )?;
+        writeln!(
+            f,
+            "\n{:<12}  {:<15}  {:<9}  {:<4}  {:>7}  {:>9}  {:>9}  {:>9}  {:>8}",
+            "NETWORK",
+            "INTERFACE",
+            "MODE",
+            "IS",
+            "MBIT/S",
+            "SENT B/S",
+            "RECV B/S",
+            "PEAK B/S",
+            "UNSENT"
+        )?;
+        for network in networks {
+            network_line(f, network)?;
+        }
+        writeln!(
+            f,
+            "\n{:<18}  {:<12}  {:<4}  {:<8}  {:>11}  {:>8}  {:>7}  QUALITY",
+            "PEER", "NETWORK", "USED", "STATE", "ROUND TRIP", "LOSS OUT", "LOSS IN"
+        )?;
+        for peer in peers {
+            for path in &peer.reach.networks {
+                path_line(f, peer, path)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn told(f: &mut fmt::Formatter<'_>, name: &str, told: &Told) -> fmt::Result {
+    let Told {
+        deltas,
+        changes,
+        again,
+        acknowledgements,
+        requests,
+    } = told;
+    writeln!(
+        f,
+        "{name:<9}{deltas:>12}{changes:>12}{again:>12}{acknowledgements:>12}{requests:>12}"
+    )
+}
+
+fn network_line(f: &mut fmt::Formatter<'_>, network: &NetworkStatus) -> fmt::Result {
+    let NetworkStatus {
+        name,
+        interface,
+        mode,
+        open,
+        speed_mbit,
+        unsent,
+        sent_per_second,
+        received_per_second,
+        peak_per_second,
+        ..
+    } = network;
+    let open = if *open { "up" } else { "gone" };
+    let speed = speed_mbit.map_or_else(|| "-".to_owned(), |speed| speed.to_string());
+    writeln!(
+        f,
+        "{name:<12}  {interface:<15}  {mode:<9}  {open:<4}  {speed:>7}  {sent_per_second:>9}  {received_per_second:>9}  {peak_per_second:>9}  {unsent:>8}"
+    )
+}
+
+fn path_line(f: &mut fmt::Formatter<'_>, peer: &PeerReach, path: &PathStatus) -> fmt::Result {
+    let used = if path.name == peer.reach.network {
+        "yes"
+    } else {
+        "no"
+    };
+    let rtt = path.rtt_us.map_or_else(
+        || "-".to_owned(),
+        |micros| format!("{}.{:03} ms", micros / 1000, micros % 1000),
+    );
+    let percent = |permille: Option<u16>| {
+        permille.map_or_else(
+            || "-".to_owned(),
+            |loss| format!("{}.{} %", loss / 10, loss % 10),
+        )
+    };
+    let quality = if path.degraded { "wan-quality" } else { "good" };
+    writeln!(
+        f,
+        "{:<18}  {:<12}  {used:<4}  {:<8}  {rtt:>11}  {:>8}  {:>7}  {quality}",
+        peer.name,
+        path.name,
+        path.state.name(),
+        percent(path.loss_out_permille),
+        percent(path.loss_in_permille),
+    )
+}
