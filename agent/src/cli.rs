@@ -30,6 +30,7 @@ mod rules;
 mod run;
 mod status;
 mod syncstat;
+mod top;
 mod watch;
 
 /// Shares the connection table of a Linux firewall with the other members of its cluster
@@ -75,6 +76,8 @@ enum Verb {
     Reload(reload::Reload),
     /// Print the nftables table that the daemon installs
     Rules(rules::Rules),
+    /// Show members, networks and rates, live
+    Top(top::Top),
     /// Look for what is wrong with this machine, and say what mends it
     Doctor(doctor::Doctor),
     /// Turn a configuration of conntrackd into one of ours
@@ -116,6 +119,7 @@ pub fn main() -> ExitCode {
         Verb::Keys(keys) => print(|out| keys.execute(out)),
         Verb::Reload(reload) => print(|out| reload.execute(out)),
         Verb::Rules(rules) => print(|out| rules.execute(out)),
+        Verb::Top(top) => print_table(|out| top.execute(out)),
         Verb::Doctor(doctor) => print_table(|out| doctor.execute(out)),
         Verb::ImportConntrackd(import) => print(|out| import.execute(out)),
         Verb::Completions(completions) => print(|out| completions.execute(out)),

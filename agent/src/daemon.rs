@@ -142,6 +142,7 @@ pub fn run(path: &Path, config: &Config, policy: Policy, key: &MemberKey) -> Res
     let origin = std::time::Instant::now();
     let mut notify = Notify::new();
     info!(
+        event = "started",
         cluster = config.cluster,
         member = config.this.id.get(),
         name = config.this.name,
@@ -170,7 +171,7 @@ pub fn run(path: &Path, config: &Config, policy: Policy, key: &MemberKey) -> Res
     let result = driver.run().map_err(failed("work on kernel and network"));
     crate::notify::stopping();
     drop((server, monitoring, metrics));
-    info!("ctsync ends; the flows stay in the kernel");
+    info!(event = "ended", "ctsync ends; the flows stay in the kernel");
     result
 }
 

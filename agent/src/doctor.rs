@@ -101,7 +101,7 @@ pub fn examine_and_log(config: &Config) -> std::io::Result<()> {
             ..
         } in examine(&config).into_iter().filter(bad)
         {
-            tracing::warn!(check, found, cure, "{why}");
+            tracing::warn!(event = "doctor", check, found, cure, "{why}");
         }
     };
     // Nobody waits for it: it ends by itself, or with the daemon.

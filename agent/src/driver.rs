@@ -243,6 +243,7 @@ impl Driver {
                 Report::Up(member) => {
                     self.core.handle_link_up(member);
                     info!(
+                        event = "link-up",
                         member = member.get(),
                         name = self.name(member),
                         "there is a link to the peer: keys are exchanged"
@@ -251,6 +252,7 @@ impl Driver {
                 Report::Down(member) => {
                     self.core.handle_link_down(member);
                     info!(
+                        event = "link-down",
                         member = member.get(),
                         name = self.name(member),
                         "the link to the peer is gone; the keys that it has stay good"
@@ -361,15 +363,22 @@ impl Driver {
             let name = |member| self.name(member);
             match event {
                 Event::PeerLive(member) => {
-                    info!(member = member.get(), name = name(member), "peer is live")
+                    info!(
+                        event = "peer-live",
+                        member = member.get(),
+                        name = name(member),
+                        "peer is live"
+                    )
                 }
                 Event::PeerDead(member) => warn!(
+                    event = "peer-dead",
                     member = member.get(),
                     name = name(member),
                     "peer is dead: it is silent, or does not hear us; its flows stay"
                 ),
                 Event::Synced(member) => {
                     info!(
+                        event = "peer-synced",
                         member = member.get(),
                         name = name(member),
                         "all flows of the peer are in this kernel"
@@ -382,6 +391,7 @@ impl Driver {
                     let (name, member_number) = (name(member), member.get());
                     if works {
                         info!(
+                            event = "network-better",
                             member = member_number,
                             name,
                             from = from_name,
@@ -390,6 +400,7 @@ impl Driver {
                         );
                     } else {
                         warn!(
+                            event = "network-lost",
                             member = member_number,
                             name,
                             from = from_name,
@@ -401,10 +412,11 @@ impl Driver {
                 }
                 Event::Role(change) => self.roles.handle_change(&change, self.core.last_reason()),
                 Event::Late(late) => warn!(
+                    event = "late",
                     late_ms = late.as_millis(),
                     "this daemon did not get to run in time: its peers are excused, and told to excuse it"
                 ),
-                Event::OnTime => info!("this daemon gets to run in time again"),
+                Event::OnTime => info!(event = "on-time", "this daemon gets to run in time again"),
             }
         }
     }
@@ -431,7 +443,7 @@ impl Driver {
             advice,
         } in complaints.look(self.origin.elapsed(), value)
         {
-            warn!(counter, grown, "{advice}");
+            warn!(event = "counter", counter, grown, "{advice}");
         }
     }
 }

@@ -67,7 +67,7 @@ impl Hooks {
     /// Has the hooks told of a change.
     pub fn run(&self, call: Call) {
         if let Err(error) = self.calls.try_send(call) {
-            warn!(%error, "hooks are too slow: they are not told of this change");
+            warn!(event = "hook", %error, "hooks are too slow: they are not told of this change");
         }
     }
 }
@@ -79,7 +79,7 @@ impl Runner {
                 Ok(hooks) => hooks.iter().for_each(|hook| self.run(hook, &call)),
                 Err(error) => {
                     let directory = self.directory.display();
-                    warn!(%error, "cannot read the directory of hooks {directory}");
+                    warn!(event = "hook", %error, "cannot read the directory of hooks {directory}");
                 }
             }
         }
@@ -88,10 +88,16 @@ impl Runner {
     fn run(&self, hook: &Path, call: &Call) {
         let name = hook.display();
         match self.execute(hook, call) {
-            Ok(Some(status)) if status.success() => info!(to = call.to, "hook {name} is done"),
-            Ok(Some(status)) => warn!(to = call.to, "hook {name} failed: {status}"),
-            Ok(None) => warn!(to = call.to, "hook {name} took too long and was killed"),
-            Err(error) => warn!(%error, to = call.to, "hook {name} cannot be run"),
+            Ok(Some(status)) if status.success() => {
+                info!(event = "hook", to = call.to, "hook {name} is done")
+            }
+            Ok(Some(status)) => warn!(event = "hook", to = call.to, "hook {name} failed: {status}"),
+            Ok(None) => warn!(
+                event = "hook",
+                to = call.to,
+                "hook {name} took too long and was killed"
+            ),
+            Err(error) => warn!(event = "hook", %error, to = call.to, "hook {name} cannot be run"),
         }
     }
 

@@ -29,7 +29,7 @@ impl Networks {
         for udp in &mut list {
             if let Err(error) = udp.follow() {
                 let (network, interface) = (&udp.name, &udp.device);
-                warn!(%network, %interface, %error, "a sync network is not there");
+                warn!(event = "interface-gone", %network, %interface, %error, "a sync network is not there");
                 failed.get_or_insert((udp.device.clone(), error));
             }
         }
@@ -49,10 +49,12 @@ impl Networks {
             let followed = udp.follow();
             let (network, interface) = (&udp.name, &udp.device);
             match followed {
-                Ok(true) => info!(%network, %interface, "the interface of a sync network is there"),
+                Ok(true) => {
+                    info!(event = "interface-back", %network, %interface, "the interface of a sync network is there")
+                }
                 Ok(false) => {}
                 Err(error) if was_open => {
-                    warn!(%network, %interface, %error, "the interface of a sync network is gone");
+                    warn!(event = "interface-gone", %network, %interface, %error, "the interface of a sync network is gone");
                 }
                 Err(error) => {
                     faults.survive("open a sync network", Err::<(), _>(error));

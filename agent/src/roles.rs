@@ -61,20 +61,21 @@ impl RolesIo {
         let (from, to) = (state_name(change.from), state_name(change.to));
         match change.to {
             State::Attention => error!(
+                event = "role",
                 from,
                 "no member is fit: this one, {}, is active all the same: {why}; mend what it lacks",
                 self.name
             ),
             State::Down if change.why != Why::Leaving => {
-                warn!(from, to, "this member is {to}: {why}");
+                warn!(event = "role", from, to, "this member is {to}: {why}");
             }
             State::Down | State::Init | State::Standby | State::Ready | State::Active => {
-                info!(from, to, "this member is {to}: {why}");
+                info!(event = "role", from, to, "this member is {to}: {why}");
             }
         }
         if let Err(error) = self.track(change.to) {
             let file = self.track_file.display();
-            error!(%error, "cannot write the track file {file}: keepalived does not learn that this member is {to}");
+            error!(event = "track-file", %error, "cannot write the track file {file}: keepalived does not learn that this member is {to}");
         }
         if let Some(hooks) = &self.hooks {
             hooks.run(Call {

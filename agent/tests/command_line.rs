@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::thread;
 
@@ -601,6 +602,42 @@ fn watched_page_comes_again_and_has_no_colours_in_a_pipe() {
 }
 
 #[test]
+fn top_shows_the_peers_and_what_grows() {
+    let daemon = Daemon::start_with(|ask| match ask {
+        Ask::Status(answer) => {
+            static LOOKS: AtomicU64 = AtomicU64::new(0);
+            let mut status = status();
+            let looks = LOOKS.fetch_add(1, Ordering::Relaxed);
+            status.counters = Counters(vec![
+                ("datagrams_sent".into(), 12 + 1_000_000 * looks),
+                ("datagrams_forged".into(), 7),
+            ]);
+            answer.send(status).unwrap_or_default();
+        }
+        other => answer(other),
+    });
+    let (code, page, said) = outcome(&mut ctsync(&[
+        "top",
+        "--pages",
+        "2",
+        "--socket",
+        &daemon.socket,
+    ]));
+    assert_eq!((code, said.as_str()), (0, ""));
+    assert_eq!(
+        page.matches("gw-a (member 1 of cluster 7)").count(),
+        2,
+        "{page}"
+    );
+    assert_eq!(page.matches("datagrams_sent").count(), 2, "{page}");
+    assert!(
+        !page.contains("datagrams_forged"),
+        "what does not grow is left out: {page}"
+    );
+    assert!(page.lines().all(|line| line.len() <= 100), "{page}");
+}
+
+#[test]
 fn completions_of_every_shell_know_every_verb() {
     for shell in ["bash", "fish", "zsh"] {
         let (code, script, said) = outcome(&mut ctsync(&["completions", shell]));
@@ -708,6 +745,7 @@ fn man_page_has_every_verb_and_option() {
         "status",
         "flows",
         "keys roll",
+        "top",
         "doctor",
         "import-conntrackd",
         "completions",

@@ -247,3 +247,32 @@ fn every_counter_is_in_the_manual_and_no_other() {
     let described: BTreeSet<&str> = headings.flat_map(words).filter(|it| it.len() > 1).collect();
     assert_eq!(counted, described);
 }
+
+#[test]
+fn every_event_of_the_log_is_in_the_manual_and_no_other() {
+    let mut logged = BTreeSet::new();
+    let sources = files(".rs").into_iter();
+    for file in sources.filter(|it| it.starts_with("agent/src/") && !is_test(it)) {
+        let names = read(&file)
+            .split("event = \"")
+            .skip(1)
+            .filter_map(|it| it.split('"').next().map(str::to_owned))
+            .collect::<Vec<_>>();
+        logged.extend(names);
+    }
+    let manual = read("packaging/man/ctsync.8").replace("\\-", "-");
+    let (_, section) = manual
+        .split_once(".SH JOURNAL")
+        .expect("the manual has a section of them");
+    let section = section.split("\n.SH ").next().unwrap_or_default();
+    let headings = section
+        .split("\n.TP\n.B")
+        .skip(1)
+        .filter_map(|it| it.lines().next());
+    let described: BTreeSet<_> = headings
+        .flat_map(|it| it.split([' ', ',', '\\']))
+        .filter(|it| it.len() > 1)
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(logged, described);
+}

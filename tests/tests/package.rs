@@ -218,6 +218,9 @@ fn a_fresh_debian_becomes_a_gateway_that_is_upgraded_and_removed_under_traffic()
         .expect("a number");
     assert!(level <= 2.0, "{exposure}");
 
+    let journal = a.run("journalctl --output=json CTSYNC_EVENT=peer-live");
+    assert!(journal.contains("\"CTSYNC_MEMBER\":\"2\""), "{journal}");
+
     // Who is of the group may ask the socket for monitoring, and nothing else.
     let monitor = "setpriv --reuid=nobody --regid=ctsync-monitor --clear-groups ctsync";
     let socket = "--socket /run/ctsync-monitor/monitor.sock";

@@ -85,23 +85,7 @@ impl Display for Page<'_> {
             Age(key.age_seconds)
         )?;
         writeln!(f)?;
-        writeln!(
-            f,
-            "{:<4}  {:<18}  {:<10}  {:<4}  {:<6}  {:>10}  {:>9}  {:>7}  {:>7}  {:>7}",
-            "PEER",
-            "NAME",
-            "STATE",
-            "LINK",
-            "SYNCED",
-            "RTT",
-            "HEARD AGO",
-            "UNACKED",
-            "MISSING",
-            "REFUSED"
-        )?;
-        for peer in peers {
-            peer_line(f, peer)?;
-        }
+        write!(f, "{}", Peers(peers))?;
         if !warnings.is_empty() {
             writeln!(f)?;
         }
@@ -119,6 +103,32 @@ impl Display for Page<'_> {
             .unwrap_or(0);
         for (name, value) in &counters.0 {
             writeln!(f, "{name:<width$}  {value}")?;
+        }
+        Ok(())
+    }
+}
+
+/// The peers, a line each under a heading.
+pub(super) struct Peers<'a>(pub &'a [PeerStatus]);
+
+impl Display for Peers<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "{:<4}  {:<18}  {:<10}  {:<4}  {:<6}  {:>10}  {:>9}  {:>7}  {:>7}  {:>7}",
+            "PEER",
+            "NAME",
+            "STATE",
+            "LINK",
+            "SYNCED",
+            "RTT",
+            "HEARD AGO",
+            "UNACKED",
+            "MISSING",
+            "REFUSED"
+        )?;
+        for peer in self.0 {
+            peer_line(f, peer)?;
         }
         Ok(())
     }
@@ -155,14 +165,14 @@ fn peer_line(f: &mut fmt::Formatter<'_>, peer: &PeerStatus) -> fmt::Result {
 }
 
 /// `name`, cut to `width` characters; names are ASCII.
-fn short(name: &str, width: usize) -> String {
+pub(super) fn short(name: &str, width: usize) -> String {
     match name.len() > width {
         true => format!("{}~", &name[..width - 1]),
         false => name.to_owned(),
     }
 }
 
-fn round_trip(micros: u64) -> String {
+pub(super) fn round_trip(micros: u64) -> String {
     match micros {
         0..1_000_000 => format!("{}.{:03} ms", micros / 1000, micros % 1000),
         _ => ago(micros / 1000),

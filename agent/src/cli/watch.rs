@@ -8,7 +8,7 @@ use clap::Args;
 use super::Failure;
 
 /// From the top left corner, on an empty screen (ECMA-48: CUP, ED).
-const CLEAR: &str = "\x1b[H\x1b[2J";
+pub(super) const CLEAR: &str = "\x1b[H\x1b[2J";
 
 #[derive(Debug, Args)]
 pub(super) struct Watch {

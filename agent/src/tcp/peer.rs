@@ -121,6 +121,7 @@ impl Link {
         );
         if unknown && let Some(suppressed) = self.complaint.tick() {
             warn!(
+                event = "key-refused",
                 member = self.member.get(),
                 name = self.name,
                 suppressed,
@@ -193,13 +194,14 @@ impl Dialler {
         if let Some(suppressed) = self.link.complaint.tick() {
             match refusal {
                 Refusal::Stranger => warn!(
+                    event = "stranger",
                     member,
                     name,
                     suppressed,
                     "at the peer's address is somebody with another key than the configured one"
                 ),
                 Refusal::Other => {
-                    info!(member, name, %error, suppressed, "there is no link to the peer yet");
+                    info!(event = "no-link", member, name, %error, suppressed, "there is no link to the peer yet");
                 }
             }
         }
