@@ -18,6 +18,7 @@ mod check;
 mod check_in;
 mod completions;
 mod doctor;
+mod explain;
 mod flows;
 mod import_conntrackd;
 mod keygen;
@@ -58,6 +59,8 @@ enum Verb {
     Syncstat(syncstat::Syncstat),
     /// List the flows that this member knows
     Flows(flows::Flows),
+    /// Show which service and rule decided on a flow, and where it is
+    Explain(explain::Explain),
     /// Show what comparing the kernel's table with what is known has found
     Audit(audit::Audit),
     /// Show what each member is, and why
@@ -110,6 +113,7 @@ pub fn main() -> ExitCode {
         Verb::Status(status) => print_table(|out| status.execute(out)),
         Verb::Syncstat(syncstat) => print_table(|out| syncstat.execute(out)),
         Verb::Flows(flows) => print_table(|out| flows.execute(out)),
+        Verb::Explain(explain) => print(|out| explain.execute(out)),
         Verb::Audit(audit) => print(|out| audit.execute(out)),
         Verb::Members(members) => print_table(|out| members.execute(out)),
         Verb::Down(down) => print(|out| down.execute(out)),

@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::metrics::SCRAPERS_MAX;
 use crate::reload;
 use answer::audit::Report;
+use answer::explain::{Explanation, FlowQuery};
 use answer::{Cursor, FlowPage, Rolled, Status, SyncStat};
 pub use client::{Client, ClientError, Flows};
 use roles::{RolesAnswer, RolesRequest};
@@ -47,6 +48,8 @@ pub enum Ask {
     },
     /// Another key for our datagrams; the answer comes when it is in use.
     RollKeys(oneshot::Sender<Rolled>),
+    /// Why a flow is, or is not, where it should be.
+    Explain(FlowQuery, oneshot::Sender<Explanation>),
     /// The policy as it is written now.
     Reload(reload::Answer),
     /// How well changes get from member to member.
@@ -81,6 +84,7 @@ enum Verb {
     Syncstat,
     Flows,
     KeysRoll,
+    Explain(FlowQuery),
     Reload,
     Audit,
     AuditNow,
@@ -91,7 +95,7 @@ impl Verb {
     /// Whether it does more than ask how things are.
     fn changes(&self) -> bool {
         match self {
-            Self::Status | Self::Syncstat | Self::Flows | Self::Audit => false,
+            Self::Status | Self::Syncstat | Self::Flows | Self::Explain(_) | Self::Audit => false,
             Self::Roles(RolesRequest::Members) => false,
             Self::KeysRoll | Self::Reload | Self::AuditNow | Self::Roles(_) => true,
         }

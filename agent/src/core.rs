@@ -10,6 +10,7 @@
 
 mod audit;
 mod datagrams;
+mod explain;
 mod judge;
 pub mod keys;
 mod links;

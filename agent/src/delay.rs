@@ -108,6 +108,17 @@ impl Delays {
         !self.is_empty() && self.find(key).is_some()
     }
 
+    /// When the delay of the flow is over; `None` if it does not wait.
+    pub fn due(&self, key: &FlowKey) -> Option<Instant> {
+        let list = at(&self.chunks, self.find(key)?).list;
+        let from = self.second % SECONDS as u64;
+        let ahead = match list {
+            DUE => 0,
+            list => (u64::from(list) + SECONDS as u64 - from) % SECONDS as u64,
+        };
+        Some(Instant::from_micros((self.second + ahead) * SECOND))
+    }
+
     /// The flow waits for `delay` from `now` on. One that waits already goes on as it does.
     pub fn insert(&mut self, key: &FlowKey, delay: Duration, now: Instant) -> Result<(), Full> {
         if self.contains(key) {

@@ -333,6 +333,7 @@ impl Driver {
                     limit,
                     answer,
                 } => drop(answer.send(self.core.flows(from, limit.min(PAGE_ROWS_MAX)))),
+                Ask::Explain(flow, answer) => drop(answer.send(self.core.explain(&flow, now))),
                 Ask::Reload(answer) => self.reloader.ask(answer),
                 Ask::SyncStat(answer) => {
                     let mut stat = self.core.syncstat(now);

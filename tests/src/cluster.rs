@@ -206,7 +206,7 @@ impl Daemon {
     #[track_caller]
     pub fn ask(&self, verb: &str) -> String {
         run(Command::new(program())
-            .args(verb.split(' '))
+            .args(verb.split_ascii_whitespace())
             .arg("--config")
             .arg(&self.config))
     }

@@ -65,6 +65,13 @@ fn a_delayed_flow_is_told_when_it_has_lived_past_its_delay_and_not_before() {
     });
     let connection = Connection::open(&lab, Kind::Interactive, Path::Plain, Family::Ipv4);
     let opened = Instant::now();
+    let listed = lab.gateways[0].run("conntrack -L -p tcp -s 10.0.0.100");
+    let explain = |at: usize| cluster.members[at].ask(&format!("explain {}", listed.trim()));
+    let waiting = explain(0);
+    assert!(waiting.contains("decided by  service web\n"), "{waiting}");
+    assert!(
+        opened.elapsed() > Duration::from_secs(1) || waiting.contains(" of its delay are left")
+    );
     assert_eq!(entries(&lab.gateways[1], "tcp"), 0);
     assert!(begun.elapsed() > Duration::from_secs(2) || records() == before);
     wait_until("the other gateway has it", DEADLINE, || {
@@ -76,6 +83,9 @@ fn a_delayed_flow_is_told_when_it_has_lived_past_its_delay_and_not_before() {
         opened.elapsed()
     );
     wait_equal(&lab.gateways, DEADLINE);
+    wait_until("both know where it is", DEADLINE, || {
+        explain(0).contains("has it in its kernel") && explain(1).contains("gw-a: carries it")
+    });
     lab.activate(1);
     let progress = connection.progress().count;
     wait_until("it goes on there", DEADLINE, || {

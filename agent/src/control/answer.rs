@@ -4,6 +4,7 @@
 //! its meaning: other people's scripts read this.
 
 pub mod audit;
+pub mod explain;
 
 use std::borrow::Cow;
 use std::fmt;

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::answer::audit::Report;
+use super::answer::explain::{Explanation, FlowQuery};
 use super::answer::{FlowRow, Reloaded, Rolled, Status, SyncStat};
 use super::roles::{Done, Members, RolesRequest};
 use super::{End, Failure, Request, Verb};
@@ -116,6 +117,11 @@ impl Client {
     /// Asks for something about the role of this member.
     pub fn change_role(&mut self, request: RolesRequest) -> Result<Done, ClientError> {
         self.ask(Verb::Roles(request))
+    }
+
+    /// Why a flow is, or is not, where it should be.
+    pub fn explain(&mut self, flow: FlowQuery) -> Result<Explanation, ClientError> {
+        self.ask(Verb::Explain(flow))
     }
 
     /// Has the daemon take the policy as it is written now.

@@ -311,6 +311,12 @@ impl Desk {
                 Ok(Request {
                     verb: Verb::KeysRoll,
                 }) => self.one_line(&mut writer, Ask::RollKeys).await,
+                Ok(Request {
+                    verb: Verb::Explain(flow),
+                }) => {
+                    let ask = |answer| Ask::Explain(flow, answer);
+                    self.one_line(&mut writer, ask).await
+                }
                 Ok(Request { verb: Verb::Reload }) => match self.ask(Ask::Reload).await {
                     Ok(Ok(reloaded)) => self.write(&mut writer, &line(&reloaded)).await,
                     Ok(Err(reason)) => self.refuse(&mut writer, &reason).await,

@@ -25,6 +25,10 @@ fn none_comes_before_its_delay_is_over_nor_a_second_after() {
     delays.insert(&flow(1), secs(3), at(500)).unwrap();
     delays.insert(&flow(2), secs(1), at(500)).unwrap();
     assert_eq!(delays.poll_timeout(), Some(at(2000)));
+    assert_eq!(
+        [1, 2, 3].map(|it| delays.due(&flow(it))),
+        [Some(at(4000)), Some(at(2000)), None]
+    );
     assert_eq!(due(&mut delays, 1999), []);
     assert_eq!(due(&mut delays, 2000), [flow(2)]);
     assert_eq!(delays.poll_timeout(), Some(at(4000)));

@@ -1,0 +1,207 @@
+//! `ctsync explain`: one flow, which service and rule decided on it, and where it is.
+
+use std::io::{self, Write};
+use std::net::{IpAddr, SocketAddr};
+
+use clap::Args;
+
+use super::{Daemon, Failure};
+use crate::control::answer::Origin;
+use crate::control::answer::explain::{Explanation, FlowQuery, Has, Known};
+use crate::policy::service::{has_types, parse_protocol};
+
+#[derive(Debug, Args)]
+pub(super) struct Explain {
+    /// The flow: `tcp 10.1.0.1:5555 10.2.0.1:80`, or a line of `conntrack -L`
+    #[arg(required = true, value_name = "FLOW")]
+    flow: Vec<String>,
+    #[command(flatten)]
+    daemon: Daemon,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Explain {
+    pub fn execute(&self, out: &mut dyn Write) -> Result<(), Failure> {
+        let words: Vec<&str> = (self.flow.iter())
+            .flat_map(|word| word.split_ascii_whitespace())
+            .collect();
+        let query = parse(&words).ok_or_else(|| {
+            Failure::Problem(format!(
+                "`{}` is not a flow; write it as `tcp 10.1.0.1:5555 10.2.0.1:80`, or as `conntrack -L` prints it",
+                words.join(" ")
+            ))
+        })?;
+        let explanation = self.daemon.connect()?.explain(query)?;
+        match self.json {
+            true => {
+                let json = serde_json::to_string_pretty(&explanation);
+                writeln!(out, "{}", json.expect("words and numbers have a JSON form"))?;
+            }
+            false => page(out, &explanation)?,
+        }
+        Ok(())
+    }
+}
+
+/// The flow that these words name, in either form.
+fn parse(words: &[&str]) -> Option<FlowQuery> {
+    // With `-o extended` the family comes first.
+    let words = match words {
+        ["ipv4" | "ipv6", _, rest @ ..] => rest,
+        words => words,
+    };
+    let proto = match words {
+        ["unknown", number, ..] => number.parse().ok()?,
+        [name, ..] => parse_protocol(name)?,
+        [] => return None,
+    };
+    match words {
+        [_, from, to] => {
+            let ((src, sport), (dst, dport)) = (end(from)?, end(to)?);
+            Some(FlowQuery {
+                proto,
+                src,
+                dst,
+                sport,
+                dport,
+                zone: 0,
+            })
+        }
+        words => {
+            // The original direction comes first.
+            let value = |name: &str| words.iter().find_map(|word| word.strip_prefix(name));
+            let number = |name| value(name).and_then(|text| text.parse::<u16>().ok());
+            let kind = |name| number(name).filter(|_| has_types(proto));
+            let icmp = kind("type=").map(|it| it << 8 | kind("code=").unwrap_or_default());
+            Some(FlowQuery {
+                proto,
+                src: value("src=")?.parse().ok()?,
+                dst: value("dst=")?.parse().ok()?,
+                sport: number("sport=").or(kind("id=")).unwrap_or_default(),
+                dport: number("dport=").or(icmp).unwrap_or_default(),
+                zone: number("zone=").unwrap_or_default(),
+            })
+        }
+    }
+}
+
+/// An address with or without a port.
+fn end(word: &str) -> Option<(IpAddr, u16)> {
+    let with_port = word.parse::<SocketAddr>().map(|it| (it.ip(), it.port()));
+    (with_port.ok()).or_else(|| word.parse().ok().map(|address| (address, 0)))
+}
+
+/// An explanation as people read it.
+pub(super) fn page(out: &mut dyn Write, explanation: &Explanation) -> io::Result<()> {
+    let Explanation {
+        forwarded,
+        service,
+        builtin,
+        rule,
+        rule_name,
+        sync,
+        delay_seconds,
+        hold,
+        known,
+        peers,
+    } = explanation;
+    let by = match (service, rule) {
+        (None, _) => "no rule and no service matches it".to_owned(),
+        (Some(service), None) if *builtin => format!("built-in service {service}"),
+        (Some(service), None) => format!("service {service}"),
+        (Some(service), Some(rule)) => match rule_name {
+            Some(name) => format!("rule {rule} ({name}), service {service}"),
+            None => format!("rule {rule}, service {service}"),
+        },
+    };
+    writeln!(out, "decided by  {by}")?;
+    let delay = delay_seconds.map_or_else(String::new, |delay| format!(" by {delay} s"));
+    match forwarded {
+        true => writeln!(out, "sync        {sync}{delay}; hold {hold}")?,
+        false => writeln!(
+            out,
+            "sync        never: it is the gateway's own, broadcast, multicast or link-local"
+        )?,
+    }
+    let here = match known {
+        Known::No => "not known: it is not there, or not told".to_owned(),
+        Known::Delayed { seconds_left } => format!("waits, {seconds_left} s of its delay are left"),
+        Known::Ended { member } => format!("has ended; member {member} carried it"),
+        Known::Live {
+            member,
+            origin,
+            state,
+            timeout,
+            in_kernel,
+        } => {
+            let origin = match origin {
+                Origin::Own => "carried here",
+                Origin::Found => "found in the kernel",
+                Origin::Copy => "a copy",
+            };
+            let state = state.as_deref().unwrap_or("no state");
+            let kernel = if *in_kernel {
+                ""
+            } else {
+                ", not in this kernel"
+            };
+            format!("{origin}, of member {member}, {state}, {timeout} s when last told{kernel}")
+        }
+    };
+    writeln!(out, "here        {here}")?;
+    for peer in peers {
+        let has = match peer.has {
+            Has::Carries => "carries it",
+            Has::Yes => "has it in its kernel",
+            Has::Soon => "is being told",
+            Has::No => "was not told",
+            Has::AskCarrier => "is told by its carrier",
+        };
+        writeln!(out, "member {:<3}  {}: {has}", peer.id, peer.name)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse;
+
+    #[test]
+    fn both_forms_mean_the_same_flow() {
+        for (short, line) in [
+            (
+                "tcp 10.1.0.1:5555 10.2.0.1:80",
+                "tcp 6 431999 ESTABLISHED src=10.1.0.1 dst=10.2.0.1 sport=5555 dport=80 src=10.2.0.1 dst=10.1.0.1 sport=80 dport=5555 [ASSURED] mark=0 use=1",
+            ),
+            (
+                "udp [2001:db8::1]:53 [2001:db8::2]:1000",
+                "ipv6 10 udp 17 29 src=2001:db8::1 dst=2001:db8::2 sport=53 dport=1000 src=2001:db8::2 dst=2001:db8::1 sport=1000 dport=53 mark=0 use=1",
+            ),
+            (
+                "47 10.0.0.1 10.0.0.2",
+                "unknown 47 599 src=10.0.0.1 dst=10.0.0.2 src=10.0.0.2 dst=10.0.0.1 mark=0 use=1",
+            ),
+            (
+                "icmp 10.0.0.1:7 10.0.0.2:2048",
+                "icmp 1 29 src=10.0.0.1 dst=10.0.0.2 type=8 code=0 id=7 src=10.0.0.2 dst=10.0.0.1 type=0 code=0 id=7 mark=0 use=1",
+            ),
+        ] {
+            let words = |text: &'static str| text.split(' ').collect::<Vec<_>>();
+            let query = parse(&words(short));
+            assert!(query.is_some(), "{short}");
+            assert_eq!(query, parse(&words(line)), "{line}");
+        }
+        for wrong in [
+            "",
+            "tcp",
+            "tpc 10.0.0.1 10.0.0.2",
+            "tcp here there",
+            "tcp 6 src=10.0.0.1",
+        ] {
+            let words: Vec<_> = wrong.split_ascii_whitespace().collect();
+            assert_eq!(parse(&words), None, "{wrong}");
+        }
+    }
+}
