@@ -38,7 +38,7 @@ pub struct Settings {
     pub family: Family,
     /// How many of them there are.
     pub networks: usize,
-    /// More of the configuration file, such as `kernel: { labels: true }`.
+    /// More of the configuration file, such as `kernel: { labels: true }`; `PLACE` stands for a path of this member's own.
     pub more: &'static str,
     /// The service policy, the same for all.
     pub policy: &'static str,
@@ -224,6 +224,11 @@ impl Daemon {
         &self.config
     }
 
+    /// The path that `PLACE` stands for in [`Settings::more`].
+    pub fn place(&self) -> PathBuf {
+        self.config.with_extension("")
+    }
+
     /// All it has logged.
     pub fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
@@ -314,7 +319,7 @@ control:
         key = key(index).display(),
         state = path.with_extension("state").display(),
         socket = path.with_extension("sock").display(),
-        more = settings.more,
+        more = (settings.more).replace("PLACE", &path.with_extension("").display().to_string()),
     );
     write_private(path, &text);
 }
