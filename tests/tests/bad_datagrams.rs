@@ -16,7 +16,7 @@ const AGREE_DEADLINE: Duration = Duration::from_secs(10);
 const DAMAGED_BYTES: usize = 64;
 
 /// The counters of datagrams that are put away, one a cause.
-const CAUSES: [&str; 10] = [
+const CAUSES: [&str; 11] = [
     "datagrams_malformed",
     "datagrams_other_version",
     "datagrams_check_point",
@@ -24,6 +24,7 @@ const CAUSES: [&str; 10] = [
     "datagrams_other_cluster",
     "datagrams_unknown_member",
     "datagrams_misdirected",
+    "datagrams_other_network",
     "datagrams_unknown_key",
     "datagrams_forged",
     "datagrams_replayed_or_unproven",

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use tests::lab::{Family, Lab, Path, SHARED_IPV4, SHARED_IPV6};
-use tests::netns::{Namespace, run};
+use tests::netns::{Namespace, run, wait_until};
 
 #[test]
 fn a_dropped_namespace_is_gone_and_so_is_what_ran_in_it() {
@@ -16,6 +16,10 @@ fn a_dropped_namespace_is_gone_and_so_is_what_ran_in_it() {
         .arg("600")
         .spawn()
         .expect("sleep starts");
+    // What is started enters its namespace a moment later.
+    wait_until("it is in the namespace", Duration::from_secs(30), || {
+        !run(Command::new("ip").args(["netns", "pids", &name])).is_empty()
+    });
     drop(namespace);
     assert!(!run(Command::new("ip").args(["netns", "list"])).contains(&name));
     assert!(!sleeper.wait().expect("it can be waited for").success());
