@@ -221,6 +221,15 @@ fn a_fresh_debian_becomes_a_gateway_that_is_upgraded_and_removed_under_traffic()
     let journal = a.run("journalctl --output=json CTSYNC_EVENT=peer-live");
     assert!(journal.contains("\"CTSYNC_MEMBER\":\"2\""), "{journal}");
 
+    // A reload is done when systemctl says so; one that fails changes nothing, and systemctl says that, too.
+    let before = main_pid(a);
+    a.run("echo 'services: { dns: { protocol: udp, ports: 53, sync: never } }' >/etc/ctsync/policy.yaml");
+    a.run("systemctl reload ctsync");
+    a.run("echo 'services: [' >/etc/ctsync/policy.yaml");
+    assert!(!a.output("systemctl reload ctsync").status.success());
+    a.run("rm /etc/ctsync/policy.yaml && systemctl reload ctsync");
+    assert_eq!(main_pid(a), before, "it is the same daemon");
+
     // Who is of the group may ask the socket for monitoring, and nothing else.
     let monitor = "setpriv --reuid=nobody --regid=ctsync-monitor --clear-groups ctsync";
     let socket = "--socket /run/ctsync-monitor/monitor.sock";

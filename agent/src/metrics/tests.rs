@@ -5,7 +5,8 @@ use std::thread;
 
 use super::*;
 use crate::control::answer::{
-    Counters, FlowCounts, KeyStatus, MemberStatus, PeerState, PeerStatus, Reach, RoleStatus, Status,
+    Counters, FlowCounts, KeyStatus, MemberStatus, PathState, PathStatus, PeerState, PeerStatus,
+    Reach, RoleStatus, Status,
 };
 use crate::control::asks;
 
@@ -43,7 +44,19 @@ fn status() -> Status {
             unacknowledged: 1,
             missing: 2,
             refused: 3,
-            reach: Reach::default(),
+            reach: Reach {
+                networks: vec![PathStatus {
+                    name: "sync".into(),
+                    state: PathState::Up,
+                    rtt_us: None,
+                    loss_in_permille: Some(25),
+                    loss_out_permille: None,
+                    degraded: false,
+                    sent: 1,
+                    received: 2,
+                }],
+                ..Reach::default()
+            },
         }],
         warnings: vec![],
         counters: Counters(vec![
@@ -109,6 +122,10 @@ fn scraper_gets_every_value_with_type_unit_and_help() {
         "ctsync_member_info{cluster=\"7\",member=\"1\",name=\"gw-a\"} 1\n",
         "# TYPE ctsync_uptime_seconds gauge\n# UNIT ctsync_uptime_seconds seconds\n",
         "ctsync_flows{origin=\"own\"} 3\nctsync_flows{origin=\"copy\"} 2\nctsync_flows{origin=\"found\"} 1\n",
+        "# TYPE ctsync_state stateset\n",
+        "ctsync_state{ctsync_state=\"standby\"} 1\nctsync_state{ctsync_state=\"ready\"} 0\n",
+        "ctsync_path_up{peer=\"gw-\\\"b\\\"\",network=\"sync\"} 1\n",
+        "ctsync_path_loss_in_ratio{peer=\"gw-\\\"b\\\"\",network=\"sync\"} 0.025\n",
         "ctsync_peer_live{peer=\"gw-\\\"b\\\"\"} 1\n",
         "ctsync_peer_rtt_seconds{peer=\"gw-\\\"b\\\"\"} 0.000214\n",
         "# HELP ctsync_peer_silence_seconds Time since the peer's last datagram.\n# TYPE",

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::LazyLock;
 
-use crate::control::answer::{PeerState, PeerStatus, Status};
+use crate::control::answer::{PathState, PathStatus, PeerState, PeerStatus, Status};
 
 /// What an answer is.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -68,6 +68,52 @@ const PEER_GAUGES: &[PeerGauge] = &[
     },
 ];
 
+/// A gauge of each way to each peer.
+struct PathGauge {
+    name: &'static str,
+    help: &'static str,
+    /// Nothing where it is not known yet.
+    value: fn(&PathStatus) -> Option<f64>,
+}
+
+const PATH_GAUGES: &[PathGauge] = &[
+    PathGauge {
+        name: "path_up",
+        help: "1 if both directions of the way to the peer over this network work.",
+        value: |path| Some(truth(path.state == PathState::Up)),
+    },
+    PathGauge {
+        name: "path_degraded",
+        help: "1 if round trip or loss of the way are past what the protocol was made for.",
+        value: |path| Some(truth(path.degraded)),
+    },
+    PathGauge {
+        name: "path_rtt_seconds",
+        help: "Smoothed round trip of the way.",
+        value: |path| Some(micros(path.rtt_us?)),
+    },
+    PathGauge {
+        name: "path_loss_in_ratio",
+        help: "Share of what the peer sends over this network that is lost, of late.",
+        value: |path| Some(f64::from(path.loss_in_permille?) / 1e3),
+    },
+    PathGauge {
+        name: "path_loss_out_ratio",
+        help: "Share of what this member sends over this network that is lost, as the peer says.",
+        value: |path| Some(f64::from(path.loss_out_permille?) / 1e3),
+    },
+];
+
+/// What a member can be.
+const STATES: &[&str] = &[
+    "down",
+    "init",
+    "standby",
+    "ready",
+    "active",
+    "active-attention",
+];
+
 /// The whole answer.
 pub fn render(status: &Status) -> String {
     let mut page = Page::default();
@@ -94,6 +140,11 @@ pub fn render(status: &Status) -> String {
         "Time since the key that seals datagrams came into use.",
         number(status.key.age_seconds),
     );
+    page.family("state", "stateset", "What this member is in the cluster.");
+    for state in STATES {
+        let is_it = truth(status.role.state == *state);
+        page.sample("state", &[("ctsync_state", state)], is_it);
+    }
     let flows = [
         ("own", status.flows.own),
         ("copy", status.flows.copies),
@@ -115,6 +166,17 @@ pub fn render(status: &Status) -> String {
             }
         }
     }
+    for PathGauge { name, help, value } in PATH_GAUGES {
+        page.family(name, "gauge", help);
+        for peer in &status.peers {
+            for path in &peer.reach.networks {
+                if let Some(value) = value(path) {
+                    let labels = [("peer", &*peer.name), ("network", &*path.name)];
+                    page.sample(name, &labels, value);
+                }
+            }
+        }
+    }
     for (name, value) in &status.counters.0 {
         page.family(name, "counter", HELP.get(&**name).map_or("", |it| it));
         page.sample(&format!("{name}_total"), &[], number(*value));
@@ -129,7 +191,7 @@ impl Page {
     fn family(&mut self, name: &str, kind: &str, help: &str) {
         self.line(format_args!("# TYPE ctsync_{name} {kind}"));
         // A unit is the last part of the name.
-        if let Some(unit @ ("bytes" | "seconds")) = name.rsplit('_').next() {
+        if let Some(unit @ ("bytes" | "seconds" | "ratio")) = name.rsplit('_').next() {
             self.line(format_args!("# UNIT ctsync_{name} {unit}"));
         }
         self.line(format_args!("# HELP ctsync_{name} {}", escaped(help)));
