@@ -18,6 +18,7 @@ use crate::policy;
 use serde::{Deserialize, Serialize};
 
 use crate::ruleset::CopyBit;
+use ccp::hold::Deadline;
 
 pub use ccp::record::MemberId;
 pub use error::{ConfigError, Place};
@@ -74,6 +75,8 @@ pub struct Config {
     pub hooks: roles::Hooks,
     /// Where what has to survive a restart is kept.
     pub state_directory: PathBuf,
+    /// How packets wait until the peers have their flow.
+    pub hold: Hold,
     /// The control socket.
     pub control: Control,
     /// What is measured, for Prometheus.
@@ -211,6 +214,62 @@ pub struct Audit {
     /// From the end of one round to the begin of the next, or longer if the table is so large that it took more than 2 % of a
     /// processor; 1 s to 24 h.
     pub interval: Duration,
+}
+
+/// How packets wait until the peers have their flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hold {
+    /// Which first packets wait; `Never` if there is no copy bit.
+    pub mode: HoldMode,
+    /// How long at most; 1 ms to 1 s, or derived.
+    pub deadline: Deadline,
+    /// How many at most; 1 to 65536.
+    pub held_max: u32,
+    /// What becomes of a packet whose time is over.
+    pub on_deadline: Otherwise,
+    /// Of one that comes when no more can wait.
+    pub on_limit: Otherwise,
+    /// Of one when there is no peer to wait for.
+    pub on_no_peer: Otherwise,
+    /// Of one that waits when the daemon ends.
+    pub on_shutdown: Otherwise,
+}
+
+impl Default for Hold {
+    fn default() -> Self {
+        let ccp::hold::Config { deadline, .. } = ccp::hold::Config::default();
+        Self {
+            mode: HoldMode::Auto,
+            deadline,
+            held_max: 4096,
+            on_deadline: Otherwise::Release,
+            on_limit: Otherwise::Release,
+            on_no_peer: Otherwise::Release,
+            on_shutdown: Otherwise::Release,
+        }
+    }
+}
+
+/// Which first packets of flows wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HoldMode {
+    /// Those of every TCP connection.
+    Always,
+    /// Those to destinations whose flows were seen on two gateways.
+    Auto,
+    /// None, and no answers either.
+    Never,
+}
+
+/// What becomes of a packet that not everybody has acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Otherwise {
+    /// It goes on all the same.
+    Release,
+    /// It is dropped: whoever sent it sends it again.
+    Drop,
 }
 
 /// The control socket.

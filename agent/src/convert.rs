@@ -9,7 +9,9 @@ use ccp::record::{
     Status, SynProxy, TcpOptions, ZoneDirection,
 };
 use ccp::wire::flow::{DCCP, SCTP, TCP, has_l4};
-use conntrack::consts::{IPPROTO_ICMP, IPPROTO_ICMPV6, IPS_ASSURED, IPS_SEEN_REPLY};
+use conntrack::consts::{
+    IP_CT_TCP_FLAG_BE_LIBERAL, IPPROTO_ICMP, IPPROTO_ICMPV6, IPS_ASSURED, IPS_SEEN_REPLY,
+};
 use conntrack::{DccpInfo, Flow, HelperName, L4, ProtoInfo, SctpInfo, TcpInfo, Tuple};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -115,7 +117,12 @@ pub fn patch(flow: &Flow, shared: Shared) -> Patch {
             proto_state = Some(*state);
             let options = TcpOptions {
                 wscale: nibbles(wscale.unwrap_or_default()),
-                flags: nibbles(flags.unwrap_or_default()),
+                // Every entry that is injected is liberal, so that one is says nothing.
+                flags: nibbles(
+                    flags
+                        .unwrap_or_default()
+                        .map(|flags| flags & !IP_CT_TCP_FLAG_BE_LIBERAL),
+                ),
             };
             tcp = Some(options);
         }

@@ -11,6 +11,7 @@
 mod audit;
 mod datagrams;
 mod explain;
+mod held;
 mod judge;
 pub mod keys;
 mod links;
@@ -23,10 +24,12 @@ pub mod seal;
 mod status;
 
 use crate::addresses::AddressSet;
+use crate::config::Hold;
 use crate::convert::{self, Shared};
 use crate::delay::Delays;
 use crate::policy::Policy;
 use audit::Audit;
+use ccp::hold::PacketNumber;
 use ccp::network::Routes;
 use ccp::node::{Action, Config, End, Event, Local, Node, Outcome, Ticket};
 use ccp::record::{MemberId, MemberSet};
@@ -41,10 +44,12 @@ use reload::Rejudging;
 use roles::{Roles, RolesSetup};
 use scope::Scope;
 use seal::{DatagramKey, PeerKeys};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use datagrams::{DatagramCounters, Refusal};
+pub use held::HoldCounters;
 pub use judge::Lookup;
 pub use status::Names;
 
@@ -75,6 +80,8 @@ pub struct Setup {
     pub networks: Vec<String>,
     /// For the election.
     pub roles: RolesSetup,
+    /// What becomes of held packets.
+    pub hold: Hold,
 }
 
 /// A change that the kernel is asked for.
@@ -136,6 +143,10 @@ pub struct Core {
     judged: PolicyCounters,
     rejudging: Rejudging,
     wall_clock_nanos: u64,
+    /// Packets that go on without having been held.
+    passed: VecDeque<PacketNumber>,
+    holds: HoldCounters,
+    hold: Hold,
     buffer: Vec<u8>,
 }
 
@@ -153,6 +164,7 @@ impl Core {
             names,
             networks,
             roles,
+            hold,
         } = setup;
         let (cluster, me) = (node.cluster, node.member);
         Self {
@@ -182,6 +194,9 @@ impl Core {
             links: LinkCounters::default(),
             roles: Roles::new(roles),
             events: EventCounters::default(),
+            passed: VecDeque::new(),
+            holds: HoldCounters::default(),
+            hold,
             buffer: Vec::with_capacity(node.datagram_bytes_max),
             node: Node::new(node, now),
         }

@@ -1,8 +1,8 @@
 //! Start and stop of the daemon, in order: what can fail fails before anything is changed.
 
 use crate::addresses::{self, LocalAddresses};
-use crate::config::Config;
 use crate::config::roles::DEFAULT_PRIORITY;
+use crate::config::{Config, HoldMode};
 use crate::control::{self, Server, StartError, Wake};
 use crate::convert::Shared;
 use crate::core::keys::Limits;
@@ -19,8 +19,10 @@ use crate::metrics::Metrics;
 use crate::networks::Networks;
 use crate::notify::Notify;
 use crate::policy::Policy;
+use crate::queue::Queue;
 use crate::reload::Reloader;
 use crate::roles::RolesIo;
+use crate::ruleset::hold::{Backend, Holding, HoldingError, Steering};
 use crate::ruleset::{self, CopyBit, Ruleset, RulesetError};
 use crate::tcp::Links;
 use ccp::paths::Spread;
@@ -46,6 +48,10 @@ pub enum RunError {
     Conntrack(SocketError),
     /// The table that tells when a flow moves could not be installed.
     Ruleset(RulesetError),
+    /// The queue for held packets is not to be had.
+    Queue(SocketError),
+    /// Packets could not be steered to the queue.
+    Holding(HoldingError),
     /// The control socket could not be opened.
     Control(StartError),
     /// The interface of the sync network is not there.
@@ -69,6 +75,8 @@ impl fmt::Display for RunError {
         match self {
             Self::Conntrack(error) => error.fmt(f),
             Self::Ruleset(error) => error.fmt(f),
+            Self::Queue(error) => error.fmt(f),
+            Self::Holding(error) => error.fmt(f),
             Self::Control(error) => error.fmt(f),
             Self::Interface { name, source } => {
                 write!(
@@ -133,12 +141,32 @@ pub fn run(path: &Path, config: &Config, policy: Policy, key: &MemberKey) -> Res
     let key_log = (config.log.datagram_keys.as_deref())
         .map(open_key_log)
         .transpose()?;
+    let (queue, steering) = queue(config)?;
+    let backend = steering.as_ref().map(|_| Backend::of_kernel());
+    let by_nft = steering.clone().filter(|_| backend == Some(Backend::Nft));
     let roles = RolesIo::start(config).map_err(failed("write the track file"))?;
-    let sections = ruleset::sections(config, &policy);
+    let sections = ruleset::sections(config, &policy, by_nft.as_ref());
     let ruleset = Ruleset::install(&sections).map_err(RunError::Ruleset)?;
     let path = std::path::absolute(path).map_err(failed("find the configuration again"))?;
-    let reloader = Reloader::start(path, config.clone(), sections, ruleset, wake(&wakes))
-        .map_err(failed("watch for SIGHUP"))?;
+    let reloader = Reloader::start(
+        path,
+        config.clone(),
+        by_nft,
+        (sections, ruleset),
+        wake(&wakes),
+    )
+    .map_err(failed("watch for SIGHUP"))?;
+    let holding = match (&steering, backend) {
+        (Some(steering), Some(backend)) => match Holding::install(backend, steering) {
+            Ok(holding) => Some(holding),
+            Err(error) if config.hold.mode == HoldMode::Auto => {
+                warn!(%error, "packets are not held");
+                None
+            }
+            Err(error) => return Err(RunError::Holding(error)),
+        },
+        (None, _) | (_, None) => None,
+    };
     let origin = std::time::Instant::now();
     let mut notify = Notify::new();
     info!(
@@ -154,6 +182,8 @@ pub fn run(path: &Path, config: &Config, policy: Policy, key: &MemberKey) -> Res
         core: Core::new(setup, Instant::default()),
         kernel,
         networks,
+        queue,
+        holding,
         links,
         addresses,
         asks,
@@ -182,6 +212,30 @@ fn open_key_log(path: &Path) -> Result<KeyLog, RunError> {
         "keys of datagrams are written to a file: who reads it can read and forge what members say"
     );
     Ok(log)
+}
+
+/// Where packets wait that are held, and which ones those are.
+fn queue(config: &Config) -> Result<(Option<Queue>, Option<Steering>), RunError> {
+    if config.hold.mode == HoldMode::Never {
+        return Ok((None, None));
+    }
+    match Queue::open(&config.hold) {
+        Ok(queue) => {
+            let steering = Steering::of(config, queue.translation_is_known());
+            if !queue.translation_is_known() {
+                info!(
+                    "this kernel does not say how a held packet is translated (CONFIG_NETFILTER_NETLINK_GLUE_CT): packets \
+                     of translated flows are not held where that can be seen"
+                );
+            }
+            Ok((Some(queue), steering))
+        }
+        Err(error) if config.hold.mode == HoldMode::Auto => {
+            warn!(%error, "packets are not held");
+            Ok((None, None))
+        }
+        Err(error) => Err(RunError::Queue(error)),
+    }
 }
 
 /// Makes the driver look for what there is for it.
@@ -226,6 +280,10 @@ fn setup(
             preempt: config.roles.preempt,
             settle: config.roles.settle,
         },
+        hold: ccp::hold::Config {
+            deadline: config.hold.deadline,
+            held_max: config.hold.held_max as usize,
+        },
     };
     Ok(Setup {
         node,
@@ -246,6 +304,7 @@ fn setup(
         networks: (config.networks.iter())
             .map(|network| network.name.clone())
             .collect(),
+        hold: config.hold,
         names: config
             .members()
             .into_iter()

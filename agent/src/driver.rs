@@ -16,8 +16,10 @@ use crate::kernel::Kernel;
 use crate::key_log::KeyLog;
 use crate::log::Faults;
 use crate::networks::Networks;
+use crate::queue::Queue;
 use crate::reload::Reloader;
 use crate::roles::RolesIo;
+use crate::ruleset::hold::Holding;
 use crate::tcp::{Links, Report};
 use ccp::node::Event;
 use ccp::paths::Switch;
@@ -43,6 +45,10 @@ pub struct Driver {
     pub core: Core,
     /// The kernel's connection tracking.
     pub kernel: Kernel,
+    /// Where packets wait that are held, if any are.
+    pub queue: Option<Queue>,
+    /// What steers them there.
+    pub holding: Option<Holding>,
     /// The sync networks.
     pub networks: Networks,
     /// The links to the peers, over which keys are handed out.
@@ -81,6 +87,7 @@ struct Ready {
     addresses: bool,
     woken: bool,
     stop: bool,
+    packets: bool,
 }
 
 /// Interval of the sign of life, and of a log line about something that goes on.
@@ -99,6 +106,7 @@ impl Driver {
             let ready = self.wait(events, drained)?;
             if ready.stop {
                 self.leave();
+                self.let_go();
                 return Ok(());
             }
             let now = self.now();
@@ -110,12 +118,15 @@ impl Driver {
                 let count = self.drain_events();
                 drained = now;
                 events = pacer.handle_drain(Duration::from_micros(now.as_micros()), count);
-            } else if ready.datagrams {
-                // What a peer says is weighed against what our kernel has said by now.
+            } else if ready.datagrams || ready.packets {
+                // What a peer says, or a packet does, is weighed against what our kernel has said by now.
                 self.drain_events();
             }
             if ready.datagrams {
                 self.receive();
+            }
+            if ready.packets {
+                self.take_packets();
             }
             if ready.addresses {
                 self.networks.follow(&mut self.faults);
@@ -143,6 +154,7 @@ impl Driver {
                 .survive("look up flows in the kernel's table", result);
             self.apply(now);
             self.transmit(now);
+            self.judge_packets();
             self.answer_rolls();
             self.answer_audits(now);
             self.report();
@@ -165,10 +177,10 @@ impl Driver {
         let mut until = self.core.poll_timeout().min(self.now() + ALIVE_INTERVAL);
         // Under load the event socket is not watched at all: whoever makes an event would have to look for a sleeper.
         let watched = match events {
-            Wait::Socket => 4,
+            Wait::Socket => 5,
             Wait::For(pause) => {
                 until = until.min(drained + pause);
-                3
+                4
             }
         };
         let busy = self.kernel.is_reading() && self.core.may_read_rows() || self.core.wants_pass();
@@ -177,15 +189,20 @@ impl Driver {
         } else {
             until.since(self.now())
         };
+        let (packets, interest) = match &self.queue {
+            Some(queue) => (queue.fd(), PollFlags::IN),
+            None => (self.stop.as_fd(), PollFlags::empty()),
+        };
         let fixed = [
-            self.addresses.as_fd(),
-            self.woken.as_fd(),
-            self.stop.as_fd(),
-            self.kernel.events_fd(),
+            (packets, interest),
+            (self.addresses.as_fd(), PollFlags::IN),
+            (self.woken.as_fd(), PollFlags::IN),
+            (self.stop.as_fd(), PollFlags::IN),
+            (self.kernel.events_fd(), PollFlags::IN),
         ];
-        let watched_fds = fixed.into_iter().take(watched).chain(self.networks.fds());
-        let mut fds: Vec<_> = watched_fds
-            .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
+        let networks = self.networks.fds().map(|fd| (fd, PollFlags::IN));
+        let mut fds: Vec<_> = (fixed.into_iter().take(watched).chain(networks))
+            .map(|(fd, interest)| PollFd::from_borrowed_fd(fd, interest))
             .collect();
         let timeout = Timespec::try_from(pause).map_err(io::Error::other)?;
         match poll(&mut fds, Some(&timeout)) {
@@ -195,6 +212,7 @@ impl Driver {
         let mut ready = fds.iter().map(|fd| !fd.revents().is_empty());
         let mut next = || ready.next().unwrap_or(false);
         Ok(Ready {
+            packets: next(),
             addresses: next(),
             woken: next(),
             stop: next(),
@@ -222,6 +240,29 @@ impl Driver {
                 self.core.handle_datagram(datagram, network, now);
                 self.apply(now);
             }
+        }
+    }
+
+    fn take_packets(&mut self) {
+        let now = self.now();
+        if let Some(queue) = &mut self.queue {
+            let result = queue.drain(&mut self.core, now);
+            self.faults.survive("read held packets", result);
+        }
+    }
+
+    /// No more packets are steered here, and those that wait go on: who closes a queue drops what is in it.
+    fn let_go(&mut self) {
+        drop(self.holding.take());
+        self.take_packets();
+        self.core.end_holds();
+        self.judge_packets();
+    }
+
+    fn judge_packets(&mut self) {
+        if let Some(queue) = &mut self.queue {
+            let result = queue.judge(&mut self.core);
+            self.faults.survive("let go of held packets", result);
         }
     }
 
@@ -376,6 +417,16 @@ impl Driver {
                     member = member.get(),
                     name = name(member),
                     "peer is dead: it is silent, or does not hear us; its flows stay"
+                ),
+                Event::PeerSlow(member) => warn!(
+                    member = member.get(),
+                    name = name(member),
+                    "peer acknowledges too late: packets are no longer held for it"
+                ),
+                Event::PeerInTime(member) => info!(
+                    member = member.get(),
+                    name = name(member),
+                    "peer acknowledges in time: packets are held for it again"
                 ),
                 Event::Synced(member) => {
                     info!(

@@ -22,6 +22,7 @@ pub mod names;
 pub mod networks;
 pub mod notify;
 pub mod policy;
+pub mod queue;
 pub mod reload;
 pub mod roles;
 pub mod ruleset;

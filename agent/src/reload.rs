@@ -12,6 +12,7 @@ use crate::control::Wake;
 use crate::control::answer::Reloaded;
 use crate::notify;
 use crate::policy::Policy;
+use crate::ruleset::hold::Steering;
 use crate::ruleset::{self, Ruleset, Section};
 use signal_hook::consts::SIGHUP;
 use std::io::{self, Read, Write};
@@ -60,6 +61,8 @@ impl Done {
 struct Work {
     path: PathBuf,
     config: Config,
+    /// What of the sections holds packets, which no policy changes.
+    steering: Option<Steering>,
     sections: Vec<Section>,
     ruleset: Ruleset,
 }
@@ -69,8 +72,8 @@ impl Reloader {
     pub fn start(
         path: PathBuf,
         config: Config,
-        sections: Vec<Section>,
-        ruleset: Ruleset,
+        steering: Option<Steering>,
+        (sections, ruleset): (Vec<Section>, Ruleset),
         wake: Wake,
     ) -> io::Result<Self> {
         let (mut rung, bell) = UnixStream::pair()?;
@@ -82,6 +85,7 @@ impl Reloader {
         let mut work = Work {
             path,
             config,
+            steering,
             sections,
             ruleset,
         };
@@ -175,7 +179,7 @@ impl Work {
             policy: written.policy,
             ..self.config.clone()
         };
-        let sections = ruleset::sections(&config, &policy);
+        let sections = ruleset::sections(&config, &policy, self.steering.as_ref());
         if sections != self.sections {
             (self.ruleset.replace(&sections)).map_err(|error| error.to_string())?;
         }

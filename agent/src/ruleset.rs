@@ -10,13 +10,15 @@
 //! It goes when the daemon stops. No other table is touched, as none can name a chain of another.
 
 pub mod events;
+pub mod hold;
 pub mod moved;
 
 use crate::config::{Config, PushDown};
 use crate::policy::Policy;
+use hold::Steering;
 use std::fmt;
 use std::io::{self, Write};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 /// The bit of the connmark that marks a copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,14 +54,15 @@ pub struct Section {
     pub text: String,
 }
 
-/// What configuration and policy ask of the kernel; nothing if they do without.
-pub fn sections(config: &Config, policy: &Policy) -> Vec<Section> {
+/// What configuration and policy ask of the kernel; nothing if they do without. `steering` holds packets by this table.
+pub fn sections(config: &Config, policy: &Policy, steering: Option<&Steering>) -> Vec<Section> {
     let events = match config.policy.kernel {
         PushDown::On => Some(events::section(&policy.plan())),
         PushDown::Off => None,
     };
+    let hold = steering.map(Steering::section);
     let moved = config.kernel.copy_bit.map(moved::section);
-    events.into_iter().chain(moved).collect()
+    events.into_iter().chain(hold).chain(moved).collect()
 }
 
 /// What `nft` is told to put `sections` in the place of whatever table of ours there is. Naming the table before it is
@@ -113,7 +116,7 @@ impl std::error::Error for RulesetError {}
 impl Ruleset {
     /// Installs the table in this network namespace. With no sections it only removes what a crash left behind, if it can.
     pub fn install(sections: &[Section]) -> Result<Self, RulesetError> {
-        let done = nft(&text(sections));
+        let done = nft(&[], &text(sections));
         match sections.is_empty() {
             // Who wants nothing installed may well have no nft.
             true => drop(done),
@@ -126,13 +129,13 @@ impl Ruleset {
 impl Ruleset {
     /// Puts these in the place of what is installed, in one transaction.
     pub fn replace(&mut self, sections: &[Section]) -> Result<(), RulesetError> {
-        nft(&text(sections))
+        nft(&[], &text(sections))
     }
 }
 
 impl Drop for Ruleset {
     fn drop(&mut self) {
-        match nft(&text(&[])) {
+        match nft(&[], &text(&[])) {
             Ok(()) | Err(RulesetError::Run(_)) => {}
             Err(error) => {
                 tracing::warn!(%error, "the table of ctsync stays in the ruleset; it harms nothing");
@@ -141,19 +144,9 @@ impl Drop for Ruleset {
     }
 }
 
-fn nft(text: &str) -> Result<(), RulesetError> {
-    let mut nft = Command::new("nft")
-        .args(["-f", "-"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
+fn nft(options: &[&str], text: &str) -> Result<(), RulesetError> {
+    let output = run_with_input(Command::new("nft").args(options).args(["-f", "-"]), text)
         .map_err(RulesetError::Run)?;
-    if let Some(mut stdin) = nft.stdin.take() {
-        // If nft ends before it has read all, its exit status says more than the broken pipe.
-        let _ = stdin.write_all(text.as_bytes());
-    }
-    let output = nft.wait_with_output().map_err(RulesetError::Run)?;
     if output.status.success() {
         Ok(())
     } else {
@@ -161,6 +154,23 @@ fn nft(text: &str) -> Result<(), RulesetError> {
             String::from_utf8_lossy(&output.stderr).into_owned(),
         ))
     }
+}
+
+fn run_with_input(command: &mut Command, text: &str) -> io::Result<Output> {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // If it ends before it has read all, its exit status says more than the broken pipe.
+        let _ = stdin.write_all(text.as_bytes());
+    }
+    child.wait_with_output()
+}
+
+fn failed_to_run(program: &str, error: &io::Error) -> String {
+    format!("run {program}: {error}")
 }
 
 #[cfg(test)]

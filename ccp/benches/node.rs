@@ -35,6 +35,7 @@ fn node(member: u8, peer: u8) -> Node {
                 preempt: false,
                 settle: Duration::from_secs(1),
             },
+            hold: ccp::hold::Config::default(),
         },
         Instant::from_micros(1),
     );

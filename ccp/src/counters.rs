@@ -46,6 +46,22 @@ counters! {
     copies_put_back,
     /// Entries that were not over when this kernel dropped them, and were put back.
     cut_put_back,
+    /// Packets that were held until the peers had their flow.
+    held,
+    /// Of those, how many went on because every peer waited for had it in its kernel.
+    held_acked,
+    /// How many waited for as long as a packet may.
+    held_deadline,
+    /// How many did not wait, as too many did already or the table is full.
+    held_limit,
+    /// How many did not wait, or no longer, as no live peer was there to wait for.
+    held_no_peer,
+    /// How many were of a flow that is not known, or ended meanwhile.
+    held_unknown,
+    /// How many waited when the daemon ended.
+    held_shutdown,
+    /// Flows of held packets that were withdrawn, as the packet came to nothing.
+    held_withdrawn,
     /// Flows not taken because the table is full.
     table_full,
     /// Kernel updates of flows not known, left to the next reconciliation.

@@ -14,6 +14,8 @@ extern crate std;
 pub mod audit;
 pub mod counters;
 pub mod election;
+pub mod hold;
+pub mod latency;
 pub mod membership;
 pub mod network;
 pub mod node;

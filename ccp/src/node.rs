@@ -10,6 +10,7 @@
 
 mod contract;
 mod grace;
+mod held;
 mod local;
 mod networks;
 mod reconcile;
@@ -19,12 +20,14 @@ mod roles;
 mod transmit;
 
 pub use contract::{Action, Apply, Audience, Config, Event, Outcome, Ticket, Transmit};
+pub use held::HeldPacket;
 pub use local::{End, Local};
 pub use reconcile::Row;
 
 use crate::audit::Audit;
 use crate::counters::Counters;
 use crate::election::Election;
+use crate::hold::Holds;
 use crate::membership::{Change, Membership, PeerState};
 use crate::network::{NetworkId, NetworkSet};
 use crate::outbox::Outbox;
@@ -76,6 +79,9 @@ pub struct Node {
     ended: Option<HashSet<FlowKey, reconcile::KeyedHash>>,
     expired: Grace,
     graves: Grace,
+    holds: Holds,
+    /// Flows of packets that were held, and of which the kernel is yet to tell.
+    unconfirmed: Grace,
     refresh: Refresh,
     audit: Audit,
     records: Vec<Record>,
@@ -127,6 +133,8 @@ impl Node {
             ended: None,
             expired: Grace::of_expired(),
             graves: Grace::of_graves(),
+            holds: Holds::new(config.hold),
+            unconfirmed: Grace::of_unconfirmed(),
             refresh: Refresh::default(),
             audit: Audit::default(),
             records: Vec::new(),
@@ -175,6 +183,7 @@ impl Node {
                 counters.acks_received_with_gaps += u64::from(ack.names_gaps());
                 counters.tellings_asked_by_peers += u64::from(ack.asks_anew());
                 self.sender.handle_ack(member, &ack, now);
+                self.settle_holds();
                 self.sender.trim(&mut self.table);
             }
             Opcode::Hello => {}
@@ -196,6 +205,7 @@ impl Node {
                 self.forget_run(member);
                 self.paths.forget(member, now);
                 self.roles.election.forget(member);
+                self.holds.forget(member);
                 self.sender.tell_anew(member);
                 self.note(Event::PeerLive(member));
             }
@@ -288,6 +298,8 @@ impl Node {
         }
         self.elect();
         self.end_graces(now);
+        self.withdraw_unconfirmed(now);
+        self.settle_holds();
         self.refresh_copies(now);
         self.sender.handle_timeout(self.membership.live(), now);
     }
@@ -315,7 +327,7 @@ impl Node {
             action: ticket.action,
             key: &entry.key,
             state: &entry.state,
-            is_marked: !entry.is_unmarked,
+            is_marked: !entry.is_unmarked && entry.origin != Origin::Own,
         })
     }
 
@@ -332,6 +344,8 @@ impl Node {
         consider(self.sender.poll_timeout(live), Timer::Probe);
         consider(self.expired.poll_timeout(), Timer::Grace);
         consider(self.graves.poll_timeout(), Timer::Grace);
+        consider(self.unconfirmed.poll_timeout(), Timer::Grace);
+        consider(self.holds.poll_timeout(), Timer::Hold);
         consider(self.refresh.poll_timeout(), Timer::Refresh);
         consider(self.roles.poll_timeout(), Timer::Election);
         for peer in self

@@ -138,7 +138,9 @@ impl Incoming {
             return Arrival::OutOfWindow;
         }
         if seq <= self.frontier || self.received.contains(seq) {
-            self.acknowledge_by(now + ACK_DELAY, now);
+            // Who sends it again and waits has not heard of the acknowledgement.
+            let at_once = urgency == Urgency::Urgent;
+            self.acknowledge_by(if at_once { now } else { now + ACK_DELAY }, now);
             return Arrival::Duplicate;
         }
         if !self.received.insert(seq) {

@@ -18,6 +18,7 @@ use crate::table::{Entry, Life, Origin, Pending, Slot, Table};
 use crate::time::Instant;
 use crate::wire::control::Ack;
 use crate::wire::flow;
+use crate::wire::header::Urgency;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -72,6 +73,19 @@ pub struct Sender {
     adopted: MemberSet,
     /// Totals.
     pub sent: Sent,
+}
+
+/// A flush of what is pending.
+#[derive(Clone, Copy, Debug)]
+pub struct Flush {
+    /// Who hears it.
+    pub live: MemberSet,
+    /// Who may be told anew in it.
+    pub to_tell: MemberSet,
+    /// Whether somebody waits for it.
+    pub urgency: Urgency,
+    /// How long a body may be.
+    pub bytes_max: usize,
 }
 
 /// What a datagram has room for.
@@ -248,11 +262,16 @@ impl Sender {
         &mut self,
         table: &mut Table,
         outbox: &mut Outbox,
-        [live, to_tell]: [MemberSet; 2],
-        bytes_max: usize,
+        flush: Flush,
         now: Instant,
         out: &mut Vec<u8>,
     ) -> Option<u64> {
+        let Flush {
+            live,
+            to_tell,
+            urgency,
+            bytes_max,
+        } = flush;
         let seq = self.log.next_seq();
         let body = Body {
             start: out.len(),
@@ -283,7 +302,7 @@ impl Sender {
         self.sent.records += records;
         self.log.push(now, told);
         for (_, peer) in peers_mut(&mut self.peers, live) {
-            peer.expect_ack(now);
+            peer.expect_ack(urgency, now);
         }
         Some(seq)
     }

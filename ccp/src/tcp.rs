@@ -1,5 +1,6 @@
 //! Which of two states of a TCP connection or an SCTP association is further, for updates that cross on the wire.
 
+use crate::record::{FlowState, TcpOptions};
 use crate::wire::flow::{SCTP, TCP};
 
 const SYN_SENT: u8 = 1;
@@ -42,6 +43,29 @@ pub fn goes_on(proto: u8, state: u8) -> bool {
         SCTP => !matches!(state, 0..=3 | 5..=7),
         _ => true,
     }
+}
+
+/// `IP_CT_TCP_FLAG_CLOSE_INIT` of both directions: whose end is the first that its gateway saw.
+const CLOSE_INIT: u8 = 0x44;
+const FIN_WAIT: u8 = 4;
+const TIME_WAIT: u8 = 7;
+/// `tcp_timeouts` of TIME_WAIT.
+const TIME_WAIT_SECS: u32 = 120;
+
+/// Brings together what two gateways have seen of the end of a connection. Where the two FINs pass different ones, each
+/// takes its own for the only one and waits for the other: the kernel would have such a connection half closed for ever.
+/// `state` is joined with what was known `before`; true if that shows it to be closed from both sides.
+pub fn join_ends(proto: u8, before: TcpOptions, state: &mut FlowState) -> bool {
+    if proto != TCP || !(FIN_WAIT..=LAST_ACK).contains(&state.proto_state) {
+        return false;
+    }
+    state.tcp.flags |= before.flags & CLOSE_INIT;
+    if state.tcp.flags & CLOSE_INIT != CLOSE_INIT {
+        return false;
+    }
+    state.proto_state = TIME_WAIT;
+    state.timeout_secs = TIME_WAIT_SECS;
+    true
 }
 
 /// How far a connection is: NONE, SYN_SENT, SYN_SENT2 (simultaneous open), SYN_RECV, ESTABLISHED, FIN_WAIT, CLOSE_WAIT,

@@ -15,6 +15,8 @@ pub enum Timer {
     Refresh,
     /// Those that were not heard had time enough, and the election begins; or the owner's loop was on time for long enough.
     Election,
+    /// A held packet has waited for long enough.
+    Hold,
     /// A hello is due, or a peer has been silent for so long that it is dead.
     Membership,
 }

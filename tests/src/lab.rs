@@ -224,6 +224,17 @@ impl Lab {
         ));
     }
 
+    /// Splits the way of what is not masqueraded: what the client sends passes one gateway, what the server sends another.
+    #[track_caller]
+    pub fn split(&self, outward: usize, inward: usize) {
+        self.activate(outward);
+        let host = gateway_host(inward);
+        self.server.ip(&format!(
+            "route replace 10.0.0.0/24 via 203.0.113.{host}
+             route replace fd00::/64 via 2001:db8::{host}"
+        ));
+    }
+
     /// Puts a new machine in the place of a gateway, as when it boots: its connection table is empty. What ran on the old
     /// one has been killed. Takes a lab with a switch for the sync network, which is one of three gateways or more.
     #[track_caller]

@@ -3,6 +3,7 @@
 pub mod arrivals;
 pub mod bench;
 pub mod cluster;
+pub mod connects;
 pub mod crowd;
 pub mod failover;
 pub mod keepalived;

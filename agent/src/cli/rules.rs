@@ -8,6 +8,7 @@ use clap::Args;
 use super::Failure;
 use crate::config::{Config, DEFAULT_FILE};
 use crate::ruleset;
+use crate::ruleset::hold::{Backend, Steering};
 
 #[derive(Debug, Args)]
 pub(super) struct Rules {
@@ -25,7 +26,12 @@ impl Rules {
             Config::load(&self.config).map_err(|error| Failure::Problem(error.to_string()))?;
         let policy = (config.load_policy(&self.config))
             .map_err(|error| Failure::Problem(error.to_string()))?;
-        let sections = ruleset::sections(&config, &policy);
+        let steering = Steering::of(&config, true);
+        let (by_nft, by_iptables) = match Backend::of_kernel() {
+            Backend::Nft => (steering, None),
+            Backend::Iptables => (None, steering),
+        };
+        let sections = ruleset::sections(&config, &policy, by_nft.as_ref());
         if self.json {
             let sections: Vec<_> = (sections.iter())
                 .map(|section| serde_json::json!({ "about": section.about, "nft": section.text }))
@@ -33,7 +39,24 @@ impl Rules {
             writeln!(out, "{}", serde_json::json!({ "sections": sections }))?;
         } else {
             write!(out, "{}", ruleset::text(&sections))?;
+            if let Some(steering) = by_iptables {
+                write_iptables(out, &steering)?;
+            }
         }
         Ok(())
     }
+}
+
+/// As comments, so that `nft` takes the whole.
+fn write_iptables(out: &mut dyn Write, steering: &Steering) -> std::io::Result<()> {
+    for (program, is_ipv4) in [("iptables", true), ("ip6tables", false)] {
+        writeln!(
+            out,
+            "\n# {program}-restore --noflush, then {program} -t mangle -A POSTROUTING -j ctsync-hold:"
+        )?;
+        for line in steering.iptables(is_ipv4).lines() {
+            writeln!(out, "# {line}")?;
+        }
+    }
+    Ok(())
 }

@@ -164,6 +164,7 @@ pub(crate) enum Problem {
         key: &'static str,
         given: String,
     },
+    HoldWithoutCopyBit,
     NotASize {
         key: &'static str,
         given: String,
@@ -345,6 +346,10 @@ impl Problem {
             Self::NotADuration { key, given } => said(
                 format!("`{key}` is `{given}`, which is not a duration"),
                 "write a whole number and its unit, us, ms, s, min or h, such as 20ms",
+            ),
+            Self::HoldWithoutCopyBit => said(
+                "packets can be held only where copies are marked, and `copy_bit` is `none`".into(),
+                "choose a bit of the connmark for `copy_bit` under `kernel`, or write `mode: never`",
             ),
             Self::NotASize { key, given } => said(
                 format!("`{key}` is `{given}`, which is not a size"),

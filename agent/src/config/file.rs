@@ -3,6 +3,8 @@
 //! Values whose meaning is judged later are kept as written, with their place. The same types write a [`Config`] out
 //! again, so that what `ctsync check` prints is what the file could have said.
 
+pub(super) mod hold;
+
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
@@ -46,6 +48,7 @@ pub(super) struct File {
     pub checks: Option<roles::Checks>,
     pub hooks: Option<roles::Hooks>,
     pub state_directory: Option<Spanned<String>>,
+    pub hold: Option<hold::Hold>,
     pub control: Option<Control>,
     pub metrics: Option<metrics::Metrics>,
     pub log: Option<Log>,
@@ -268,6 +271,7 @@ impl From<&Config> for File {
             checks: _,
             hooks: _,
             state_directory,
+            hold,
             control,
             metrics,
             log,
@@ -319,6 +323,7 @@ impl From<&Config> for File {
             checks: Some(roles::Checks::of(config)),
             hooks: Some(roles::Hooks::of(config)),
             state_directory: Some(written(state_directory.display().to_string())),
+            hold: Some(hold::Hold::from(hold)),
             control: Some(Control {
                 socket: Some(written(control.socket.display().to_string())),
                 monitor_socket: (control.monitor_socket.as_ref())

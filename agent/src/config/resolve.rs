@@ -13,6 +13,7 @@ use super::{Config, Control, DEFAULT_SOCKET, Delta, Keys, Level, Liveness, Log, 
 use serde_saphyr::Spanned;
 
 mod audit;
+mod hold;
 mod kernel;
 mod members;
 mod metrics;
@@ -52,8 +53,9 @@ const DEAD_AFTER: Limits<Duration> = Limits {
 const SOCKET_PATH_BYTES_MAX: usize = 107;
 
 /// The configuration that `file` means.
-pub(super) fn resolve(file: File) -> Result<Config, Fault> {
+pub(super) fn resolve(mut file: File) -> Result<Config, Fault> {
     let cluster = number(&file.cluster, "cluster", 1, u16::MAX)?;
+    let kernel = kernel::kernel(file.kernel.take().unwrap_or_default())?;
     let (networks, members) = networks::networks_and_members(&file)?;
     let (this, peers) = members::this_and_peers(&file, members)?;
     let names = peers.iter().chain([&this]).map(|it| it.name.clone());
@@ -74,7 +76,8 @@ pub(super) fn resolve(file: File) -> Result<Config, Fault> {
         keys: keys(file.keys.unwrap_or_default())?,
         delta: delta(file.delta.unwrap_or_default())?,
         liveness: liveness(file.liveness.unwrap_or_default())?,
-        kernel: kernel::kernel(file.kernel.unwrap_or_default())?,
+        hold: hold::hold(file.hold.unwrap_or_default(), kernel.copy_bit)?,
+        kernel,
         policy: policy::policy(file.policy.unwrap_or_default()),
         audit: audit::audit(&file.audit.unwrap_or_default())?,
         metrics: metrics::metrics(file.metrics.unwrap_or_default())?,

@@ -175,6 +175,7 @@ fn what_is_left_out_has_the_documented_default() {
             timeout: Duration::from_secs(10),
         },
         state_directory: "/var/lib/ctsync".into(),
+        hold: Hold::default(),
         control: Control {
             socket: "/run/ctsync/control.sock".into(),
             monitor_socket: None,
@@ -353,6 +354,14 @@ checks:
 hooks:
   timeout: 10s
 state_directory: /var/lib/ctsync
+hold:
+  mode: auto
+  deadline: 20ms
+  held_max: 4096
+  on_deadline: release
+  on_limit: release
+  on_no_peer: release
+  on_shutdown: release
 control:
   socket: /run/ctsync/control.sock
 metrics: {}

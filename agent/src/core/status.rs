@@ -168,6 +168,11 @@ impl Core {
             delayed_full,
             withdrawn,
         } = self.judged;
+        let super::HoldCounters {
+            out_of_scope: held_out_of_scope,
+            not_understood: held_not_understood,
+            queue_faults,
+        } = self.holds;
         let own = [
             ("datagrams_sent", sent),
             ("datagrams_unsent", unsent),
@@ -201,6 +206,9 @@ impl Core {
             ("policy_delayed_early", delayed_early),
             ("policy_delayed_full", delayed_full),
             ("policy_withdrawn", withdrawn),
+            ("held_out_of_scope", held_out_of_scope),
+            ("held_not_understood", held_not_understood),
+            ("queue_faults", queue_faults),
         ];
         own.into_iter()
             .chain(self.node.counters().iter())

@@ -41,6 +41,7 @@ pub(crate) fn core(id: u8, cluster: u16, key: u8) -> Core {
             preempt: false,
             settle: Duration::from_secs(1),
         },
+        hold: ccp::hold::Config::default(),
     };
     let setup = Setup {
         node,
@@ -58,6 +59,7 @@ pub(crate) fn core(id: u8, cluster: u16, key: u8) -> Core {
         audit_interval: Duration::from_secs(60),
         addresses: AddressSet::new([], []),
         networks: vec!["sync".into()],
+        hold: crate::config::Hold::default(),
         names: [
             (member(1), "gw-a".to_owned()),
             (member(2), "gw-b".to_owned()),

@@ -23,7 +23,7 @@ fn sections_stand_in_one_table_that_takes_the_place_of_the_old_one() {
          \n\
          \t# a flow that moves here is known by its first packet\n\
          \tchain moved {\n\
-         \t\ttype filter hook forward priority 300; policy accept;\n\
+         \t\ttype filter hook postrouting priority 300; policy accept;\n\
          \t\tct mark & 0x80000000 != 0 ct mark set ct mark & 0x7fffffff\n\
          \t}\n\
          }\n"

@@ -1,6 +1,7 @@
 //! What a node and its owner hand each other.
 
 use crate::election;
+use crate::hold;
 use crate::network::Routes;
 use crate::paths::{Spread, Switch};
 use crate::record::{FlowKey, FlowState, MemberId};
@@ -40,6 +41,8 @@ pub struct Config {
     pub spread: Spread,
     /// How it elects who is active.
     pub roles: election::Config,
+    /// How long packets are held, and how many.
+    pub hold: hold::Config,
 }
 
 /// A datagram to be sealed and sent: its header is in clear, its body follows in the buffer.
@@ -141,4 +144,8 @@ pub enum Event {
     Late(Duration),
     /// The loop has kept its times again for a while.
     OnTime,
+    /// The peer acknowledges flows of held packets too late: packets no longer wait for it.
+    PeerSlow(MemberId),
+    /// The peer acknowledges in time again, and is waited for.
+    PeerInTime(MemberId),
 }

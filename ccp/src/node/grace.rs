@@ -20,6 +20,9 @@ const EXPIRED_GRACE: Duration = Duration::from_secs(1);
 /// Least time that a tombstone refuses older claims: far longer than a datagram is on its way.
 const GRAVE_GRACE: Duration = Duration::from_secs(2);
 
+/// Least time in which the kernel tells of a flow whose packet was let go.
+const UNCONFIRMED_GRACE: Duration = Duration::from_secs(1);
+
 /// Slots whose grace runs: each for at least the time said, and less than twice of it. Bounded by what the table can go
 /// through in that time.
 #[derive(Debug)]
@@ -50,6 +53,11 @@ impl Grace {
         Self::new(GRAVE_GRACE)
     }
 
+    /// For flows of packets that were held.
+    pub fn of_unconfirmed() -> Self {
+        Self::new(UNCONFIRMED_GRACE)
+    }
+
     /// The grace of a slot begins.
     pub fn push(&mut self, slot: Slot, now: Instant) {
         self.recent.push(slot);
@@ -61,7 +69,7 @@ impl Grace {
         self.at
     }
 
-    fn take_ripe(&mut self, now: Instant) -> Vec<Slot> {
+    pub(super) fn take_ripe(&mut self, now: Instant) -> Vec<Slot> {
         if self.at.is_none_or(|at| at > now) {
             return Vec::new();
         }

@@ -52,15 +52,32 @@ impl Node {
                 None => return,
             },
         };
-        self.take_over(slot);
         let pass = self.pass;
         let Some(entry) = self.table.get_mut(slot) else {
             return;
         };
-        entry.state = FlowState::default();
-        entry.state.apply(patch);
-        entry.in_kernel = true;
         entry.pass = pass;
+        match birth(entry, patch) {
+            Birth::Known => {
+                entry.in_kernel = true;
+                return;
+            }
+            Birth::Held => {
+                entry.in_kernel = true;
+                if !entry.state.apply(patch) {
+                    return;
+                }
+            }
+            Birth::New => {
+                self.take_over(slot);
+                let Some(entry) = self.table.get_mut(slot) else {
+                    return;
+                };
+                entry.state = FlowState::default();
+                entry.state.apply(patch);
+                entry.in_kernel = true;
+            }
+        }
         self.outbox.push(&mut self.table, slot, Change::Upsert);
     }
 
@@ -79,7 +96,10 @@ impl Node {
         };
         entry.in_kernel = true;
         entry.pass = pass;
+        let tcp_before = entry.state.tcp;
         let changed = entry.state.apply(patch);
+        // The other end's may have passed another gateway, which this kernel had not been told when it said this.
+        let is_joined = tcp::join_ends(key.proto, tcp_before, &mut entry.state);
         let is_news = match (entry.origin, patch.packets) {
             (Origin::Own, _) | (Origin::Found | Origin::Copy { .. }, None) => changed,
             // The first packet of a flow that has moved here.
@@ -90,6 +110,9 @@ impl Node {
         if is_news {
             self.take_over(slot);
             self.outbox.push(&mut self.table, slot, Change::Upsert);
+            if is_joined {
+                self.apply(None, slot, Action::Update);
+            }
         }
     }
 
@@ -126,7 +149,9 @@ impl Node {
         let Some(entry) = self
             .table
             .get_mut(slot)
+            // One that is held is another under the same key.
             .filter(|entry| entry.life == Life::Live)
+            .filter(|entry| entry.in_kernel || entry.origin != Origin::Own)
         else {
             return;
         };
@@ -187,6 +212,31 @@ impl Node {
         if run == self.run(member) {
             self.incoming_mut(member).ask_anew();
         }
+    }
+}
+
+/// What the kernel's word that a flow is new comes to.
+enum Birth {
+    /// It is.
+    New,
+    /// Its packet was held, so that it was told already; mostly this says nothing more.
+    Held,
+    /// The same, and another gateway has brought it further since.
+    Known,
+}
+
+fn birth(entry: &Entry, patch: &Patch) -> Birth {
+    let (proto, ours) = (entry.key.proto, entry.state.proto_state);
+    let theirs = patch.proto_state.unwrap_or(ours);
+    if entry.life == Life::Dead || tcp::begins_anew(proto, ours, theirs) {
+        return Birth::New;
+    }
+    match entry.origin {
+        Origin::Own if !entry.in_kernel => Birth::Held,
+        Origin::Copy { .. } if entry.in_kernel && tcp::merge(proto, ours, theirs) != theirs => {
+            Birth::Known
+        }
+        Origin::Own | Origin::Found | Origin::Copy { .. } => Birth::New,
     }
 }
 

@@ -388,6 +388,7 @@ fn join(entry: &Entry, theirs: &FlowState) -> FlowState {
             // A timeout goes with its state: what is closed would else stay for as long as what is established.
             joined.timeout_secs = ours.timeout_secs;
         }
+        tcp::join_ends(proto, ours.tcp, &mut joined);
     }
     joined
 }

@@ -4,6 +4,7 @@ use super::{Audience, Node, Transmit};
 use crate::membership::PeerState;
 use crate::network::NetworkId;
 use crate::record::MemberSet;
+use crate::sender::Flush;
 use crate::table::{Life, Pending};
 use crate::time::Instant;
 use crate::wire::header::{Destination, HEADER_BYTES, Header, Opcode, SEVERAL, TAG_BYTES, Urgency};
@@ -100,29 +101,30 @@ impl Node {
             self.discard_pending();
             return None;
         }
-        let audiences = [self.membership.live(), self.to_tell()];
-        let made = self.sender.poll_delta(
-            &mut self.table,
-            &mut self.outbox,
-            audiences,
+        let urgency = if self.flush_now {
+            Urgency::Urgent
+        } else {
+            Urgency::Normal
+        };
+        let flush = Flush {
+            live: self.membership.live(),
+            to_tell: self.to_tell(),
+            urgency,
             bytes_max,
-            now,
-            out,
-        );
+        };
+        let made = self
+            .sender
+            .poll_delta(&mut self.table, &mut self.outbox, flush, now, out);
         for member in self.sender.take_adopted().iter() {
             self.incoming_mut(member).ask_anew();
         }
         if made.is_none() {
             self.flushing = false;
             self.flush_now = false;
+            self.handle_flushed();
             self.sender.trim(&mut self.table);
             return None;
         }
-        let urgency = if self.flush_now {
-            Urgency::Urgent
-        } else {
-            Urgency::Normal
-        };
         Some((Opcode::Delta, Audience::Live, urgency))
     }
 

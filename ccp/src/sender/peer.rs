@@ -6,12 +6,17 @@ use crate::range::RangeSet;
 use crate::receiver::WINDOW;
 use crate::time::Instant;
 use crate::wire::control::Ack;
+use crate::wire::header::Urgency;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::time::Duration;
 
 /// Ranges past the frontier that are remembered: twice what one acknowledgement carries.
 const RANGES_MAX: usize = 64;
+
+/// What a peer has for its kernel, beyond two round trips, when it is to acknowledge at once: a held packet can wait
+/// through two losses.
+const HURRIED_PATIENCE: Duration = Duration::from_millis(2);
 
 /// A peer as the sender sees it.
 #[derive(Debug)]
@@ -30,6 +35,8 @@ pub struct PeerSend {
     rtt: Option<Duration>,
     pub(super) probe_at: Option<Instant>,
     probes: u32,
+    /// Somebody waits for a delta that it has not acknowledged: it was asked to do so at once.
+    hurried: bool,
     /// Changes the peer's kernel refused, as its last acknowledgement said.
     pub refused: u64,
 }
@@ -56,6 +63,7 @@ impl PeerSend {
             rtt: None,
             probe_at: None,
             probes: 0,
+            hurried: false,
             refused: 0,
         }
     }
@@ -94,6 +102,11 @@ impl PeerSend {
         self.telling.is_some() && next_seq.saturating_sub(self.frontier) <= TELLING_WINDOW
     }
 
+    /// True if the delta `seq`, which told it something, is in its kernel.
+    pub fn has(&self, seq: u64) -> bool {
+        seq >= self.base && !self.needs(seq)
+    }
+
     pub(super) fn needs(&self, seq: u64) -> bool {
         seq > self.frontier && !self.beyond.contains(seq)
     }
@@ -130,6 +143,7 @@ impl PeerSend {
         self.frontier = self.beyond.advance(self.frontier);
         self.beyond.remove_through(self.frontier);
         self.resent = self.resent.split_off(&(self.frontier + 1));
+        self.hurried &= self.frontier < last;
         self.probe_at = (self.frontier < last).then(|| now + self.probe_interval());
         Acked::Counted(greatest)
     }
@@ -163,9 +177,11 @@ impl PeerSend {
     }
 
     /// A delta went out: the peer is given time to acknowledge.
-    pub(super) fn expect_ack(&mut self, now: Instant) {
+    pub(super) fn expect_ack(&mut self, urgency: Urgency, now: Instant) {
+        self.hurried |= urgency == Urgency::Urgent;
         let at = now + self.probe_interval();
-        self.probe_at.get_or_insert(at);
+        let probe_at = self.probe_at.get_or_insert(at);
+        *probe_at = at.min(*probe_at);
     }
 
     /// Asks again at once.
@@ -196,7 +212,12 @@ impl PeerSend {
     }
 
     fn probe_interval(&self) -> Duration {
-        let round = self.rtt.unwrap_or(RTT_INITIAL) * 2 + ACK_DELAY * 2;
+        let patience = if self.hurried {
+            HURRIED_PATIENCE
+        } else {
+            ACK_DELAY * 2
+        };
+        let round = self.rtt.unwrap_or(RTT_INITIAL) * 2 + patience;
         (round * 2u32.saturating_pow(self.probes.min(10))).min(PROBE_MAX)
     }
 }

@@ -1,4 +1,4 @@
-use super::{PROBE_MAX, Sender, TELLING_WINDOW};
+use super::{Flush, PROBE_MAX, Sender, TELLING_WINDOW};
 use crate::outbox::{Change, Outbox};
 use crate::range::RangeSet;
 use crate::record::{Family, FlowKey, MemberId, MemberSet, Record, ZoneDirection};
@@ -7,6 +7,7 @@ use crate::time::Instant;
 use crate::wire::control::{ACK_RANGES_MAX, Ack};
 use crate::wire::cursor::Reader;
 use crate::wire::flow;
+use crate::wire::header::Urgency;
 use core::time::Duration;
 use std::vec::Vec;
 
@@ -64,8 +65,12 @@ impl Bench {
         self.sender.poll_delta(
             &mut self.table,
             &mut self.outbox,
-            [live(), live()],
-            1400,
+            Flush {
+                live: live(),
+                to_tell: live(),
+                urgency: Urgency::Normal,
+                bytes_max: 1400,
+            },
             self.now,
             &mut out,
         )

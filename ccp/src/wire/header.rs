@@ -17,7 +17,7 @@ pub const SEVERAL: u8 = 0xff;
 /// Bytes that sealing adds after the body: the tag of the AEAD.
 pub const TAG_BYTES: usize = 16;
 
-/// What a datagram is about. Numbers not listed are kept for interface probes (0x10), holds (0x20), audit (0x30).
+/// What a datagram is about. Numbers not listed are kept for interface probes (0x10), audit (0x30).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Opcode {

@@ -125,6 +125,7 @@ impl Gateway {
                 preempt: false,
                 settle: Duration::from_secs(1),
             },
+            hold: ccp::hold::Config::default(),
         };
         let setup = Setup {
             node,
@@ -145,6 +146,7 @@ impl Gateway {
             names: Default::default(),
             networks: Vec::new(),
             roles: Default::default(),
+            hold: Default::default(),
         };
         let origin = random.pause(Duration::ZERO..Duration::from_secs(1_000_000));
         let at = instant(now + origin);

@@ -1,8 +1,11 @@
 //! Nodes, their kernels and the network between them, under one virtual clock. The same seed gives the same run.
 
 use crate::election;
+use crate::hold::Ended;
 use crate::network::NetworkId;
-use crate::node::{Action, Audience, Config, End, Event, Local, Node, Outcome, Row, Ticket};
+use crate::node::{
+    Action, Audience, Config, End, Event, HeldPacket, Local, Node, Outcome, Row, Ticket,
+};
 use crate::paths::Spread;
 use crate::record::{
     Claim, Family, FlowKey, FlowState, MemberId, Packets, Patch, Status, Term, ZoneDirection,
@@ -48,6 +51,7 @@ struct Gateway {
     events: Vec<Event>,
     held: Option<VecDeque<Ask>>,
     outcome: Outcome,
+    verdicts: Vec<(u32, Ended)>,
     flows_max: usize,
     calls: u64,
 }
@@ -155,6 +159,7 @@ impl World {
                 events: Vec::new(),
                 held: None,
                 outcome: Outcome::Done,
+                verdicts: Vec::new(),
                 flows_max: 100_000,
                 calls: 0,
             });
@@ -215,6 +220,10 @@ impl World {
                 priority: 100,
                 preempt: false,
                 settle: Duration::from_secs(1),
+            },
+            hold: crate::hold::Config {
+                held_max: 64,
+                ..crate::hold::Config::default()
             },
         };
         gateway.node = Some(Node::new(config, self.now));
@@ -436,6 +445,24 @@ impl World {
         })
     }
 
+    /// A packet is held at `at`.
+    pub fn hold(&mut self, at: usize, packet: u32, kind: HeldPacket, key: FlowKey, patch: &Patch) {
+        let now = self.now;
+        let node = self.gateways[at].node.as_mut().unwrap();
+        node.handle_hold(packet, kind, &key, patch, now);
+        self.drain(at);
+    }
+
+    pub fn end_holds(&mut self, at: usize) {
+        self.gateways[at].node.as_mut().unwrap().end_holds();
+        self.drain(at);
+    }
+
+    /// What has become of packets since the last call: when, which, why.
+    pub fn verdicts(&mut self, at: usize) -> Vec<(u32, Ended)> {
+        core::mem::take(&mut self.gateways[at].verdicts)
+    }
+
     /// Runs until every live member has acknowledged everything.
     pub fn settle(&mut self) {
         for _ in 0..1000 {
@@ -591,10 +618,15 @@ impl World {
             );
             sent.push((transmit.to, core::mem::take(&mut out)));
         }
+        let mut verdicts = Vec::new();
+        while let Some(verdict) = node.poll_verdict() {
+            verdicts.push(verdict);
+        }
         while let Some(event) = node.poll_event() {
             events.push(event);
         }
         self.gateways[at].events.append(&mut events);
+        self.gateways[at].verdicts.append(&mut verdicts);
         for (to, datagram) in sent {
             self.send(at, to, &datagram);
         }

@@ -1,0 +1,147 @@
+//! Packets that the kernel hands us to be held: whose they are, and what becomes of them.
+//!
+//! Where the kernel attaches the conntrack entry to a packet, that says everything. Elsewhere the flow is made of the
+//! packet's headers: right for flows that are not translated, which the rules see to as far as they can.
+
+use super::Core;
+use crate::config::Otherwise;
+use crate::convert;
+use crate::policy::{self, Sync};
+use ccp::hold::{Ended, PacketNumber};
+use ccp::node::HeldPacket;
+use ccp::time::Instant;
+use conntrack::consts::{IPPROTO_TCP, IPPROTO_UDP, IPS_SEEN_REPLY, TCP_CONNTRACK_SYN_RECV};
+use conntrack::{CtInfo, Flow, Held, ProtoInfo, TcpInfo, TcpKind, Transport, Verdict};
+
+/// Packets that the kernel handed us and that were not held, by why.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HoldCounters {
+    /// Its flow is not replicated, or the policy says that it does not wait.
+    pub out_of_scope: u64,
+    /// Its flow could not be made out: a fragment, say.
+    pub not_understood: u64,
+    /// The kernel could not queue it, or lost its verdict.
+    pub queue_faults: u64,
+}
+
+/// Seconds that an entry lives that nobody has answered yet (`tcp_timeouts`, `udp_timeouts`, `nf_ct_generic_timeout`).
+const fn first_timeout(proto: u8) -> u32 {
+    match proto {
+        IPPROTO_TCP => 120,
+        IPPROTO_UDP => 30,
+        _ => 600,
+    }
+}
+
+/// Seconds that a connection has for the end of its handshake.
+const SYN_RECV_TIMEOUT: u32 = 60;
+
+impl Core {
+    /// The kernel asks what is to become of a packet: [`Self::poll_verdict`] says it, now or later.
+    pub fn handle_held(&mut self, held: &Held<'_>, now: Instant) {
+        let packet = held.id.number;
+        let Some((kind, flow)) = read(held) else {
+            self.holds.not_understood += 1;
+            self.passed.push_back(packet);
+            return;
+        };
+        let key = convert::key(&flow);
+        let patch = convert::patch(&flow, self.shared);
+        let decision = self.policy.decide(&key, flow.mark.unwrap_or_default());
+        let wants = match (kind, decision.sync, decision.hold) {
+            (_, Sync::Never, _) | (HeldPacket::First, _, policy::Hold::Never) => false,
+            // Its other half waits already, or it is known: the delay of a flow that waits for it is over.
+            (HeldPacket::Answer, Sync::Always | Sync::Delayed(_), _)
+            | (
+                HeldPacket::First,
+                Sync::Always | Sync::Delayed(_),
+                policy::Hold::Always | policy::Hold::Auto,
+            ) => true,
+        };
+        if wants && self.scope.is_forwarded(&key, &patch.nat) {
+            self.handle_non_sticky(&key);
+            self.node.handle_hold(packet, kind, &key, &patch, now);
+        } else {
+            self.holds.out_of_scope += 1;
+            self.passed.push_back(packet);
+        }
+    }
+
+    /// The kernel handed us a packet that is not understood, or says that something went wrong.
+    pub fn handle_queue_fault(&mut self, packet: Option<PacketNumber>) {
+        self.holds.queue_faults += 1;
+        self.passed.extend(packet);
+    }
+
+    /// Nothing is held any longer: the daemon ends.
+    pub fn end_holds(&mut self) {
+        self.node.end_holds();
+    }
+
+    /// The next packet that waits no longer, and what becomes of it.
+    pub fn poll_verdict(&mut self) -> Option<(PacketNumber, Verdict)> {
+        if let Some(packet) = self.passed.pop_front() {
+            return Some((packet, Verdict::Accept));
+        }
+        let (packet, ended) = self.node.poll_verdict()?;
+        let otherwise = match ended {
+            Ended::Acked | Ended::Unknown => Otherwise::Release,
+            Ended::Deadline => self.hold.on_deadline,
+            Ended::Limit => self.hold.on_limit,
+            Ended::NoPeer => self.hold.on_no_peer,
+            Ended::Shutdown => self.hold.on_shutdown,
+        };
+        let verdict = match otherwise {
+            Otherwise::Release => Verdict::Accept,
+            Otherwise::Drop => Verdict::Drop,
+        };
+        Some((packet, verdict))
+    }
+}
+
+/// Which flow a packet is of, as it will be when the packet has passed.
+fn read(held: &Held<'_>) -> Option<(HeldPacket, Flow)> {
+    match (held.flow, held.ct_info) {
+        (Some(flow), Some(CtInfo::Reply)) => Some((HeldPacket::Answer, flow)),
+        (Some(flow), Some(CtInfo::New | CtInfo::Related)) => {
+            let timeout = flow.timeout.filter(|timeout| *timeout > 0);
+            let timeout = timeout.unwrap_or(first_timeout(flow.orig.proto));
+            Some((
+                HeldPacket::First,
+                Flow {
+                    timeout: Some(timeout),
+                    // Of an entry that is not in the table yet they say nothing.
+                    status: None,
+                    ..flow
+                },
+            ))
+        }
+        (Some(_), Some(CtInfo::Established | CtInfo::RelatedReply) | None) => None,
+        (None, _) => {
+            let packet = held.packet().ok()?;
+            match packet.transport {
+                Transport::Tcp(header) if header.kind == TcpKind::SynAck => {
+                    let flow = Flow::new(packet.tuple.mirror());
+                    Some((
+                        HeldPacket::Answer,
+                        Flow {
+                            timeout: Some(SYN_RECV_TIMEOUT),
+                            status: Some(IPS_SEEN_REPLY),
+                            protoinfo: Some(ProtoInfo::Tcp(TcpInfo {
+                                state: TCP_CONNTRACK_SYN_RECV,
+                                wscale: Some([0, header.window_scale.unwrap_or(0)]),
+                                flags: Some([0, header.conntrack_flags()]),
+                            })),
+                            ..flow
+                        },
+                    ))
+                }
+                Transport::Tcp(_) | Transport::SctpInit { .. } | Transport::Other => {
+                    let flow = packet.opened_flow();
+                    let timeout = Some(first_timeout(flow.orig.proto));
+                    Some((HeldPacket::First, Flow { timeout, ..flow }))
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Connections whose directions pass different gateways, through rules that let pass only what the gateway knows: the SYN
+//! and the SYN/ACK wait until the other gateway has heard of the connection.
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+use tests::cluster::{Cluster, Daemon, Settings};
+use tests::connects::{Connects, connect};
+use tests::lab::{Family, Lab, Path};
+use tests::netns::wait_until;
+
+/// A machine that is busy with other tests may be late, so the deadline is long: what is missed then was not held at all.
+fn always() -> Settings {
+    Settings {
+        more: "hold: { mode: always, deadline: 500ms }",
+        ..Settings::default()
+    }
+}
+
+/// A SYN or SYN/ACK that was dropped is sent again after a second.
+const SENT_AGAIN: Duration = Duration::from_millis(900);
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Packets of the client pass the first gateway, those of the server the second.
+fn lab(gateways: usize) -> Lab {
+    let lab = Lab::new(gateways);
+    lab.split(0, 1);
+    lab
+}
+
+#[track_caller]
+fn assert_none_sent_again(connects: &Connects, count: usize) {
+    println!("{connects}");
+    assert_eq!(
+        (connects.count(), connects.failed),
+        (count, 0),
+        "{connects}"
+    );
+    assert_eq!(connects.at_least(SENT_AGAIN), 0, "{connects}");
+}
+
+#[test]
+fn a_thousand_connections_open_at_once_although_their_directions_pass_different_gateways() {
+    let lab = lab(2);
+    let cluster = Cluster::start_with(&lab, always());
+    for family in [Family::Ipv4, Family::Ipv6] {
+        assert_none_sent_again(&connect(&lab, Path::Plain, family, 1, 500), 500);
+    }
+    let [a, b] = [0, 1].map(|at| cluster.members[at].counter("held_acked"));
+    assert!(a >= 900 && b >= 900, "{a} and {b} of 1000 were held");
+}
+
+#[test]
+fn two_hundred_clients_at_a_time_open_theirs_through_three_gateways() {
+    let lab = lab(3);
+    let cluster = Cluster::start_with(&lab, always());
+    let connects = connect(&lab, Path::Plain, Family::Ipv4, 200, 1000);
+    for member in &cluster.members {
+        // For who has to find out why it failed.
+        println!("{}", how_they_ended(member));
+    }
+    assert_none_sent_again(&connects, 1000);
+}
+
+fn how_they_ended(member: &Daemon) -> String {
+    let causes = ["acked", "deadline", "limit", "no_peer", "unknown"];
+    causes
+        .map(|it| format!("{it} {}", member.counter(&format!("held_{it}"))))
+        .join(", ")
+}
+
+/// The control: without holding, the SYN/ACK is faster than what is told of the SYN.
+#[test]
+fn without_holding_they_wait_until_their_packets_are_sent_again() {
+    let lab = lab(2);
+    let settings = Settings {
+        more: "hold: { mode: never }",
+        ..Settings::default()
+    };
+    let _cluster = Cluster::start_with(&lab, settings);
+    let connects = connect(&lab, Path::Plain, Family::Ipv4, 10, 10);
+    println!("{connects}");
+    assert_eq!(connects.at_least(SENT_AGAIN), connects.count());
+}
+
+#[test]
+fn a_stopped_peer_delays_a_few_connections_and_not_all() {
+    let lab = lab(3);
+    let mut cluster = Cluster::start_with(&lab, always());
+    cluster.members[2].process().signal(Signal::STOP);
+    let connects = connect(&lab, Path::Plain, Family::Ipv4, 4, 300);
+    cluster.members[2].process().signal(Signal::CONT);
+    println!("{connects}");
+    assert_eq!((connects.count(), connects.failed), (300, 0), "{connects}");
+    let late = connects.at_least(Duration::from_millis(400));
+    assert!(late <= 50, "{connects}");
+    wait_until("the peer is waited for again", DEADLINE, || {
+        connect(&lab, Path::Plain, Family::Ipv4, 1, 5);
+        cluster.members[0]
+            .log()
+            .contains("packets are held for it again")
+    });
+}
+
+#[test]
+fn with_the_daemon_killed_packets_pass_and_the_next_start_takes_its_rules_over() {
+    let lab = Lab::new(2);
+    let gateway = &lab.gateways[0];
+    let before = gateway.run("nft list ruleset");
+    let mut cluster = Cluster::start_with(&lab, always());
+    let with = gateway.run("nft list ruleset");
+    assert_ne!(with, before);
+    cluster.members[0].process().kill();
+    assert_eq!(gateway.run("nft list ruleset").len(), with.len());
+    let connects = connect(&lab, Path::Plain, Family::Ipv4, 10, 100);
+    assert_none_sent_again(&connects, 100);
+    cluster.members[0].start(gateway);
+    cluster.wait_in_step();
+    assert_none_sent_again(&connect(&lab, Path::Plain, Family::Ipv4, 10, 100), 100);
+    assert!(cluster.members[0].counter("held_acked") >= 90);
+    cluster.members[0].process().signal(Signal::TERM);
+    assert!(cluster.members[0].process().wait(DEADLINE).success());
+    assert_eq!(gateway.run("nft list ruleset"), before);
+}
