@@ -270,12 +270,17 @@ pub fn sync_address(index: usize, family: Family) -> IpAddr {
 
 /// The address of a gateway on a sync network.
 pub fn network_address(index: usize, family: Family, network: usize) -> IpAddr {
-    let ipv4 = match network {
-        0 => "192.0.2.".to_owned(),
-        _ => format!("198.18.{network}."),
-    };
-    let ipv6 = format!("2001:db8:{}::", network + 2);
+    let [ipv4, ipv6] = [Family::Ipv4, Family::Ipv6].map(|it| sync_prefix(it, network));
     address(family, &ipv4, &ipv6, index + 1)
+}
+
+/// What the addresses of a sync network begin with.
+pub fn sync_prefix(family: Family, network: usize) -> String {
+    match (family, network) {
+        (Family::Ipv4, 0) => "192.0.2.".to_owned(),
+        (Family::Ipv4, _) => format!("198.18.{network}."),
+        (Family::Ipv6, _) => format!("2001:db8:{}::", network + 2),
+    }
 }
 
 fn address_sync(gateway: &Namespace, index: usize, network: usize) {

@@ -6,8 +6,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::lab::{Family, sync_prefix};
 use crate::netns::{Namespace, holds_within};
 use crate::wire::CCP_PORT;
+
+/// No lab has more sync networks.
+const SYNC_NETWORKS_MAX: usize = 4;
 
 /// The entries of a gateway, a line each.
 pub type Table = BTreeSet<String>;
@@ -18,12 +22,12 @@ pub fn table(gateway: &Namespace) -> Table {
     let families =
         ["ipv4", "ipv6"].map(|it| gateway.run(&format!("conntrack -L -o extended -f {it}")));
     let lines = families.iter().flat_map(|it| it.lines());
-    // The cluster's own, from whichever address they are, and what makes switches lead its multicast.
-    let own = [
-        format!("dport={CCP_PORT} "),
-        "src=192.0.2.".to_owned(),
-        "src=198.18.".to_owned(),
-    ];
+    // The cluster's own, from whichever address they are, what makes switches lead its multicast, and probes of the path.
+    let of_cluster = format!("dport={CCP_PORT} ");
+    let networks = (0..SYNC_NETWORKS_MAX).flat_map(|network| {
+        [Family::Ipv4, Family::Ipv6].map(|it| format!("src={}", sync_prefix(it, network)))
+    });
+    let own: Vec<_> = networks.chain([of_cluster]).collect();
     lines
         .filter(|line| !own.iter().any(|own| line.contains(own)))
         .map(entry)
