@@ -16,10 +16,12 @@ use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, bind, recv,
 
 use rtnl::{AddressRow, Rtnl};
 
+pub use rtnl::Link;
+
 mod rtnl;
 
-/// `RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR` of `linux/rtnetlink.h`.
-const ADDRESS_GROUPS: u32 = 0x10 | 0x100;
+/// `RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR` of `linux/rtnetlink.h`.
+const GROUPS: u32 = 0x1 | 0x10 | 0x100;
 
 /// The addresses of this network namespace, kept current.
 #[derive(Debug)]
@@ -27,6 +29,7 @@ pub struct LocalAddresses {
     notifications: OwnedFd,
     rtnl: Rtnl,
     set: AddressSet,
+    links: Vec<Link>,
 }
 
 /// The addresses that a machine had at some time.
@@ -76,27 +79,33 @@ impl LocalAddresses {
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         // `None` is protocol 0, NETLINK_ROUTE.
         let notifications = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, None)?;
-        bind(&notifications, &SocketAddrNetlink::new(0, ADDRESS_GROUPS))?;
+        bind(&notifications, &SocketAddrNetlink::new(0, GROUPS))?;
         let mut rtnl = Rtnl::open()?;
-        let set = read(&mut rtnl)?;
+        let (set, links) = (read(&mut rtnl)?, rtnl.links()?);
         Ok(Self {
             notifications,
             rtnl,
             set,
+            links,
         })
     }
 
-    /// Call when the descriptor is readable: true if the set is another now.
+    /// Call when the descriptor is readable: true if addresses or interfaces are others now.
     ///
     /// After an error the set is as it was, and nothing will call for it to be read again but the next change.
     pub fn read(&mut self) -> io::Result<bool> {
         if !self.take_notifications()? {
             return Ok(false);
         }
-        let set = read(&mut self.rtnl)?;
-        let changed = set != self.set;
-        self.set = set;
+        let (set, links) = (read(&mut self.rtnl)?, self.rtnl.links()?);
+        let changed = set != self.set || links != self.links;
+        (self.set, self.links) = (set, links);
         Ok(changed)
+    }
+
+    /// The interfaces when last read.
+    pub fn links(&self) -> &[Link] {
+        &self.links
     }
 
     /// The addresses when last read.

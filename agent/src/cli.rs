@@ -21,6 +21,7 @@ mod doctor;
 mod explain;
 mod flows;
 mod import_conntrackd;
+mod interfaces;
 mod keygen;
 mod keys;
 mod members;
@@ -65,6 +66,8 @@ enum Verb {
     Audit(audit::Audit),
     /// Show what each member is, and why
     Members(members::Members),
+    /// Show the interfaces that have to be up, and whether they are
+    Interfaces(interfaces::Interfaces),
     /// Ask this member to be down: another takes over if one can
     Down(role::Down),
     /// Ask this member to be up again
@@ -116,6 +119,7 @@ pub fn main() -> ExitCode {
         Verb::Explain(explain) => print(|out| explain.execute(out)),
         Verb::Audit(audit) => print(|out| audit.execute(out)),
         Verb::Members(members) => print_table(|out| members.execute(out)),
+        Verb::Interfaces(interfaces) => print_table(|out| interfaces.execute(out)),
         Verb::Down(down) => print(|out| down.execute(out)),
         Verb::Up(up) => print(|out| up.execute(out)),
         Verb::Drain(drain) => print(|out| drain.execute(out)),

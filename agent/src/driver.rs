@@ -102,6 +102,7 @@ impl Driver {
         let mut drained = self.now();
         let mut alive = Instant::default();
         let mut complaints = Complaints::default();
+        self.roles.watch(&mut self.core, self.addresses.links());
         loop {
             let ready = self.wait(events, drained)?;
             if ready.stop {
@@ -133,6 +134,7 @@ impl Driver {
                 let result = self.addresses.read();
                 if self.faults.survive("read the machine's addresses", result) == Some(true) {
                     self.core.set_addresses(self.addresses.set().clone());
+                    self.roles.watch(&mut self.core, self.addresses.links());
                 }
             }
             if ready.woken {

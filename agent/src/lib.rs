@@ -13,6 +13,7 @@ pub mod doctor;
 pub mod driver;
 pub mod hooks;
 pub mod import;
+pub mod interfaces;
 pub mod kernel;
 pub mod key_log;
 pub mod keys;

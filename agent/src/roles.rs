@@ -7,11 +7,14 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::addresses::Link;
 use crate::config::Config;
+use crate::config::roles::Monitored;
 use crate::control::roles::{Done, RolesAnswer, RolesRequest};
 use crate::core::Core;
 use crate::core::roles::state_name;
 use crate::hooks::{Call, Hooks};
+use crate::interfaces;
 use ccp::election::{Change, State, Why};
 use ccp::time::Instant;
 use rustix::fs::{Access, access};
@@ -29,6 +32,7 @@ pub struct RolesIo {
     state_directory: PathBuf,
     watches_storage: bool,
     hooks: Option<Hooks>,
+    monitored: Vec<Monitored>,
     name: String,
 }
 
@@ -45,6 +49,7 @@ impl RolesIo {
             state_directory,
             watches_storage: config.checks.state_directory,
             hooks: Hooks::start(config)?,
+            monitored: config.interfaces.monitored.clone(),
             name: config.this.name.clone(),
         };
         io.track(State::Init)?;
@@ -84,6 +89,11 @@ impl RolesIo {
                 why: why.to_owned(),
             });
         }
+    }
+
+    /// Tells the core how the monitored interfaces are, of these that there are.
+    pub fn watch(&self, core: &mut Core, links: &[Link]) {
+        core.set_interfaces(interfaces::watched(&self.monitored, links));
     }
 
     /// Looks at the machine for the checks.

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use neli::attr::Attribute;
 use neli::consts::nl::{NlmF, Nlmsg};
-use neli::consts::rtnl::{Ifa, Ifla, RtAddrFamily, RtScope, Rtm};
+use neli::consts::rtnl::{Ifa, Iff, Ifla, RtAddrFamily, RtScope, Rtm};
 use neli::consts::socket::NlFamily;
 use neli::err::SocketError;
 use neli::nl::{NlPayload, Nlmsghdr, NlmsghdrBuilder};
@@ -35,11 +35,20 @@ pub(super) struct AddressRow {
 }
 
 /// One interface.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct LinkRow {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Link {
+    /// Its number.
     pub index: u32,
+    /// Its name.
     pub name: String,
+    /// The longest packet that it takes.
     pub mtu_bytes: u32,
+    /// It is up, and has a carrier.
+    pub is_up: bool,
+    /// The interface that it is part of, of a VLAN and its like.
+    pub parent: Option<u32>,
+    /// Its number, of a VLAN.
+    pub vlan: Option<u16>,
 }
 
 /// What became of a dump.
@@ -71,7 +80,7 @@ impl Rtnl {
     }
 
     /// All interfaces.
-    pub fn links(&mut self) -> io::Result<Vec<LinkRow>> {
+    pub fn links(&mut self) -> io::Result<Vec<Link>> {
         let request = || {
             IfinfomsgBuilder::default()
                 .ifi_family(RtAddrFamily::Unspecified)
@@ -194,18 +203,46 @@ fn ip(attribute: &Rtattr<Ifa, Buffer>) -> Option<IpAddr> {
     v4().or_else(v6)
 }
 
-fn link_row(message: &Ifinfomsg) -> Option<LinkRow> {
+fn link_row(message: &Ifinfomsg) -> Option<Link> {
     let attributes = message.rtattrs();
     let find = |kind| {
         attributes
             .iter()
             .find(|attribute| *attribute.rta_type() == kind)
     };
-    Some(LinkRow {
+    let running = Iff::UP | Iff::RUNNING;
+    Some(Link {
+        is_up: message.ifi_flags().contains(running),
+        parent: find(Ifla::Link).and_then(|it| it.get_payload_as().ok()),
+        vlan: find(Ifla::Linkinfo).and_then(|it| vlan(it.payload().as_ref())),
         index: u32::try_from(*message.ifi_index()).ok()?,
         name: find(Ifla::Ifname)?.get_payload_as_with_len().ok()?,
         mtu_bytes: find(Ifla::Mtu)?.get_payload_as().ok()?,
     })
+}
+
+/// `IFLA_LINKINFO` holds the kind, and in `IFLA_INFO_DATA` what depends on it.
+fn vlan(info: &[u8]) -> Option<u16> {
+    const INFO_KIND: u16 = 1;
+    const INFO_DATA: u16 = 2;
+    const VLAN_ID: u16 = 1;
+    (nested(info, INFO_KIND)? == b"vlan\0").then_some(())?;
+    let number = nested(nested(info, INFO_DATA)?, VLAN_ID)?;
+    Some(u16::from_ne_bytes(number.try_into().ok()?))
+}
+
+/// The first attribute of a kind (`struct rtattr`: length and kind, then the value, in steps of four bytes).
+fn nested(mut attributes: &[u8], wanted: u16) -> Option<&[u8]> {
+    loop {
+        let (header, _) = attributes.split_first_chunk::<4>()?;
+        let [len0, len1, kind0, kind1] = *header;
+        let len = usize::from(u16::from_ne_bytes([len0, len1]));
+        let value = attributes.get(4..len)?;
+        if u16::from_ne_bytes([kind0, kind1]) & 0x3fff == wanted {
+            return Some(value);
+        }
+        attributes = attributes.get(len.next_multiple_of(4)..)?;
+    }
 }
 
 fn io_error(error: SocketError) -> io::Error {

@@ -1,7 +1,6 @@
 //! What of the configuration says who is active, and what a member needs to be fit.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -29,13 +28,9 @@ pub struct Roles {
 /// Priority of a member that is given none.
 pub const DEFAULT_PRIORITY: u8 = 100;
 
-/// Which interfaces are monitored, and how.
+/// Which interfaces are monitored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interfaces {
-    /// How often each is probed; 20 ms to 10 s.
-    pub probe: Duration,
-    /// A direction in which nothing came through for so long is down; 100 ms to 60 s, more than twice `probe`.
-    pub dead_after: Duration,
     /// Those that have to be up, and those VLANs that are left out of it.
     pub monitored: Vec<Monitored>,
 }
@@ -49,8 +44,6 @@ pub struct Monitored {
     pub monitor: bool,
     /// Which of its VLANs are monitored, if it has any.
     pub vlans: Vlans,
-    /// Hosts that are asked when no member is heard, besides those that the kernel knows.
-    pub hosts: Vec<IpAddr>,
 }
 
 /// Which VLANs of an interface are monitored.

@@ -69,12 +69,9 @@ roles:
   settle: 0ms
   track_file: /tmp/track
 interfaces:
-  probe: 20ms
-  dead_after: 100ms
   monitored:
     - name: eth0
       vlans: 30,10,30
-      hosts: [10.0.0.1, '2001:db8::1']
     - name: eth0.20
       monitor: false
     - name: eth1
@@ -161,11 +158,7 @@ fn what_is_left_out_has_the_documented_default() {
             settle: Duration::from_secs(3),
             track_file: "/run/ctsync/track".into(),
         },
-        interfaces: roles::Interfaces {
-            probe: Duration::from_millis(200),
-            dead_after: Duration::from_secs(1),
-            monitored: vec![],
-        },
+        interfaces: roles::Interfaces { monitored: vec![] },
         checks: roles::Checks {
             table_percent: Some(90),
             state_directory: true,
@@ -234,7 +227,6 @@ fn what_is_given_is_taken() {
         panic!("{:?}", config.interfaces)
     };
     assert_eq!(eth0.vlans, roles::Vlans::List(vec![10, 30]));
-    assert_eq!(eth0.hosts.len(), 2);
     assert!(!vlan.monitor && vlan.name.as_str() == "eth0.20");
     assert_eq!(eth1.vlans, roles::Vlans::Both);
     assert_eq!(config.checks.table_percent, None);
@@ -345,8 +337,6 @@ roles:
   settle: 3s
   track_file: /run/ctsync/track
 interfaces:
-  probe: 200ms
-  dead_after: 1s
   monitored: []
 checks:
   table_full: 90%

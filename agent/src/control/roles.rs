@@ -50,7 +50,7 @@ pub enum CheckSays {
 #[serde(untagged)]
 pub enum RolesAnswer {
     /// To `members`.
-    Members(Members),
+    Members(Box<Members>),
     /// To what changes something.
     Done(Done),
 }
@@ -73,6 +73,8 @@ pub struct Members {
     pub members: Vec<Member>,
     /// What of them does not go together.
     pub differences: Vec<String>,
+    /// The interfaces of this member that have to be up.
+    pub interfaces: Vec<Interface>,
     /// The checks of this member.
     pub checks: Vec<Check>,
     /// A planned failover that goes on, or how the last one ended.
@@ -111,6 +113,17 @@ pub struct Member {
     pub problems: Vec<String>,
     /// Why it is what it is; of other members only this one's guess by their problems.
     pub why: String,
+}
+
+/// An interface that has to be up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interface {
+    /// Its name; a VLAN's is its parent's and its number, `eth1.30`.
+    pub name: String,
+    /// `up`, `down`, or `missing`.
+    pub link: String,
+    /// Seconds that it has been so.
+    pub seconds: u64,
 }
 
 /// A check.

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::Core;
 use crate::control::roles::{Done, RolesAnswer, RolesRequest};
+use crate::interfaces::Watched;
 use ccp::election::{Change, Problem};
 use ccp::time::Instant;
 use checks::Checks;
@@ -64,7 +65,7 @@ impl Core {
     pub fn handle_roles_request(&mut self, request: RolesRequest, now: Instant) -> RolesAnswer {
         let done = |refused| RolesAnswer::Done(Done { refused });
         match request {
-            RolesRequest::Members => RolesAnswer::Members(self.members(now)),
+            RolesRequest::Members => RolesAnswer::Members(Box::new(self.members(now))),
             RolesRequest::Down { persist: _ } => {
                 self.roles.drain = None;
                 self.roles.asked_down = true;
@@ -92,6 +93,11 @@ impl Core {
                 done(result.err())
             }
         }
+    }
+
+    /// How the interfaces are that have to be up.
+    pub fn set_interfaces(&mut self, interfaces: Vec<Watched>) {
+        self.roles.checks.set_interfaces(interfaces, self.clock);
     }
 
     /// The kernel's connection table has so many entries, of so many at most.

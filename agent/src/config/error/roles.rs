@@ -6,7 +6,6 @@ use super::{either, listed};
 #[derive(Debug)]
 pub(crate) enum RolesProblem {
     PriorityOfNobody { name: String, known: Vec<String> },
-    ProbeTooSlow { probe: String, dead_after: String },
     InterfaceTwice { given: String },
     TooManyInterfaces { count_max: usize },
     NotVlans { given: String },
@@ -21,12 +20,6 @@ impl RolesProblem {
             Self::PriorityOfNobody { name, known } => (
                 format!("no member is called `{name}`"),
                 format!("name one of {}", either(known)),
-            ),
-            Self::ProbeTooSlow { probe, dead_after } => said(
-                format!(
-                    "with a probe every {probe}, one lost datagram would take an interface down after {dead_after}"
-                ),
-                "make `probe` less than half of `dead_after`; a fifth is usual",
             ),
             Self::InterfaceTwice { given } => said(
                 format!("the interface `{given}` is in the list twice"),

@@ -31,8 +31,6 @@ pub(in crate::config) enum ModeWord {
 #[derive(Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(in crate::config) struct Interfaces {
-    pub probe: Option<Spanned<String>>,
-    pub dead_after: Option<Spanned<String>>,
     #[serde(default)]
     pub monitored: Vec<Monitored>,
 }
@@ -44,8 +42,6 @@ pub(in crate::config) struct Monitored {
     pub monitor: Option<bool>,
     /// A word, or numbers with commas between.
     pub vlans: Option<Spanned<String>>,
-    #[serde(default)]
-    pub hosts: Vec<Spanned<String>>,
 }
 
 #[derive(Debug, Default, Deserialize, Serialize)]
@@ -90,14 +86,8 @@ impl Roles {
 
 impl Interfaces {
     pub fn of(config: &Config) -> Self {
-        let roles::Interfaces {
-            probe,
-            dead_after,
-            monitored,
-        } = &config.interfaces;
+        let roles::Interfaces { monitored } = &config.interfaces;
         Self {
-            probe: Some(written(scalar::print_duration(*probe))),
-            dead_after: Some(written(scalar::print_duration(*dead_after))),
             monitored: monitored.iter().map(Monitored::of).collect(),
         }
     }
@@ -121,9 +111,6 @@ impl Monitored {
                 roles::Vlans::All => "all".to_owned(),
                 roles::Vlans::List(list) => numbers(list),
             })),
-            hosts: (interface.hosts.iter())
-                .map(|host| written(host.to_string()))
-                .collect(),
         }
     }
 }

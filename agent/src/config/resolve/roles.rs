@@ -10,23 +10,12 @@ use super::super::InterfaceName;
 use super::super::error::{Fault, Problem, RolesProblem};
 use super::super::file::roles as file;
 use super::super::roles::{Checks, Hooks, Interfaces, Mode, Monitored, Roles, Vlans};
-use super::super::scalar::print_duration;
-use super::values::{Limits, absolute, address, duration, fault, interface, number, place};
+use super::values::{Limits, absolute, duration, fault, interface, number};
 
 const SETTLE: Limits<Duration> = Limits {
     min: Duration::ZERO,
     default: Duration::from_secs(3),
     max: Duration::from_secs(600),
-};
-const PROBE: Limits<Duration> = Limits {
-    min: Duration::from_millis(20),
-    default: Duration::from_millis(200),
-    max: Duration::from_secs(10),
-};
-const DEAD_AFTER: Limits<Duration> = Limits {
-    min: Duration::from_millis(100),
-    default: Duration::from_secs(1),
-    max: Duration::from_secs(60),
 };
 const HOOK_TIMEOUT: Limits<Duration> = Limits {
     min: Duration::from_secs(1),
@@ -71,18 +60,6 @@ pub fn roles(written: file::Roles, names: Vec<String>, socket: &Path) -> Result<
 
 /// Which interfaces are monitored.
 pub fn interfaces(written: file::Interfaces) -> Result<Interfaces, Fault> {
-    let probe = duration(written.probe.as_ref(), "probe", &PROBE)?;
-    let dead_after = duration(written.dead_after.as_ref(), "dead_after", &DEAD_AFTER)?;
-    if probe * 2 >= dead_after {
-        let culprit = written.probe.as_ref().or(written.dead_after.as_ref());
-        return Err(Fault {
-            place: culprit.and_then(place),
-            problem: Problem::Roles(RolesProblem::ProbeTooSlow {
-                probe: print_duration(probe),
-                dead_after: print_duration(dead_after),
-            }),
-        });
-    }
     let mut monitored: Vec<Monitored> = Vec::new();
     for each in &written.monitored {
         let name = interface(&each.name)?;
@@ -102,11 +79,7 @@ pub fn interfaces(written: file::Interfaces) -> Result<Interfaces, Fault> {
         }
         monitored.push(one(each, name)?);
     }
-    Ok(Interfaces {
-        probe,
-        dead_after,
-        monitored,
-    })
+    Ok(Interfaces { monitored })
 }
 
 fn one(written: &file::Monitored, name: InterfaceName) -> Result<Monitored, Fault> {
@@ -114,11 +87,6 @@ fn one(written: &file::Monitored, name: InterfaceName) -> Result<Monitored, Faul
         name,
         monitor: written.monitor.unwrap_or(true),
         vlans: written.vlans.as_ref().map_or(Ok(Vlans::Lowest), vlans)?,
-        hosts: written
-            .hosts
-            .iter()
-            .map(address)
-            .collect::<Result<_, _>>()?,
     })
 }
 

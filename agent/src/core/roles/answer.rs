@@ -71,6 +71,7 @@ impl Core {
             preempt: self.node.election().preempts(),
             members: ids.into_iter().map(|it| self.member_row(it, now)).collect(),
             differences: self.differences(&mine),
+            interfaces: self.roles.checks.interfaces(now),
             checks: self.roles.checks.list(now),
             drain: self.drain_status(),
             history: history.collect(),

@@ -10,7 +10,7 @@ fn at(millis: u64) -> Instant {
 
 fn members(core: &mut Core, now: u64) -> Members {
     match core.handle_roles_request(RolesRequest::Members, at(now)) {
-        RolesAnswer::Members(members) => members,
+        RolesAnswer::Members(members) => *members,
         RolesAnswer::Done(done) => panic!("{done:?}"),
     }
 }
