@@ -12,6 +12,7 @@ pub mod gateways;
 pub mod generator;
 pub mod interrupt;
 pub mod measure;
+pub mod policy;
 pub mod report;
 pub mod rivals;
 pub mod watcher;
@@ -49,6 +50,8 @@ pub enum Part {
     Cost,
     /// Delay to the peer's kernel, idle and at the fixed rate.
     Delay,
+    /// Flows a second and processor time when a share of the flows is not told, or not at once.
+    Policy,
 }
 
 /// What to measure.
@@ -77,6 +80,7 @@ pub fn run(options: &Options) -> Report {
                     bench.cost(contestant, options.rounds);
                 }
             }
+            Part::Policy => bench.policy(options.rounds),
             Part::Delay => bench.rounds(options, |bench, contestant| bench.delay(contestant)),
         }
     }
@@ -182,6 +186,19 @@ impl Bench {
         if let Some(arrived) = running.arrived(gateways) {
             add(Row::Arrived, per_cent(arrived, all));
         }
+    }
+
+    fn policy(&mut self, rounds: u32) {
+        let Bench { gateways, report } = self;
+        let mut all: Vec<_> = policy::Case::all()
+            .map(|case| (case, policy::Figures::new(case)))
+            .collect();
+        for _ in 0..rounds {
+            for (case, figures) in &mut all {
+                case.measure(gateways, figures);
+            }
+        }
+        report.add_policy(all.into_iter().map(|(_, figures)| figures));
     }
 
     fn delay(&mut self, contestant: Contestant) {

@@ -21,8 +21,12 @@ use crate::netns::Namespace;
 
 /// The benchmarking range of RFC 2544, cut in two: clients here, ...
 const CLIENT_NET: u32 = Ipv4Addr::new(198, 18, 0, 0).to_bits();
-/// ... and the one server in the other half.
-const SERVER: (Ipv4Addr, u16) = (Ipv4Addr::new(198, 19, 0, 1), 443);
+/// ... and the one server in the other half, ...
+const SERVER: Ipv4Addr = Ipv4Addr::new(198, 19, 0, 1);
+/// ... which has these ports, each flow the next.
+pub const SERVER_PORT_FIRST: u16 = 8_000;
+/// How many.
+pub const SERVER_PORTS: u16 = 20;
 
 /// Each client opens a flow from each of these ports, then it is the next client's turn.
 const CLIENT_PORT_FIRST: u16 = 16_384;
@@ -47,6 +51,12 @@ impl FlowNumber {
             Ipv4Addr::from_bits(CLIENT_NET + host),
             CLIENT_PORT_FIRST + port,
         )
+    }
+
+    /// The server's address and port.
+    fn server(self) -> (Ipv4Addr, u16) {
+        let port = (self.0 % u32::from(SERVER_PORTS)) as u16;
+        (SERVER, SERVER_PORT_FIRST + port)
     }
 
     /// The flow of a client's address and port; `None` when no generator made it.
@@ -175,7 +185,7 @@ impl Generator {
     fn send_syn(&self, flow: FlowNumber) {
         send(
             &self.client_side,
-            &packet(flow.client(), SERVER, isn(flow), 0, SYN),
+            &packet(flow.client(), flow.server(), isn(flow), 0, SYN),
         );
     }
 
@@ -183,7 +193,13 @@ impl Generator {
         let acknowledged = isn(flow).wrapping_add(1);
         send(
             &self.server_side,
-            &packet(SERVER, flow.client(), !isn(flow), acknowledged, SYN | ACK),
+            &packet(
+                flow.server(),
+                flow.client(),
+                !isn(flow),
+                acknowledged,
+                SYN | ACK,
+            ),
         );
     }
 
@@ -191,7 +207,7 @@ impl Generator {
         let (next, acknowledged) = (isn(flow).wrapping_add(1), (!isn(flow)).wrapping_add(1));
         send(
             &self.client_side,
-            &packet(flow.client(), SERVER, next, acknowledged, ACK),
+            &packet(flow.client(), flow.server(), next, acknowledged, ACK),
         );
     }
 }

@@ -8,6 +8,7 @@ use std::process::Command;
 use serde_json::{Map, Value, json};
 
 use super::measure::Samples;
+use super::policy;
 use super::rivals::Contestant;
 use super::{COST_FLOWS, FIXED_RATE, IDLE_FLOWS, LOAD_FLOWS, SETTLE};
 
@@ -106,6 +107,7 @@ pub struct Report {
     machine: Machine,
     rounds: u32,
     figures: BTreeMap<(Row, Contestant), Samples>,
+    policy: Vec<policy::Figures>,
 }
 
 impl Report {
@@ -115,6 +117,7 @@ impl Report {
             machine: Machine::this(),
             rounds,
             figures: BTreeMap::new(),
+            policy: Vec::new(),
         }
     }
 
@@ -124,6 +127,11 @@ impl Report {
             .entry((row, contestant))
             .or_default()
             .push(value);
+    }
+
+    /// Notes what policies have saved.
+    pub fn add_policy(&mut self, figures: impl IntoIterator<Item = policy::Figures>) {
+        self.policy.extend(figures);
     }
 
     fn figure(&self, row: Row, contestant: Contestant) -> Option<&Samples> {
@@ -164,6 +172,7 @@ impl Report {
             "conntrackd": self.machine.conntrackd,
             "load_before": self.machine.load,
             "rounds": self.rounds,
+            "policy": self.policy.iter().map(policy::Figures::to_json).collect::<Vec<_>>(),
             "figures": contestants.collect::<Map<String, Value>>(),
         })
     }
@@ -188,6 +197,23 @@ impl fmt::Display for Report {
                     let share = self.share_of_no_listener(contestant);
                     share.map_or("-".to_owned(), |share| format!("{share:.0}"))
                 })?;
+            }
+        }
+        if !self.policy.is_empty() {
+            let heads = [
+                "flows/s forwarded",
+                "against no listener, %",
+                "sender's CPU, us/flow",
+            ];
+            let [speed, share, time] = heads;
+            writeln!(
+                f,
+                "\n{:<42}{speed:>22}{share:>24}{time:>24}",
+                "ctsync, of the flows"
+            )?;
+            let alone = self.figure(Row::FullSpeed, Contestant::NoListener);
+            for figures in &self.policy {
+                policy::write_line(f, figures, alone.map(Samples::median))?;
             }
         }
         write!(f, "\n{}", notes())
@@ -233,6 +259,8 @@ conntrackd: Debian's package with its example FTFW configuration (multicast, 2 M
 1.2 MiB socket buffers, real-time scheduling), HashLimit twice the table as the manual asks. The receiver keeps flows in
 its cache; for the delay rows alone it puts them into the kernel at once (DisableExternalCache On).
 ctsync: the default configuration; the receiver always puts flows into the kernel.
+ctsync with a policy: of the server's 20 ports a share is never synchronised, or delayed for longer than the run. Full speed as
+above, then a quarter as many flows at the fixed rate; CPU is per flow opened, told or not.
 "
     )
 }

@@ -85,7 +85,7 @@ impl Running {
         let start = |gateway, side| match contestant {
             Contestant::NoListener => None,
             Contestant::Conntrackd => Some(conntrackd::start(&files, copies, gateway, side)),
-            Contestant::Ctsync => Some(ctsync::start(&files, gateway, side)),
+            Contestant::Ctsync => Some(ctsync::start(&files, gateway, side, "")),
         };
         let daemons = start(&gateways.a, 0).zip(start(&gateways.b, 1));
         let running = Running {
@@ -94,13 +94,34 @@ impl Running {
             daemons: daemons.map(Into::into),
             files,
         };
-        assert!(
-            holds_within(READY, || running.is_ready()),
-            "{} is not ready after {READY:?}:\n{}",
-            contestant.name(),
-            running.files.logs()
-        );
+        running.wait_ready();
         running
+    }
+
+    /// Starts ctsync with a service policy, and with more in its configuration.
+    pub fn start_ctsync(policy: &str, more: &str, gateways: &Gateways) -> Running {
+        let files = Files::new();
+        files.write("policy.yaml", policy);
+        let start = |gateway, side| ctsync::start(&files, gateway, side, more);
+        let daemons = Some([start(&gateways.a, 0), start(&gateways.b, 1)]);
+        let running = Running {
+            contestant: Contestant::Ctsync,
+            copies: Copies::Usual,
+            daemons,
+            files,
+        };
+        running.wait_ready();
+        running
+    }
+
+    #[track_caller]
+    fn wait_ready(&self) {
+        assert!(
+            holds_within(READY, || self.is_ready()),
+            "{} is not ready after {READY:?}:\n{}",
+            self.contestant.name(),
+            self.files.logs()
+        );
     }
 
     fn is_ready(&self) -> bool {

@@ -16,8 +16,8 @@ pub fn program() -> PathBuf {
     this.with_file_name("ctsync")
 }
 
-/// Starts one of the two.
-pub(super) fn start(files: &Files, gateway: &Namespace, side: usize) -> Daemon {
+/// Starts one of the two, with `more` in its configuration.
+pub(super) fn start(files: &Files, gateway: &Namespace, side: usize, more: &str) -> Daemon {
     let directory = files.0.display();
     let member = side + 1;
     let keys = [0, 1].map(|side| files.0.join(format!("ctsync{side}.key")));
@@ -42,7 +42,7 @@ networks:
 key_file: {key}
 control:
   socket: {directory}/ctsync{side}.sock
-",
+{more}",
             key = keys[side].display()
         ),
     );
