@@ -34,6 +34,9 @@ use crate::leftovers::Directory;
 const BEGINS: &str = "the test begins\n";
 const ENDS: &str = "the test ends with ";
 
+/// How long a script may take on a machine that is busy with other tests.
+const SECONDS_MAX: &str = "900";
+
 /// A machine to be, and afterwards what it left. What is in its directory will be in `/t`, where the script is run.
 #[derive(Debug)]
 pub struct Debian {
@@ -71,6 +74,7 @@ impl Debian {
         let run = Path::new(env!("CARGO_MANIFEST_DIR")).join("vm/run");
         let output = Command::new(&run)
             .arg(self.files.path())
+            .env("VM_SECONDS", SECONDS_MAX)
             .stdin(Stdio::null())
             .output()
             .unwrap_or_else(|error| panic!("{}: {error}", run.display()));

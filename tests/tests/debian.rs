@@ -1,42 +1,53 @@
 //! On the kernel that Debian ships: what the kernel of this machine may lack, and that the codec is not of one kernel only.
 
+use tests::cluster::program;
 use tests::vm::{Debian, test_program};
 
-/// A machine with the tests of the kernel in `./kernel`, and the command that raises the limit of its table, which follows
-/// from its little memory.
-fn with_kernel_tests(label: &str) -> (Debian, String) {
-    let debian = Debian::new(label);
-    let program = test_program("conntrack", "kernel");
+/// A machine with a program of tests in `./tests`, and what goes before it: the limit of the table follows from the
+/// machine's little memory.
+fn with_tests(package: &str, name: &str) -> (Debian, String) {
+    let debian = Debian::new(name);
+    let program = test_program(package, name);
     debian.carry(&program);
-    let name = program.file_name().expect("a file has a name");
-    let name = name.to_str().expect("cargo's names are ASCII");
-    let script = format!(
+    let file = program.file_name().expect("a file has a name");
+    let file = file.to_str().expect("cargo's names are ASCII");
+    let prepare = format!(
         "modprobe nf_conntrack
          sysctl -q net.netfilter.nf_conntrack_max=131072
          export RUST_BACKTRACE=0
-         mv {name} kernel
+         mv {file} tests
          "
     );
-    (debian, script)
+    (debian, prepare)
 }
 
 #[test]
 fn what_the_codec_does_on_this_kernel_it_does_on_that_of_debian() {
-    let (debian, prepare) = with_kernel_tests("kernel");
+    let (debian, prepare) = with_tests("conntrack", "kernel");
     // Captures are the same bytes on every kernel.
     let printed = debian.run(&format!(
-        "{prepare} ./kernel --test-threads 1 --skip captures::"
+        "{prepare} ./tests --test-threads 1 --skip captures::"
     ));
     assert!(printed.contains(" 0 failed; "), "{printed}");
 }
 
 #[test]
 fn packets_are_held_with_their_flows_attached() {
-    let (debian, prepare) = with_kernel_tests("attached");
+    let (debian, prepare) = with_tests("conntrack", "kernel");
     debian.run(&format!(
-        "{prepare} HELD_CAPTURES=out/held.txt ./kernel --test-threads 1 --ignored attached::"
+        "{prepare} HELD_CAPTURES=out/held.txt ./tests --test-threads 1 --ignored attached::"
     ));
     // To be copied to conntrack/tests/data when the kernel says more one day.
     let captures = debian.read("held.txt");
     assert!(captures.lines().count() >= 36, "{captures}");
+}
+
+#[test]
+fn translated_connections_whose_directions_pass_different_gateways_open() {
+    let (debian, prepare) = with_tests("tests", "translated");
+    debian.carry(&program());
+    let printed = debian.run(&format!(
+        "{prepare} CTSYNC=/t/ctsync ./tests --ignored --nocapture"
+    ));
+    println!("{printed}");
 }
