@@ -25,7 +25,8 @@ impl Queue {
         };
         let socket = QueueSocket::open(&QueueOptions {
             queues: QUEUE..=QUEUE,
-            length_max: hold.held_max,
+            // More than is held: beyond the limit it is the daemon that decides, and counts, which the kernel does not.
+            length_max: hold.held_max.saturating_mul(2),
             when_full,
         })?;
         Ok(Self { socket })

@@ -122,3 +122,19 @@ fn with_the_daemon_killed_packets_pass_and_the_next_start_takes_its_rules_over()
     assert!(cluster.members[0].process().wait(DEADLINE).success());
     assert_eq!(gateway.run("nft list ruleset"), before);
 }
+
+#[test]
+fn beyond_the_limit_packets_pass_and_are_counted() {
+    let lab = Lab::new(2);
+    let settings = Settings {
+        more: "hold: { mode: always, deadline: 500ms, held_max: 1 }",
+        ..Settings::default()
+    };
+    let mut cluster = Cluster::start_with(&lab, settings);
+    cluster.members[1].process().signal(Signal::STOP);
+    let connects = connect(&lab, Path::Plain, Family::Ipv4, 20, 20);
+    cluster.members[1].process().signal(Signal::CONT);
+    assert_none_sent_again(&connects, 20);
+    let passed = cluster.members[0].counter("held_limit");
+    assert!((1..20).contains(&passed), "{passed} of 20 passed");
+}
