@@ -3,6 +3,10 @@
 //! Every field is taken apart by name: a field that is new on either side does not compile until someone decides here
 //! what becomes of it.
 
+pub use expect::{expectation, expected};
+
+mod expect;
+
 use crate::ruleset::CopyBit;
 use ccp::record::{
     Address, Endpoint, Extra, Family, FlowKey, FlowState, Helper, Nat, Packets, Patch, SeqAdj,
@@ -106,6 +110,8 @@ pub fn patch(flow: &Flow, shared: Shared) -> Patch {
         }),
         sctp_vtag: None,
         dccp: None,
+        // It has events of its own.
+        expected: None,
     };
     let (mut proto_state, mut tcp) = (None, None);
     match protoinfo {
@@ -261,6 +267,8 @@ pub fn flow(key: &FlowKey, state: &FlowState, shared: Shared) -> Flow {
         synproxy,
         sctp_vtag,
         dccp,
+        // It is asked for apart, after its master.
+        expected: _,
     } = extra.as_deref().copied().unwrap_or_default();
     flow.protoinfo = match proto {
         TCP => Some(ProtoInfo::Tcp(TcpInfo {

@@ -31,7 +31,7 @@ use crate::policy::Policy;
 use audit::Audit;
 use ccp::hold::PacketNumber;
 use ccp::network::Routes;
-use ccp::node::{Action, Config, End, Event, Local, Node, Outcome, Ticket};
+use ccp::node::{Action, Config, End, Event, Expected, Local, Node, Outcome, Ticket};
 use ccp::record::{MemberId, MemberSet};
 use ccp::time::Instant;
 use ccp::wire::header::HEADER_BYTES;
@@ -85,7 +85,7 @@ pub struct Setup {
 }
 
 /// A change that the kernel is asked for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Apply {
     /// For [`Core::handle_applied`].
     pub ticket: Ticket,
@@ -93,6 +93,8 @@ pub struct Apply {
     pub action: Action,
     /// With what.
     pub flow: Flow,
+    /// The flow that its helper expects, to be asked for after it.
+    pub expected: Option<Box<conntrack::Expectation>>,
 }
 
 /// Events of the kernel by what became of them.
@@ -231,6 +233,17 @@ impl Core {
         self.node.handle_local(&key, change);
     }
 
+    /// The kernel expects a flow, or no longer; not our own doing.
+    pub fn handle_expectation(&mut self, event: &conntrack::ExpectationEvent) {
+        self.events.received += 1;
+        let (master, expectation) = convert::expectation(&event.expectation);
+        let expected = match event.kind {
+            EventKind::New | EventKind::Update => Expected::New(expectation),
+            EventKind::Destroy => Expected::Gone(expectation),
+        };
+        self.node.handle_expected(&master, expected);
+    }
+
     /// The kernel told something that is not understood.
     pub fn handle_malformed_event(&mut self) {
         self.events.malformed += 1;
@@ -265,11 +278,18 @@ impl Core {
             ..self.shared
         };
         let flow = convert::flow(apply.key, apply.state, shared);
+        let expected = match action {
+            Action::Create | Action::Update | Action::Replace => {
+                convert::expected(apply.key, apply.state).map(Box::new)
+            }
+            Action::Delete | Action::Refresh => None,
+        };
         self.note_claimed(&key);
         Some(Apply {
             ticket,
             action,
             flow,
+            expected,
         })
     }
 

@@ -4,8 +4,8 @@ use crate::core::{Apply, Core};
 use ccp::node::{Action, Outcome};
 use ccp::time::Instant;
 use conntrack::{
-    Dump, DumpError, DumpItem, Errno, EventSocket, EventSocketOptions, Injector, InjectorOptions,
-    Item, L4, Lookup, lookup,
+    Dump, DumpError, DumpItem, Errno, EventKind, EventSocket, EventSocketOptions, Expectation,
+    Injector, InjectorOptions, Item, L4, Lookup, lookup,
 };
 use conntrack::{Flow, SocketError, Tuple};
 use std::io;
@@ -80,14 +80,33 @@ impl Kernel {
 
     /// Hands what is queued to the core; returns how many events there were.
     pub fn drain_events(&mut self, core: &mut Core) -> io::Result<usize> {
+        // Translating the announcement of a flow may have changed its length, and the kernel makes no event of the
+        // sequence adjustment that follows (`nf_ct_seqadj_set`): the master is asked for.
+        let mut masters = Vec::new();
         let drained = self
             .events
             .drain(EVENTS_AT_A_TIME, &mut |item| match item {
                 Item::Event(event) => core.handle_event(&event),
+                Item::Expectation(event) => {
+                    core.handle_expectation(&event);
+                    let Expectation { master, zone, .. } = event.expectation;
+                    if event.kind == EventKind::New {
+                        masters.push((master, zone));
+                    }
+                }
                 Item::Overrun => core.handle_overrun(),
                 Item::Malformed(_) => core.handle_malformed_event(),
             })?;
         self.behind = drained.more;
+        for (master, zone) in masters {
+            if let Ok(Some(flow)) = self.lookup.get(&master, zone) {
+                core.handle_event(&conntrack::Event {
+                    kind: EventKind::Update,
+                    portid: 0,
+                    flow,
+                });
+            }
+        }
         Ok(drained.count)
     }
 
@@ -158,7 +177,7 @@ impl Kernel {
             if batch.is_empty() {
                 break;
             }
-            result = self.work_off(&mut batch);
+            result = self.work_off(&mut batch).and_then(|()| self.expect(&batch));
             for tried in batch.drain(..) {
                 let outcome = tried.outcome.unwrap_or(Outcome::Refused);
                 if outcome == Outcome::Conflict {
@@ -204,6 +223,17 @@ impl Kernel {
                 outcome: None,
             });
         }
+    }
+
+    /// Asks for what the helpers of flows expect, once these are there. What is expected already, or cannot be, is left.
+    fn expect(&mut self, batch: &[Try]) -> io::Result<()> {
+        let done = batch
+            .iter()
+            .filter(|tried| tried.outcome == Some(Outcome::Done));
+        for expectation in done.filter_map(|tried| tried.apply.expected.as_deref()) {
+            self.injector.expect(expectation);
+        }
+        self.injector.commit(&mut |_, _| {})
     }
 
     /// Every round asks for what is undecided yet; no change goes through more steps than there are rounds.

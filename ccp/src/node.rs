@@ -9,6 +9,7 @@
 //! ([`Node::end_pass`]): the peer takes what was not named for gone.
 
 mod contract;
+mod expected;
 mod grace;
 mod held;
 mod local;
@@ -20,6 +21,7 @@ mod roles;
 mod transmit;
 
 pub use contract::{Action, Apply, Audience, Config, Event, Outcome, Ticket, Transmit};
+pub use expected::Expected;
 pub use held::HeldPacket;
 pub use local::{End, Local};
 pub use reconcile::Row;

@@ -244,6 +244,33 @@ impl fmt::Debug for Helper {
     }
 }
 
+/// A flow that a helper expects, as the flow that it reads has announced it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Expectation {
+    /// Protocol of the expected flow.
+    pub proto: u8,
+    /// Its source, in the family of the flow that announced it.
+    pub src: Address,
+    /// Its destination.
+    pub dst: Address,
+    /// Its ports.
+    pub l4: [u16; 2],
+    /// Which bits of the source count.
+    pub src_mask: Address,
+    /// Which bits of the source port count.
+    pub src_port_mask: u16,
+    /// Seconds left when it was announced.
+    pub timeout_secs: u16,
+    /// `NF_CT_EXPECT_*`
+    pub flags: u8,
+    /// Its class within the helper.
+    pub class: u8,
+    /// The direction of its first packet within the announcing flow, and where it really goes to.
+    pub nat: Option<(u8, Endpoint)>,
+    /// Whether it is translated as the announcing flow is.
+    pub follows_master: bool,
+}
+
 /// What few flows have; boxed so that the others don't pay for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Extra {
@@ -261,6 +288,8 @@ pub struct Extra {
     pub sctp_vtag: Option<[u32; 2]>,
     /// DCCP role and handshake sequence number.
     pub dccp: Option<(u8, u64)>,
+    /// The flow that its helper expects, the newest of them.
+    pub expected: Option<Expectation>,
 }
 
 /// State of a flow: everything replicated but its key.
@@ -364,6 +393,7 @@ impl Extra {
         set_some(&mut self.synproxy, new.synproxy);
         set_some(&mut self.sctp_vtag, new.sctp_vtag);
         set_some(&mut self.dccp, new.dccp);
+        set_some(&mut self.expected, new.expected);
     }
 }
 

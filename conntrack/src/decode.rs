@@ -6,7 +6,9 @@
 
 use crate::consts::*;
 use crate::event::{Event, EventKind};
-use crate::flow::{DccpInfo, Flow, HelperName, ProtoInfo, SctpInfo, SeqAdj, SynProxy, TcpInfo};
+use crate::flow::{
+    DccpInfo, Flow, HelperName, ProtoInfo, SctpInfo, SeqAdj, SynProxy, TcpInfo, Tuple,
+};
 use crate::nfnl::{Attributes, Message, Messages};
 
 pub use error::DecodeError;
@@ -61,6 +63,13 @@ pub(crate) fn read_event(event: &mut Event, message: &Message<'_>) -> Result<(),
     };
     event.portid = message.portid;
     read_flow(&mut event.flow, message.attributes()?)
+}
+
+/// The tuple that the attributes of a nest tell.
+pub(crate) fn tuple(attributes: Attributes<'_>) -> Result<Tuple, DecodeError> {
+    let mut tuple = BLANK_TUPLE;
+    read_tuple(&mut tuple, attributes)?;
+    Ok(tuple)
 }
 
 /// The flow that a message of a dump, or the answer to a lookup, tells.

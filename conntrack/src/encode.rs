@@ -120,12 +120,16 @@ pub(crate) fn probe(buffer: &mut Vec<u8>) {
 }
 
 fn begin<'a>(buffer: &'a mut Vec<u8>, operation: u16, flags: u16, orig: &Tuple) -> Builder<'a> {
-    let family = if orig.src.is_ipv4() {
+    Builder::request(buffer, operation, flags, 0, family(orig))
+}
+
+/// The address family of a tuple, as requests name it.
+pub(crate) fn family(tuple: &Tuple) -> u8 {
+    if tuple.src.is_ipv4() {
         AF_INET
     } else {
         AF_INET6
-    };
-    Builder::request(buffer, operation, flags, 0, family)
+    }
 }
 
 /// The original tuple and the zone: what the kernel finds an entry by.
@@ -180,7 +184,7 @@ fn put_nat(request: &mut Builder<'_>, kind: u16, address: IpAddr, id: Option<u16
     });
 }
 
-fn put_tuple(request: &mut Builder<'_>, kind: u16, tuple: &Tuple) {
+pub(crate) fn put_tuple(request: &mut Builder<'_>, kind: u16, tuple: &Tuple) {
     request.nest(kind, |nest| {
         nest.nest(CTA_TUPLE_IP, |ip| {
             for (address, v4, v6) in [

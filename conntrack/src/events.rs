@@ -14,6 +14,7 @@ use rustix::net::sockopt::set_socket_recv_buffer_size_force;
 use crate::consts::*;
 use crate::decode::{self, DecodeError};
 use crate::event::Event;
+use crate::expect::{self, ExpectationEvent};
 use crate::nfnl::{Message, Messages};
 use crate::socket::{Received, Socket, SocketError};
 use crate::sys;
@@ -42,13 +43,11 @@ pub struct EventSocket {
 
 /// What [`EventSocket::drain`] finds in the stream.
 #[derive(Clone, Copy, Debug, PartialEq)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "lives on the stack between decoder and sink; a box would allocate"
-)]
 pub enum Item {
     /// A change of the table.
     Event(Event),
+    /// A flow is expected, or no longer.
+    Expectation(ExpectationEvent),
     /// Events were lost here: the receive buffer was full.
     Overrun,
     /// A message that is not understood; the stream goes on.
@@ -78,6 +77,8 @@ impl EventSocket {
             NFNLGRP_CONNTRACK_NEW,
             NFNLGRP_CONNTRACK_UPDATE,
             NFNLGRP_CONNTRACK_DESTROY,
+            NFNLGRP_CONNTRACK_EXP_NEW,
+            NFNLGRP_CONNTRACK_EXP_DESTROY,
         ];
         socket.bind(groups.iter().fold(0, |mask, group| mask | 1 << (group - 1)))?;
         // Only now: subscribing loads the module.
@@ -117,6 +118,12 @@ impl EventSocket {
 /// Decodes a message straight into the item that is given to the sink.
 #[inline]
 fn give(message: Result<Message<'_>, DecodeError>, sink: &mut impl FnMut(Item)) {
+    if let Ok(message) = &message
+        && expect::is_expectation(message)
+    {
+        sink(expect::event(message).map_or_else(Item::Malformed, Item::Expectation));
+        return;
+    }
     let mut item = Item::Event(decode::BLANK_EVENT);
     if let Item::Event(event) = &mut item
         && let Err(error) = message.and_then(|message| decode::read_event(event, &message))

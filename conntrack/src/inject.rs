@@ -13,6 +13,7 @@ use rustix::io::Errno;
 
 use crate::consts::{NLM_F_ACK, NLMSG_ERROR};
 use crate::encode;
+use crate::expect::{self, Expectation};
 use crate::flow::Flow;
 use crate::nfnl::{self, Messages};
 use crate::socket::{Received, Socket, SocketError};
@@ -122,6 +123,14 @@ impl Injector {
     /// which one goes.
     pub fn delete(&mut self, flow: &Flow) -> usize {
         encode::delete(&mut self.requests, flow);
+        self.appended()
+    }
+
+    /// Appends a request to expect a flow.
+    ///
+    /// ENOENT: the master is not there; EOPNOTSUPP: it has no helper; EBUSY: another flow is expected there.
+    pub fn expect(&mut self, expectation: &Expectation) -> usize {
+        expect::create(&mut self.requests, expectation);
         self.appended()
     }
 

@@ -14,6 +14,7 @@ pub mod decode;
 pub mod dump;
 pub mod event;
 pub mod events;
+pub mod expect;
 pub mod flow;
 pub mod inject;
 pub mod packet;
@@ -31,6 +32,7 @@ pub use decode::DecodeError;
 pub use dump::{Dump, DumpError, DumpItem, Lookup, lookup};
 pub use event::{Event, EventKind};
 pub use events::{Drained, EventSocket, EventSocketOptions, Item, Pacer, Wait};
+pub use expect::{Expectation, ExpectationEvent};
 pub use flow::{
     DccpInfo, Flow, HelperName, L4, Labels, ProtoInfo, SctpInfo, SeqAdj, SynProxy, TcpInfo, Tuple,
 };

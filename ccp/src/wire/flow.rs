@@ -8,8 +8,8 @@
 use super::DecodeError;
 use super::cursor::{Reader, put_varint};
 use crate::record::{
-    Address, Claim, Endpoint, Extra, Family, FlowKey, FlowState, Helper, MemberId, Nat, Record,
-    SeqAdj, Status, SynProxy, TcpOptions, Term, ZoneDirection,
+    Address, Claim, Endpoint, Expectation, Extra, Family, FlowKey, FlowState, Helper, MemberId,
+    Nat, Record, SeqAdj, Status, SynProxy, TcpOptions, Term, ZoneDirection,
 };
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -65,10 +65,12 @@ mod tag {
     pub const SYNPROXY: u8 = 12;
     pub const SCTP_VTAG: u8 = 13;
     pub const DCCP: u8 = 14;
+    pub const EXPECTED: u8 = 15;
 }
 
 /// Appends an upsert.
 pub fn put_upsert(out: &mut Vec<u8>, key: &FlowKey, state: &FlowState, term: Term, claim: Claim) {
+    let start = out.len();
     framed(out, |out| {
         put_key(out, OP_UPSERT, key);
         let seen = if state.status.seen_reply {
@@ -99,6 +101,12 @@ pub fn put_upsert(out: &mut Vec<u8>, key: &FlowKey, state: &FlowState, term: Ter
         }
         if let Some(extra) = &state.extra {
             put_extra(out, extra);
+            // Left out where there is no room: better a flow without than none.
+            if let Some(expected) = &extra.expected
+                && out.len() - start + EXPECTED_BYTES_MAX <= RECORD_BYTES_MAX
+            {
+                put_expected(out, key.family, expected);
+            }
         }
     });
 }
@@ -170,6 +178,7 @@ fn take_upsert(reader: &mut Reader<'_>, kind: u8) -> Result<Record, DecodeError>
             tag::TERM | tag::FOUND | tag::ZONE => {
                 take_claim(tag, &mut value, &mut key, &mut term, &mut claim)?
             }
+            tag::EXPECTED => extra.expected = Some(take_expected(&mut value, key.family)?),
             _ => take_extra(tag, &mut value, &mut extra)?,
         }
     }
@@ -382,6 +391,69 @@ fn put_extra(out: &mut Vec<u8>, extra: &Extra) {
             out.extend_from_slice(&handshake_seq.to_be_bytes());
         });
     }
+}
+
+/// Tag, length, and an expectation of IPv6 with a translation.
+const EXPECTED_BYTES_MAX: usize = 2 + 12 + 3 * 16 + 18;
+
+const FOLLOWS_MASTER: u8 = 1;
+const TRANSLATED: u8 = 2;
+const OF_REPLY: u8 = 4;
+
+fn put_expected(out: &mut Vec<u8>, family: Family, expected: &Expectation) {
+    let Expectation {
+        proto,
+        src,
+        dst,
+        l4,
+        src_mask,
+        src_port_mask,
+        timeout_secs,
+        flags,
+        class,
+        nat,
+        follows_master,
+    } = expected;
+    attribute(out, tag::EXPECTED, |out| {
+        let mut bits = if *follows_master { FOLLOWS_MASTER } else { 0 };
+        if let Some((direction, _)) = nat {
+            bits |= TRANSLATED | if *direction == 0 { 0 } else { OF_REPLY };
+        }
+        out.extend_from_slice(&[bits, *flags, *class, *proto]);
+        for address in [src, dst, src_mask] {
+            put_address(out, family, address);
+        }
+        for number in [l4[0], l4[1], *src_port_mask, *timeout_secs] {
+            out.extend_from_slice(&number.to_be_bytes());
+        }
+        if let Some((_, endpoint)) = nat {
+            put_address(out, family, &endpoint.address);
+            out.extend_from_slice(&endpoint.port.to_be_bytes());
+        }
+    });
+}
+
+fn take_expected(value: &mut Reader<'_>, family: Family) -> Result<Expectation, DecodeError> {
+    let [bits, flags, class, proto] = value.array()?;
+    Ok(Expectation {
+        proto,
+        flags,
+        class,
+        src: take_address(value, family)?,
+        dst: take_address(value, family)?,
+        src_mask: take_address(value, family)?,
+        l4: [value.u16()?, value.u16()?],
+        src_port_mask: value.u16()?,
+        timeout_secs: value.u16()?,
+        nat: match bits & TRANSLATED {
+            0 => None,
+            _ => Some((
+                u8::from(bits & OF_REPLY != 0),
+                take_endpoint(value, family)?,
+            )),
+        },
+        follows_master: bits & FOLLOWS_MASTER != 0,
+    })
 }
 
 fn put_u32s(out: &mut Vec<u8>, tag: u8, numbers: &[u32]) {

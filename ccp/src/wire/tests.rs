@@ -6,8 +6,8 @@ use crate::election::{Fitness, Load, Mode, Standing, State};
 use crate::network::NetworkSet;
 use crate::range::RangeSet;
 use crate::record::{
-    Claim, Endpoint, Extra, Family, FlowKey, FlowState, Helper, MemberId, MemberSet, Nat, Record,
-    SeqAdj, Status, SynProxy, TcpOptions, Term, ZoneDirection,
+    Claim, Endpoint, Expectation, Extra, Family, FlowKey, FlowState, Helper, MemberId, MemberSet,
+    Nat, Record, SeqAdj, Status, SynProxy, TcpOptions, Term, ZoneDirection,
 };
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -96,6 +96,7 @@ fn extra(key: FlowKey) -> impl Strategy<Value = Extra> {
                 synproxy: synproxy.map(|[isn, its, tsoff]| SynProxy { isn, its, tsoff }),
                 sctp_vtag,
                 dccp,
+                expected: None,
             },
         )
 }
@@ -472,6 +473,8 @@ fn the_longest_record_there_can_be_fits() {
         }),
         sctp_vtag: Some([1, 2]),
         dccp: Some((1, 2)),
+        // Left out, as there is no room.
+        expected: Some(expectation(None)),
     };
     let state = FlowState {
         timeout_secs: u32::MAX,
@@ -486,4 +489,63 @@ fn the_longest_record_there_can_be_fits() {
     let mut bytes = Vec::new();
     flow::put_upsert(&mut bytes, &key, &state, Term(u16::MAX), Claim::Found);
     assert_eq!(bytes.len(), 240, "PROTOCOL.md 4.3 says so");
+}
+
+fn expectation(nat: Option<(u8, Endpoint)>) -> Expectation {
+    let mut address = [0; 16];
+    address[..4].copy_from_slice(&[192, 0, 2, 1]);
+    Expectation {
+        proto: 6,
+        src: address,
+        dst: address,
+        l4: [0, 2021],
+        src_mask: address,
+        src_port_mask: 0xffff,
+        timeout_secs: 300,
+        flags: 1,
+        class: 2,
+        nat,
+        follows_master: nat.is_some(),
+    }
+}
+
+#[test]
+fn what_a_helper_expects_travels_with_the_flow_that_announced_it() {
+    for family in [Family::V4, Family::V6] {
+        let key = FlowKey {
+            src: [0; 16],
+            dst: [0; 16],
+            l4: [1, 21],
+            zone: 0,
+            proto: 6,
+            family,
+            zone_direction: ZoneDirection::Both,
+        };
+        let endpoint = Endpoint {
+            address: [0; 16],
+            port: 7,
+        };
+        for nat in [None, Some((0, endpoint)), Some((1, endpoint))] {
+            let extra = Extra {
+                expected: Some(expectation(nat)),
+                ..Extra::default()
+            };
+            let state = FlowState {
+                extra: Some(Box::new(extra)),
+                ..FlowState::default()
+            };
+            let mut bytes = Vec::new();
+            flow::put_upsert(&mut bytes, &key, &state, Term::default(), Claim::Carried);
+            let taken = flow::take_record(&mut Reader::new(&bytes)).unwrap();
+            let Some(Record::Upsert { state: taken, .. }) = taken else {
+                panic!("{taken:?}");
+            };
+            assert_eq!(taken, state);
+            for len in 1..bytes.len() {
+                let mut short = bytes[..len].to_vec();
+                short[0] = len as u8 - 1;
+                let _ = flow::take_record(&mut Reader::new(&short));
+            }
+        }
+    }
 }

@@ -214,3 +214,24 @@ fn outcomes_of_a_large_batch_are_of_their_requests() {
         assert_eq!(dump().len(), 300);
     });
 }
+
+#[test]
+fn sequence_adjustment_is_written_by_an_update_too() {
+    in_netns(|| {
+        let mut injector = Injector::open().expect("an injector");
+        let created = Flow {
+            status: Some(IPS_CONFIRMED | IPS_SEEN_REPLY | IPS_SRC_NAT),
+            seq_adj: [None; 2],
+            ..ftp_flow()
+        };
+        create(&mut injector, &created);
+        let updated = Flow {
+            status: Some(IPS_CONFIRMED | IPS_SEEN_REPLY | IPS_SRC_NAT | IPS_SEQ_ADJUST),
+            seq_adj: ftp_flow().seq_adj,
+            ..created
+        };
+        injector.update(&updated);
+        assert_eq!(commit(&mut injector), [Ok(())]);
+        assert_in_table(&updated);
+    });
+}

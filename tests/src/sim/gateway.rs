@@ -277,6 +277,7 @@ impl Daemon {
         let core = &mut self.core;
         kernel.drain(max, &mut |item| match item {
             Item::Event(event) => core.handle_event(&event),
+            Item::Expectation(event) => core.handle_expectation(&event),
             Item::Overrun => core.handle_overrun(),
             Item::Malformed(_) => core.handle_malformed_event(),
         })
