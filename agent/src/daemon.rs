@@ -24,6 +24,7 @@ use crate::reload::Reloader;
 use crate::roles::RolesIo;
 use crate::ruleset::hold::{Backend, Holding, HoldingError, Steering};
 use crate::ruleset::{self, CopyBit, Ruleset, RulesetError};
+use crate::suspects::Suspects;
 use crate::tcp::Links;
 use ccp::paths::Spread;
 use ccp::time::Instant;
@@ -158,7 +159,7 @@ pub fn run(path: &Path, config: &Config, policy: Policy, key: &MemberKey) -> Res
     .map_err(failed("watch for SIGHUP"))?;
     let holding = match (&steering, backend) {
         (Some(steering), Some(backend)) => match Holding::install(backend, steering) {
-            Ok(holding) => Some(holding),
+            Ok(holding) => Some(Arc::new(holding)),
             Err(error) if config.hold.mode == HoldMode::Auto => {
                 warn!(%error, "packets are not held");
                 None
@@ -184,6 +185,7 @@ pub fn run(path: &Path, config: &Config, policy: Policy, key: &MemberKey) -> Res
         networks,
         queue,
         holding,
+        suspects: Suspects::default(),
         links,
         addresses,
         asks,

@@ -20,6 +20,7 @@ use crate::queue::Queue;
 use crate::reload::Reloader;
 use crate::roles::RolesIo;
 use crate::ruleset::hold::Holding;
+use crate::suspects::Suspects;
 use crate::tcp::{Links, Report};
 use ccp::node::Event;
 use ccp::paths::Switch;
@@ -48,7 +49,9 @@ pub struct Driver {
     /// Where packets wait that are held, if any are.
     pub queue: Option<Queue>,
     /// What steers them there.
-    pub holding: Option<Holding>,
+    pub holding: Option<Arc<Holding>>,
+    /// Where first packets go that are to be held.
+    pub suspects: Suspects,
     /// The sync networks.
     pub networks: Networks,
     /// The links to the peers, over which keys are handed out.
@@ -143,6 +146,8 @@ impl Driver {
                 self.answer();
                 while let Some(done) = self.reloader.poll() {
                     self.core.set_policy(Arc::clone(&done.policy));
+                    // The table that came with it may have none of what was learnt.
+                    self.suspects.renew();
                     done.answer();
                 }
             }
@@ -157,6 +162,7 @@ impl Driver {
             self.apply(now);
             self.transmit(now);
             self.judge_packets();
+            self.learn(now);
             self.answer_rolls();
             self.answer_audits(now);
             self.report();
@@ -165,6 +171,7 @@ impl Driver {
                 self.networks.follow(&mut self.faults);
                 self.roles.look(&mut self.core);
                 self.networks.handle_second(now);
+                self.suspects.forget_old(now);
                 self.complain(&mut complaints);
                 alive = now + ALIVE_INTERVAL;
             }
@@ -242,6 +249,30 @@ impl Driver {
                 self.core.handle_datagram(datagram, network, now);
                 self.apply(now);
             }
+        }
+    }
+
+    /// Learns from flows that were seen on two gateways which first packets to hold.
+    fn learn(&mut self, now: Instant) {
+        while let Some(key) = self.core.poll_split() {
+            if let Some((address, bits)) = self.suspects.learn(&key, now) {
+                info!(
+                    destination = format!("{address}/{bits}"),
+                    "a flow passes this gateway one way and another the other: first packets to there are held"
+                );
+            }
+        }
+        let Some(holding) = self.holding.as_ref().filter(|holding| holding.learns()) else {
+            return;
+        };
+        if let Some(destinations) = self.suspects.poll_change(now) {
+            let holding = Arc::clone(holding);
+            // It runs programs; packets are not to wait for them.
+            std::thread::spawn(move || {
+                if let Err(error) = holding.replace(destinations) {
+                    warn!(%error, "the destinations that are held for stay as they were");
+                }
+            });
         }
     }
 

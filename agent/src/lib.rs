@@ -27,6 +27,7 @@ pub mod queue;
 pub mod reload;
 pub mod roles;
 pub mod ruleset;
+pub mod suspects;
 pub mod tcp;
 pub mod tls;
 pub mod udp;

@@ -82,6 +82,8 @@ pub struct Node {
     expired: Grace,
     graves: Grace,
     holds: Holds,
+    /// Flows that were seen to pass two gateways of late.
+    split: VecDeque<FlowKey>,
     /// Flows of packets that were held, and of which the kernel is yet to tell.
     unconfirmed: Grace,
     refresh: Refresh,
@@ -136,6 +138,7 @@ impl Node {
             expired: Grace::of_expired(),
             graves: Grace::of_graves(),
             holds: Holds::new(config.hold),
+            split: VecDeque::new(),
             unconfirmed: Grace::of_unconfirmed(),
             refresh: Refresh::default(),
             audit: Audit::default(),

@@ -62,6 +62,28 @@ fn two_hundred_clients_at_a_time_open_theirs_through_three_gateways() {
     assert_none_sent_again(&connects, 1000);
 }
 
+/// As it is when nobody says otherwise.
+#[test]
+fn after_the_first_connection_others_to_its_destination_open_at_once() {
+    let lab = lab(2);
+    let settings = Settings {
+        more: "hold: { deadline: 500ms }",
+        ..Settings::default()
+    };
+    let cluster = Cluster::start_with(&lab, settings);
+    for family in [Family::Ipv4, Family::Ipv6] {
+        let first = connect(&lab, Path::Plain, family, 1, 1);
+        println!("{first}");
+        assert_eq!((first.count(), first.failed), (1, 0));
+        wait_until("a connection is held", DEADLINE, || {
+            let before = cluster.members[0].counter("held_acked");
+            connect(&lab, Path::Plain, family, 1, 1);
+            cluster.members[0].counter("held_acked") > before
+        });
+        assert_none_sent_again(&connect(&lab, Path::Plain, family, 1, 100), 100);
+    }
+}
+
 fn how_they_ended(member: &Daemon) -> String {
     let causes = ["acked", "deadline", "limit", "no_peer", "unknown"];
     causes

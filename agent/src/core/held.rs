@@ -9,6 +9,7 @@ use crate::convert;
 use crate::policy::{self, Sync};
 use ccp::hold::{Ended, PacketNumber};
 use ccp::node::HeldPacket;
+use ccp::record::FlowKey;
 use ccp::time::Instant;
 use conntrack::consts::{IPPROTO_TCP, IPPROTO_UDP, IPS_SEEN_REPLY, TCP_CONNTRACK_SYN_RECV};
 use conntrack::{CtInfo, Flow, Held, ProtoInfo, TcpInfo, TcpKind, Transport, Verdict};
@@ -76,6 +77,11 @@ impl Core {
     /// Nothing is held any longer: the daemon ends.
     pub fn end_holds(&mut self) {
         self.node.end_holds();
+    }
+
+    /// The next flow whose directions were seen to pass two gateways.
+    pub fn poll_split(&mut self) -> Option<FlowKey> {
+        self.node.poll_split()
     }
 
     /// The next packet that waits no longer, and what becomes of it.

@@ -191,6 +191,7 @@ fn set_name(family: &str) -> String {
 #[derive(Debug)]
 pub struct Holding {
     backend: Backend,
+    steering: Steering,
 }
 
 impl Holding {
@@ -198,7 +199,10 @@ impl Holding {
     pub fn install(backend: Backend, steering: &Steering) -> Result<Self, HoldingError> {
         // What a crash left behind may be of the other kind.
         remove_jumps();
-        let holding = Self { backend };
+        let holding = Self {
+            backend,
+            steering: steering.clone(),
+        };
         if backend == Backend::Iptables {
             for (_, _, iptables) in FAMILIES {
                 restore(iptables, &steering.iptables(iptables == "iptables"))?;
@@ -211,8 +215,17 @@ impl Holding {
         Ok(holding)
     }
 
-    /// Holds first packets to other destinations.
-    pub fn replace(&self, steering: &Steering) -> Result<(), HoldingError> {
+    /// True if first packets are held by their destination, and those are to be learnt.
+    pub fn learns(&self) -> bool {
+        self.steering.firsts != Firsts::All
+    }
+
+    /// Holds first packets to these destinations from now on.
+    pub fn replace(&self, destinations: BTreeSet<Prefix>) -> Result<(), HoldingError> {
+        let steering = &Steering {
+            firsts: Firsts::To(destinations),
+            ..self.steering.clone()
+        };
         match self.backend {
             Backend::Nft => super::nft(&[], &steering.replace_destinations())
                 .map_err(|error| HoldingError(error.to_string())),

@@ -12,6 +12,9 @@ use crate::table::{Entry, Life, Origin, Pending, Slot};
 use crate::tcp;
 use crate::time::Instant;
 
+/// Split flows that wait to be told to the owner; there will be others of the same path.
+const SPLIT_MAX: usize = 64;
+
 /// Which packet of a flow is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeldPacket {
@@ -75,6 +78,18 @@ impl Node {
             Ended::Shutdown => &mut self.counters.held_shutdown,
         } += 1;
         Some((packet, ended))
+    }
+
+    /// The next flow whose directions were seen to pass two gateways.
+    pub fn poll_split(&mut self) -> Option<FlowKey> {
+        self.split.pop_front()
+    }
+
+    /// The first answer of a flow that began at one gateway passed another: it did not move meanwhile, it is split.
+    pub(super) fn note_split(&mut self, key: &FlowKey) {
+        if self.split.len() < SPLIT_MAX {
+            self.split.push_back(*key);
+        }
     }
 
     /// The packets that wait, and what was seen of the peers.
@@ -158,11 +173,19 @@ impl Node {
             }),
             ..patch.clone()
         };
+        let (key, had_reply) = (entry.key, entry.state.status.seen_reply);
+        let is_split = matches!(entry.origin, Origin::Copy { .. })
+            && patch
+                .status
+                .is_some_and(|status| status.seen_reply && !had_reply);
         let was_told = entry.seq > 0 || entry.pending != Pending::Nothing;
         let changed = entry.state.apply(&patch);
         if changed || entry.origin != Origin::Own || !was_told {
             self.take_over(slot);
             self.outbox.push(&mut self.table, slot, Change::Upsert);
+        }
+        if is_split {
+            self.note_split(&key);
         }
         Some(slot)
     }

@@ -126,6 +126,14 @@ impl Node {
             self.note_refused(slot, said);
             return;
         }
+        let is_split = entry.life == Life::Live
+            && state.status.seen_reply
+            && !entry.state.status.seen_reply
+            && match entry.origin {
+                Origin::Own => true,
+                Origin::Copy { member, .. } => member != said.member,
+                Origin::Found => false,
+            };
         let joined = join(entry, &state);
         // Were it marked, the next packet that passes here would take it back, and so on for ever.
         let stays_unmarked = said.term.is_restless()
@@ -153,6 +161,9 @@ impl Node {
                 entry.is_unmarked = stays_unmarked;
                 said.claim_entry(entry);
             }
+        }
+        if is_split {
+            self.note_split(key);
         }
         match action {
             Some(action) => self.apply(Some(said), slot, action),
