@@ -25,6 +25,7 @@ mod interfaces;
 mod keygen;
 mod keys;
 mod members;
+mod mode;
 mod paint;
 mod reload;
 mod role;
@@ -76,6 +77,8 @@ enum Verb {
     Drain(role::Drain),
     /// Tell the daemon how things are with a check of your own
     CheckIn(check_in::CheckIn),
+    /// Switch how datagrams for all members leave, on all members
+    Mode(mode::Mode),
     /// Replace the keys that seal datagrams
     Keys(keys::Keys),
     /// Have the daemon take the service policy as it is written now
@@ -124,6 +127,7 @@ pub fn main() -> ExitCode {
         Verb::Up(up) => print(|out| up.execute(out)),
         Verb::Drain(drain) => print(|out| drain.execute(out)),
         Verb::CheckIn(check_in) => print(|out| check_in.execute(out)),
+        Verb::Mode(mode) => print(|out| mode.execute(out)),
         Verb::Keys(keys) => print(|out| keys.execute(out)),
         Verb::Reload(reload) => print(|out| reload.execute(out)),
         Verb::Rules(rules) => print(|out| rules.execute(out)),

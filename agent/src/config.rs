@@ -22,6 +22,7 @@ use ccp::hold::Deadline;
 
 pub use ccp::record::MemberId;
 pub use error::{ConfigError, Place};
+pub use resolve::networks::default_group;
 
 pub(crate) mod error;
 pub(crate) mod file;

@@ -13,6 +13,7 @@
 use tokio::sync::{mpsc, oneshot};
 
 use crate::metrics::SCRAPERS_MAX;
+use crate::modes::ModeRequest;
 use crate::reload;
 use answer::audit::Report;
 use answer::explain::{Explanation, FlowQuery};
@@ -52,6 +53,8 @@ pub enum Ask {
     Explain(FlowQuery, oneshot::Sender<Explanation>),
     /// The policy as it is written now.
     Reload(reload::Answer),
+    /// Another mode for a network; the answer comes when it is used, or given up.
+    Mode(ModeRequest, oneshot::Sender<roles::Done>),
     /// How well changes get from member to member.
     SyncStat(oneshot::Sender<SyncStat>),
     /// What comparing the kernel's table with what is known has found.
@@ -89,6 +92,7 @@ enum Verb {
     Audit,
     AuditNow,
     Roles(RolesRequest),
+    Mode(ModeRequest),
 }
 
 impl Verb {
@@ -97,7 +101,7 @@ impl Verb {
         match self {
             Self::Status | Self::Syncstat | Self::Flows | Self::Explain(_) | Self::Audit => false,
             Self::Roles(RolesRequest::Members) => false,
-            Self::KeysRoll | Self::Reload | Self::AuditNow | Self::Roles(_) => true,
+            Self::Mode(_) | Self::KeysRoll | Self::Reload | Self::AuditNow | Self::Roles(_) => true,
         }
     }
 }

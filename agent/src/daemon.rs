@@ -16,6 +16,7 @@ use crate::key_log::KeyLog;
 use crate::keys::MemberKey;
 use crate::log::Faults;
 use crate::metrics::Metrics;
+use crate::modes::Modes;
 use crate::networks::Networks;
 use crate::notify::Notify;
 use crate::policy::Policy;
@@ -26,6 +27,7 @@ use crate::ruleset::hold::{Backend, Holding, HoldingError, Steering};
 use crate::ruleset::{self, CopyBit, Ruleset, RulesetError};
 use crate::suspects::Suspects;
 use crate::tcp::Links;
+use ccp::network::NetworkId;
 use ccp::paths::Spread;
 use ccp::time::Instant;
 use conntrack::SocketError;
@@ -108,7 +110,7 @@ pub fn run(path: &Path, config: &Config, policy: Policy, key: &MemberKey) -> Res
     )
     .map_err(RunError::Conntrack)?;
     let addresses = LocalAddresses::open().map_err(failed("read the machine's addresses"))?;
-    let networks =
+    let mut networks =
         Networks::open(config).map_err(|(name, source)| RunError::Interface { name, source })?;
     let policy = Arc::new(policy);
     let setup = setup(
@@ -179,8 +181,16 @@ pub fn run(path: &Path, config: &Config, policy: Policy, key: &MemberKey) -> Res
     );
     notify.ready();
     doctor::examine_and_log(config).map_err(failed("start a thread"))?;
+    let modes = Modes::open(config);
+    let mut core = Core::new(setup, Instant::default());
+    let at_start = modes.at_start(config);
+    core.set_modes(&at_start);
+    for (network, (mode, _)) in NetworkId::all().zip(at_start) {
+        networks.set_mode(network, mode);
+    }
     let driver = Driver {
-        core: Core::new(setup, Instant::default()),
+        core,
+        modes,
         kernel,
         networks,
         queue,

@@ -15,6 +15,7 @@ use crate::core::seal::DatagramKey;
 use crate::kernel::Kernel;
 use crate::key_log::KeyLog;
 use crate::log::Faults;
+use crate::modes::Modes;
 use crate::networks::Networks;
 use crate::queue::Queue;
 use crate::reload::Reloader;
@@ -22,9 +23,10 @@ use crate::roles::RolesIo;
 use crate::ruleset::hold::Holding;
 use crate::suspects::Suspects;
 use crate::tcp::{Links, Report};
+use ccp::modes::Changed;
 use ccp::node::Event;
 use ccp::paths::Switch;
-use ccp::record::MemberId;
+use ccp::record::{MemberId, MemberSet};
 use ccp::time::Instant;
 use conntrack::{Pacer, Wait};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -54,6 +56,8 @@ pub struct Driver {
     pub suspects: Suspects,
     /// The sync networks.
     pub networks: Networks,
+    /// The modes of networks, as far as they are remembered.
+    pub modes: Modes,
     /// The links to the peers, over which keys are handed out.
     pub links: Links,
     /// This machine's addresses.
@@ -414,6 +418,9 @@ impl Driver {
                     stat.networks = self.networks.status();
                     drop(answer.send(stat));
                 }
+                Ask::Mode(request, answer) => {
+                    (self.modes).handle_request(&mut self.core, &request, answer, now);
+                }
                 Ask::Audit(answer) => drop(answer.send(self.core.audit(now))),
                 Ask::AuditNow(answer) => {
                     let round = self.core.ask_round();
@@ -468,6 +475,19 @@ impl Driver {
                         name = name(member),
                         "all flows of the peer are in this kernel"
                     );
+                }
+                Event::Mode(changed) => {
+                    let names = self.core.names();
+                    let name_of = |members: MemberSet| {
+                        let names: Vec<_> = (members.iter())
+                            .filter_map(|it| names.get(&it).map(String::as_str))
+                            .collect();
+                        names.join(" and ")
+                    };
+                    self.modes.handle_changed(changed, name_of);
+                    if let Changed::Used { network, mode, .. } = changed {
+                        self.networks.set_mode(network, mode);
+                    }
                 }
                 Event::Switched(Switch { member, from, to }) => {
                     let paths = self.core.node().paths();

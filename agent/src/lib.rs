@@ -19,6 +19,7 @@ pub mod key_log;
 pub mod keys;
 pub mod log;
 pub mod metrics;
+pub mod modes;
 pub mod names;
 pub mod networks;
 pub mod notify;

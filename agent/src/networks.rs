@@ -4,6 +4,7 @@ use crate::config::Config;
 use crate::control::answer::NetworkStatus;
 use crate::log::Faults;
 use crate::udp::Udp;
+use ccp::modes::Mode;
 use ccp::network::{NetworkId, Routes};
 use ccp::time::Instant;
 use std::io;
@@ -63,6 +64,13 @@ impl Networks {
         }
     }
 
+    /// From now on, datagrams for all leave so.
+    pub fn set_mode(&mut self, network: NetworkId, mode: Mode) {
+        if let Some(udp) = self.list.get_mut(network.index()) {
+            udp.mode = mode;
+        }
+    }
+
     /// The name of a network.
     pub fn name(&self, network: NetworkId) -> &str {
         let udp = self.list.get(network.index());
@@ -105,7 +113,11 @@ impl Networks {
         let mut unsent = 0;
         for (network, members) in routes.iter() {
             if let Some(udp) = self.list.get_mut(network.index()) {
-                unsent += udp.send(members, routes.to_all, datagram);
+                let by = match routes.to_all {
+                    true => routes.by.unwrap_or(udp.mode),
+                    false => Mode::Unicast,
+                };
+                unsent += udp.send(members, by, datagram);
             }
         }
         unsent

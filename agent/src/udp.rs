@@ -1,13 +1,14 @@
 //! The sockets of one sync network: who is written to by which transport.
 //!
-//! What is sent to this machine is heard whatever the transport, which only says how datagrams for all peers leave: so
-//! members that differ in it understand each other. The one exception is a multicast group, which has to be joined.
+//! What is sent to this machine, to its network or to its group is heard whatever the mode, which only says how datagrams
+//! for all peers leave: so members that differ in it understand each other, and it can be switched at any time.
 //!
 //! Sockets belong to an interface by its number, and are opened anew when it was deleted and made again.
 
 use crate::addresses::{self, Interface};
-use crate::config::{Config, Transport};
+use crate::config::{Config, Transport, default_group};
 use crate::control::answer::NetworkStatus;
+use ccp::modes::Mode;
 use ccp::network::NetworkId;
 use ccp::record::{MemberId, MemberSet};
 use ccp::time::Instant;
@@ -30,7 +31,9 @@ pub struct Udp {
     /// The name of the interface.
     pub device: String,
     /// How datagrams for all peers leave.
-    pub transport: Transport,
+    pub mode: Mode,
+    /// How they do by the configuration.
+    configured: Transport,
     /// What went over it.
     pub traffic: Traffic,
     /// How fast.
@@ -97,7 +100,8 @@ impl Udp {
         Some(Self {
             name: of.name.clone(),
             device: of.interface.to_string(),
-            transport: of.transport,
+            mode: Mode::Unicast,
+            configured: of.transport,
             traffic: Traffic::default(),
             rates: Rates::default(),
             own: *config.this.addresses.get(at)?,
@@ -132,7 +136,7 @@ impl Udp {
             receiver: receiver.into(),
             sender: sender.into(),
         };
-        sockets.prepare(self.transport, own)?;
+        sockets.prepare(self.group(), own)?;
         Ok(sockets)
     }
 
@@ -147,7 +151,8 @@ impl Udp {
         NetworkStatus {
             name: self.name.clone(),
             interface: self.device.clone(),
-            mode: self.transport.name().to_owned(),
+            mode: crate::modes::name(self.mode).to_owned(),
+            configured: self.configured.name().to_owned(),
             open: self.is_open(),
             // Virtual interfaces refuse, or say -1.
             speed_mbit: speed.ok().and_then(|speed| speed.trim().parse().ok()),
@@ -195,10 +200,26 @@ impl Udp {
         }
     }
 
-    /// Sends a datagram to `members`, or to the group if it is `for_all`; returns how many copies the kernel would not send.
-    pub fn send(&mut self, members: MemberSet, for_all: bool, datagram: &[u8]) -> u64 {
+    /// Where multicast goes.
+    fn group(&self) -> IpAddr {
+        match self.configured {
+            Transport::Multicast { group } => group,
+            Transport::Unicast | Transport::Broadcast => default_group(self.own.ip()),
+        }
+    }
+
+    /// Sends a datagram to `members` by a mode; returns how many copies the kernel would not send.
+    pub fn send(&mut self, members: MemberSet, by: Mode, datagram: &[u8]) -> u64 {
         let Some(sockets) = &self.sockets else {
             return members.iter().count() as u64;
+        };
+        let group = match by {
+            Mode::Unicast => None,
+            Mode::Multicast => Some(self.group()),
+            Mode::Broadcast => {
+                let broadcast = sockets.interface.broadcast;
+                Some(broadcast.unwrap_or(Ipv4Addr::BROADCAST).into())
+            }
         };
         let traffic = &mut self.traffic;
         let before = traffic.unsent;
@@ -212,7 +233,7 @@ impl Udp {
                 Err(_) => traffic.unsent += 1,
             }
         };
-        match sockets.group(self.transport).filter(|_| for_all) {
+        match group {
             Some(group) => send_to(SocketAddr::new(group, self.own.port())),
             None => (self.peers.iter())
                 .filter(|(member, _)| members.contains(*member))
@@ -223,49 +244,22 @@ impl Udp {
 }
 
 impl Sockets {
-    /// Where one datagram reaches every peer, if the transport has that.
-    fn group(&self, transport: Transport) -> Option<IpAddr> {
-        match transport {
-            Transport::Unicast => None,
-            Transport::Multicast { group } => Some(group),
-            Transport::Broadcast => Some(IpAddr::V4(
-                self.interface.broadcast.unwrap_or(Ipv4Addr::BROADCAST),
-            )),
-        }
-    }
-
-    /// What a transport needs before anything is sent by it.
-    fn prepare(&self, transport: Transport, own: SocketAddr) -> io::Result<()> {
+    /// What each mode needs before anything is sent by it, or heard.
+    fn prepare(&self, group: IpAddr, own: SocketAddr) -> io::Result<()> {
         let [receiver, sender] = [&self.receiver, &self.sender].map(socket2::SockRef::from);
-        match (transport, own.ip()) {
-            (Transport::Unicast, _) => Ok(()),
-            (Transport::Broadcast, _) => sender.set_broadcast(true),
-            (
-                Transport::Multicast {
-                    group: IpAddr::V4(group),
-                },
-                IpAddr::V4(own),
-            ) => {
+        match (group, own.ip()) {
+            (IpAddr::V4(group), IpAddr::V4(own)) => {
+                sender.set_broadcast(true)?;
                 receiver.join_multicast_v4(&group, &own)?;
                 sender.set_multicast_if_v4(&own)?;
                 sender.set_multicast_loop_v4(false)
             }
-            (
-                Transport::Multicast {
-                    group: IpAddr::V6(group),
-                },
-                _,
-            ) => {
+            (IpAddr::V6(group), _) => {
                 receiver.join_multicast_v6(&group, self.interface.index)?;
                 sender.set_multicast_if_v6(self.interface.index)?;
                 sender.set_multicast_loop_v6(false)
             }
-            (
-                Transport::Multicast {
-                    group: IpAddr::V4(_),
-                },
-                IpAddr::V6(_),
-            ) => Err(io::Error::other(
+            (IpAddr::V4(_), IpAddr::V6(_)) => Err(io::Error::other(
                 "group and members are of different families",
             )),
         }

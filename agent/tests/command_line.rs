@@ -140,6 +140,7 @@ fn answer(ask: Ask) {
         Ask::Reload(answer) => {
             (answer.send(Err("policy.yaml:1:2: wrong; mend it".into()))).unwrap_or_default()
         }
+        Ask::Mode(_, answer) => (answer.send(Done { refused: None })).unwrap_or_default(),
         Ask::SyncStat(answer) => answer.send(SyncStat::default()).unwrap_or_default(),
         Ask::Audit(answer) | Ask::AuditNow(answer) => answer.send(report()).unwrap_or_default(),
     }

@@ -17,6 +17,7 @@ pub mod election;
 pub mod hold;
 pub mod latency;
 pub mod membership;
+pub mod modes;
 pub mod network;
 pub mod node;
 pub mod outbox;

@@ -364,6 +364,7 @@ impl Membership {
             last_seq,
             heard,
             paths: Vec::new(),
+            modes: Vec::new(),
             standing: None,
         })
     }

@@ -1,5 +1,6 @@
 //! The networks between members, and over which of them a datagram goes to whom.
 
+use crate::modes::Mode;
 use crate::record::{MemberId, MemberSet};
 use core::fmt;
 
@@ -115,6 +116,8 @@ pub struct Routes {
     over: [MemberSet; NetworkId::MAX],
     /// It is for whoever is there, so that one to the group of a network will do.
     pub to_all: bool,
+    /// By another mode than the network's: it is tried.
+    pub by: Option<Mode>,
 }
 
 impl Routes {

@@ -31,7 +31,8 @@ use crate::counters::Counters;
 use crate::election::Election;
 use crate::hold::Holds;
 use crate::membership::{Change, Membership, PeerState};
-use crate::network::{NetworkId, NetworkSet};
+use crate::modes::{Generation, Mode, Modes};
+use crate::network::NetworkId;
 use crate::outbox::Outbox;
 use crate::paths::Paths;
 use crate::receiver::Incoming;
@@ -44,6 +45,7 @@ use crate::wire::DecodeError;
 use crate::wire::control::{Ack, Hello};
 use crate::wire::header::{Header, Opcode, SEVERAL};
 use alloc::collections::VecDeque;
+use alloc::vec;
 use alloc::vec::Vec;
 use contract::DeltaId;
 use grace::Grace;
@@ -61,8 +63,8 @@ pub struct Node {
     incoming: [Incoming; MemberId::MAX],
     membership: Membership,
     paths: Paths,
-    /// The hello that is going out, and the networks it has yet to go over.
-    greeting: Option<(Hello, NetworkSet)>,
+    modes: Modes,
+    greeting: Option<networks::Greeting>,
     roles: Roles,
     applies: VecDeque<Ticket>,
     events: VecDeque<Event>,
@@ -121,6 +123,10 @@ impl Node {
                 config.spread,
                 config.dead_after,
                 now,
+            ),
+            modes: Modes::new(
+                config.member,
+                &vec![(Mode::Unicast, Generation::default()); config.networks],
             ),
             greeting: None,
             roles: Roles::new(Election::new(config.member, config.roles, now)),
@@ -302,6 +308,7 @@ impl Node {
             self.note(Event::PeerDead(member));
         }
         self.elect();
+        self.poll_modes(now);
         self.end_graces(now);
         self.withdraw_unconfirmed(now);
         self.settle_holds();
@@ -347,6 +354,7 @@ impl Node {
         };
         consider(self.wants_to_flush().then(|| self.flush_at()), Timer::Flush);
         consider(self.sender.poll_timeout(live), Timer::Probe);
+        consider(self.modes.poll_timeout(), Timer::Membership);
         consider(self.expired.poll_timeout(), Timer::Grace);
         consider(self.graves.poll_timeout(), Timer::Grace);
         consider(self.unconfirmed.poll_timeout(), Timer::Grace);

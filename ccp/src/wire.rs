@@ -7,6 +7,7 @@ pub mod control;
 pub mod cursor;
 pub mod flow;
 pub mod header;
+mod mode;
 pub mod standing;
 
 use core::fmt;

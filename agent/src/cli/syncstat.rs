@@ -119,6 +119,18 @@ impl Display for Page<'_> {
         for network in networks {
             network_line(f, network)?;
         }
+        for NetworkStatus {
+            name,
+            mode,
+            configured,
+            ..
+        } in networks.iter().filter(|it| it.mode != it.configured)
+        {
+            writeln!(
+                f,
+                "{name} was switched to {mode} by `ctsync mode`; the configuration says {configured}"
+            )?;
+        }
         writeln!(
             f,
             "\n{:<18}  {:<12}  {:<4}  {:<8}  {:>11}  {:>8}  {:>7}  QUALITY",

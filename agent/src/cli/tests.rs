@@ -133,6 +133,7 @@ fn syncstat_fits_100_columns() {
             name: "sync".into(),
             interface: "enp3s0f1np1.400".into(),
             mode: "multicast".into(),
+            configured: "unicast".into(),
             open: true,
             speed_mbit: Some(10_000),
             sent_per_second: 123_456,
@@ -165,6 +166,7 @@ timers    flush 1000 us, hello 100 ms, dead after 1000 ms
 
 NETWORK       INTERFACE        MODE       IS     MBIT/S   SENT B/S   RECV B/S   PEAK B/S    UNSENT
 sync          enp3s0f1np1.400  multicast  up      10000     123456          0          0         0
+sync was switched to multicast by `ctsync mode`; the configuration says unicast
 
 PEER                NETWORK       USED  STATE      ROUND TRIP  LOSS OUT  LOSS IN  QUALITY
 gw-b                sync          yes   up         120.345 ms         -    6.1 %  wan-quality

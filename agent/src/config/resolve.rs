@@ -17,7 +17,7 @@ mod hold;
 mod kernel;
 mod members;
 mod metrics;
-mod networks;
+pub mod networks;
 mod policy;
 mod roles;
 mod values;

@@ -14,6 +14,7 @@ use super::answer::explain::{Explanation, FlowQuery};
 use super::answer::{FlowRow, Reloaded, Rolled, Status, SyncStat};
 use super::roles::{Done, Members, RolesRequest};
 use super::{End, Failure, Request, Verb};
+use crate::modes::ModeRequest;
 
 /// Longer than the server waits for the driver, so that the server's reason comes first.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -92,6 +93,11 @@ impl Client {
     /// How things are.
     pub fn status(&mut self) -> Result<Status, ClientError> {
         self.ask(Verb::Status)
+    }
+
+    /// Switches the mode of a network, and waits until it is used or given up.
+    pub fn switch_mode(&mut self, request: ModeRequest) -> Result<Done, ClientError> {
+        self.ask(Verb::Mode(request))
     }
 
     /// How well changes get from member to member.

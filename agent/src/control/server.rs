@@ -332,6 +332,12 @@ impl Desk {
                     let ask = |answer| Ask::Roles(request, answer);
                     self.one_line(&mut writer, ask).await
                 }
+                Ok(Request {
+                    verb: Verb::Mode(request),
+                }) => {
+                    let ask = |answer| Ask::Mode(request, answer);
+                    self.one_line(&mut writer, ask).await
+                }
                 Err(error) => {
                     self.refuse(&mut writer, &format!("this request is not known: {error}"))
                         .await

@@ -5,6 +5,7 @@ use crate::control::answer::{
     AtRisk, PathState, PathStatus, PeerReach, Queues, Reach, SyncStat, Timers, Told,
 };
 use ccp::membership::{Hearing, PeerState};
+use ccp::modes::{Generation, Mode};
 use ccp::network::NetworkId;
 use ccp::record::MemberId;
 use ccp::time::Instant;
@@ -48,6 +49,16 @@ impl Core {
             sent: path.sent,
             received: path.received,
         })
+    }
+
+    /// What the modes of networks are at the start.
+    pub fn set_modes(&mut self, modes: &[(Mode, Generation)]) {
+        self.node.set_modes(modes);
+    }
+
+    /// An operator wants another mode on a network: it is tried.
+    pub fn ask_mode(&mut self, network: NetworkId, mode: Mode, now: Instant) {
+        self.node.ask_mode(network, mode, now);
     }
 
     /// The answer to `syncstat`, but for what only the sockets know.

@@ -35,6 +35,7 @@ fn naming(incarnation: u64, packet_number: u64) -> Hello {
     };
     Hello {
         paths: vec![],
+        modes: vec![],
         table: 20,
         last_seq: 0,
         heard: vec![heard],
@@ -45,6 +46,7 @@ fn naming(incarnation: u64, packet_number: u64) -> Hello {
 fn deaf() -> Hello {
     Hello {
         paths: vec![],
+        modes: vec![],
         table: 20,
         last_seq: 0,
         heard: vec![],

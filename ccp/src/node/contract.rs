@@ -2,6 +2,7 @@
 
 use crate::election;
 use crate::hold;
+use crate::modes::Changed;
 use crate::network::Routes;
 use crate::paths::{Spread, Switch};
 use crate::record::{FlowKey, FlowState, MemberId};
@@ -138,6 +139,8 @@ pub enum Event {
     Synced(MemberId),
     /// What we send to a peer goes over another network now: the one before does not carry it, or this is better.
     Switched(Switch),
+    /// How datagrams for all leave on a network has changed, or was to and did not.
+    Mode(Changed),
     /// This member is something else in the cluster.
     Role(election::Change),
     /// The owner's loop was late by so much: peers are excused, and told to excuse this member.

@@ -1,10 +1,12 @@
 //! Bodies of the datagrams that are not changes: hello and acknowledgement (PROTOCOL.md 3 and 5).
 
 use super::cursor::{Reader, put_varint};
+use super::mode::ATTRIBUTE_MODE;
 use super::standing::ATTRIBUTE_STANDING;
 use super::{DecodeError, SEQ_MAX};
 use crate::election::Standing;
-use crate::network::NetworkSet;
+use crate::modes::ModeReport;
+use crate::network::{NetworkId, NetworkSet};
 use crate::range::RangeSet;
 use crate::record::{MemberId, MemberSet};
 use alloc::vec::Vec;
@@ -20,6 +22,8 @@ pub struct Hello {
     pub heard: Vec<Heard>,
     /// The paths to it, from each member.
     pub paths: Vec<PathReport>,
+    /// The modes of networks that were changed, or are being.
+    pub modes: Vec<ModeReport>,
     /// What the sender says of itself; `None` if it takes no part in elections.
     pub standing: Option<Standing>,
 }
@@ -78,6 +82,9 @@ impl Hello {
         for path in &self.paths {
             path.encode(out);
         }
+        for mode in &self.modes {
+            mode.encode(out);
+        }
         if let Some(standing) = &self.standing {
             standing.encode(out);
         }
@@ -88,6 +95,7 @@ impl Hello {
         let mut reader = Reader::new(body);
         let (table, last_seq) = (reader.u64()?, reader.seq()?);
         let (mut heard, mut paths, mut standing) = (Vec::new(), Vec::new(), None);
+        let mut modes = Vec::new();
         while !reader.is_empty() {
             let tag = reader.u8()?;
             let len = usize::from(reader.u8()?);
@@ -97,6 +105,8 @@ impl Hello {
                 ATTRIBUTE_HEARD => heard.push(Heard::decode(&mut value)?),
                 ATTRIBUTE_PATH if paths.len() == MemberId::MAX => return Err(DecodeError::Record),
                 ATTRIBUTE_PATH => paths.push(PathReport::decode(&mut value)?),
+                ATTRIBUTE_MODE if modes.len() == NetworkId::MAX => return Err(DecodeError::Record),
+                ATTRIBUTE_MODE => modes.extend(ModeReport::decode(&mut value)?),
                 ATTRIBUTE_STANDING => standing = Standing::decode(&mut value)?,
                 _ => {}
             }
@@ -106,6 +116,7 @@ impl Hello {
             last_seq,
             heard,
             paths,
+            modes,
             standing,
         })
     }

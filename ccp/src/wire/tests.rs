@@ -221,7 +221,7 @@ prop_compose! {
         let heard = heard.into_iter().map(|(member, incarnation, base, packet_number)| {
             Heard { member, incarnation, base, packet_number }
         });
-        Hello { table, last_seq, heard: heard.collect(), paths, standing }
+        Hello { table, last_seq, heard: heard.collect(), modes: Vec::new(), paths, standing }
     }
 }
 

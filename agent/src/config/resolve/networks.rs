@@ -131,7 +131,8 @@ fn transport(network: &file::Network, family: IpAddr) -> Result<Transport, Fault
     }
 }
 
-fn default_group(family: IpAddr) -> IpAddr {
+/// The multicast group of who names none.
+pub fn default_group(family: IpAddr) -> IpAddr {
     match family {
         IpAddr::V4(_) => DEFAULT_GROUP_V4.into(),
         IpAddr::V6(_) => DEFAULT_GROUP_V6.into(),

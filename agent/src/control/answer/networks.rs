@@ -142,6 +142,8 @@ pub struct NetworkStatus {
     pub interface: String,
     /// How a datagram for all peers is sent: `unicast`, `multicast` or `broadcast`.
     pub mode: String,
+    /// How it is by the configuration; `ctsync mode` has switched it if that is another.
+    pub configured: String,
     /// Whether the interface is there, with our address.
     pub open: bool,
     /// Speed of the interface in Mbit/s; `None` if it does not say.

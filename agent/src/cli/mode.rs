@@ -1,0 +1,44 @@
+//! `ctsync mode`: how datagrams for all members leave, switched while the cluster runs.
+
+use std::io::Write;
+
+use clap::Args;
+
+use super::{Daemon, Failure};
+use crate::modes::{ModeRequest, ModeWord};
+
+#[derive(Debug, Args)]
+pub(super) struct Mode {
+    #[command(flatten)]
+    daemon: Daemon,
+    /// How datagrams for all members are to leave
+    mode: ModeWord,
+    /// On which sync network [default: all of them]
+    network: Option<String>,
+}
+
+impl Mode {
+    pub fn execute(&self, out: &mut dyn Write) -> Result<(), Failure> {
+        let mut daemon = self.daemon.connect()?;
+        let networks = match &self.network {
+            Some(network) => vec![network.clone()],
+            None => {
+                let networks = daemon.syncstat()?.networks;
+                networks.into_iter().map(|network| network.name).collect()
+            }
+        };
+        for network in networks {
+            let request = ModeRequest {
+                network: network.clone(),
+                mode: self.mode,
+            };
+            let done = daemon.switch_mode(request)?;
+            if let Some(refused) = done.refused {
+                return Err(Failure::Problem(refused));
+            }
+            let mode = crate::modes::name(self.mode.into());
+            writeln!(out, "{network}: {mode} is used, on every member")?;
+        }
+        Ok(())
+    }
+}
