@@ -103,7 +103,14 @@ impl Debian {
 /// What is in this crate's `tests` works there too, slowly: with `CTSYNC=/t/ctsync` and the program of ctsync beside it.
 #[track_caller]
 pub fn test_program(package: &str, name: &str) -> PathBuf {
-    let output = Command::new(env!("CARGO"))
+    let mut cargo = Command::new(env!("CARGO"));
+    // What cargo tells this test of its package would make build scripts run anew, and their crates be compiled again.
+    let of_this_package =
+        |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
+    for (name, _) in std::env::vars().filter(|(name, _)| of_this_package(name)) {
+        cargo.env_remove(name);
+    }
+    let output = cargo
         .args(["test", "--locked", "--package", package])
         .args(["--test", name, "--no-run", "--message-format=json"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
