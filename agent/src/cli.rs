@@ -28,6 +28,7 @@ mod members;
 mod mode;
 mod paint;
 mod reload;
+mod resync;
 mod role;
 mod rules;
 mod run;
@@ -83,6 +84,8 @@ enum Verb {
     Keys(keys::Keys),
     /// Have the daemon take the service policy as it is written now
     Reload(reload::Reload),
+    /// Fetch everything that the peers have anew, and wait until it is here
+    Resync(resync::Resync),
     /// Print the nftables table that the daemon installs
     Rules(rules::Rules),
     /// Show members, networks and rates, live
@@ -130,6 +133,7 @@ pub fn main() -> ExitCode {
         Verb::Mode(mode) => print(|out| mode.execute(out)),
         Verb::Keys(keys) => print(|out| keys.execute(out)),
         Verb::Reload(reload) => print(|out| reload.execute(out)),
+        Verb::Resync(resync) => print(|out| resync.execute(out)),
         Verb::Rules(rules) => print(|out| rules.execute(out)),
         Verb::Top(top) => print_table(|out| top.execute(out)),
         Verb::Doctor(doctor) => print_table(|out| doctor.execute(out)),

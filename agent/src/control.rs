@@ -17,6 +17,7 @@ use crate::modes::ModeRequest;
 use crate::reload;
 use answer::audit::Report;
 use answer::explain::{Explanation, FlowQuery};
+use answer::sync::SyncStatus;
 use answer::{Cursor, FlowPage, Rolled, Status, SyncStat};
 pub use client::{Client, ClientError, Flows};
 use roles::{RolesAnswer, RolesRequest};
@@ -57,6 +58,8 @@ pub enum Ask {
     Mode(ModeRequest, oneshot::Sender<roles::Done>),
     /// How well changes get from member to member.
     SyncStat(oneshot::Sender<SyncStat>),
+    /// Everything of the peers anew; the answer says that it has begun.
+    Resync(oneshot::Sender<SyncStatus>),
     /// What comparing the kernel's table with what is known has found.
     Audit(oneshot::Sender<Report>),
     /// The same, when a round that begins now is over.
@@ -89,6 +92,7 @@ enum Verb {
     KeysRoll,
     Explain(FlowQuery),
     Reload,
+    Resync,
     Audit,
     AuditNow,
     Roles(RolesRequest),
@@ -101,7 +105,8 @@ impl Verb {
         match self {
             Self::Status | Self::Syncstat | Self::Flows | Self::Explain(_) | Self::Audit => false,
             Self::Roles(RolesRequest::Members) => false,
-            Self::Mode(_) | Self::KeysRoll | Self::Reload | Self::AuditNow | Self::Roles(_) => true,
+            Self::Mode(_) | Self::KeysRoll | Self::Resync | Self::Reload => true,
+            Self::AuditNow | Self::Roles(_) => true,
         }
     }
 }

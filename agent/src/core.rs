@@ -5,8 +5,8 @@
 //! is the protocol's ([`ccp::node::Node`]).
 //!
 //! Datagrams are sealed with keys that members hand each other over links of their own: the owner says when a link comes
-//! up ([`Core::handle_link_up`]), carries what [`Core::poll_key_message`] has for a peer to its
-//! [`Core::handle_key_message`], and draws keys when [`Core::wants_key`].
+//! up ([`Core::handle_link_up`]), carries what [`Core::poll_link_message`] has for a peer to its
+//! [`Core::handle_link_message`], and draws keys when [`Core::wants_key`].
 
 mod audit;
 mod datagrams;
@@ -51,13 +51,14 @@ use std::time::Duration;
 pub use datagrams::{DatagramCounters, Refusal};
 pub use held::HoldCounters;
 pub use judge::Lookup;
+pub use links::LinkMessage;
 pub use status::Names;
 
 /// What a core is made with.
 ///
 /// Cores understand each other once each has the other's key. Without any TLS, that is: call
-/// [`Core::handle_link_up`] of both, and then give to each with [`Core::handle_key_message`] what
-/// [`Core::poll_key_message`] of the other has, until neither has any.
+/// [`Core::handle_link_up`] of both, and then give to each with [`Core::handle_link_message`] what
+/// [`Core::poll_link_message`] of the other has, until neither has any.
 #[derive(Debug)]
 pub struct Setup {
     /// For the protocol.

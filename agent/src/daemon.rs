@@ -197,6 +197,7 @@ pub fn run(path: &Path, config: &Config, policy: Policy, key: &MemberKey) -> Res
         holding,
         suspects: Suspects::default(),
         links,
+        has_reports: false,
         addresses,
         asks,
         rolls: Vec::new(),

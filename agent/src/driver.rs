@@ -10,6 +10,7 @@ use crate::control::Ask;
 use crate::control::answer::Rolled;
 use crate::control::answer::audit;
 use crate::core::Core;
+use crate::core::LinkMessage;
 use crate::core::keys::KeyMessage;
 use crate::core::seal::DatagramKey;
 use crate::kernel::Kernel;
@@ -39,6 +40,10 @@ use tracing::{info, warn};
 
 /// Datagrams taken at a time, before events and timers get their turn.
 const DATAGRAMS_AT_A_TIME: usize = 32;
+/// Reports of links taken at a time: each can bring 200 flows, which the kernel takes a millisecond for.
+const REPORTS_AT_A_TIME: usize = 4;
+/// Frames of a full sync made at a time for a link: 2 ms of work.
+const FRAMES_AT_A_TIME: usize = 16;
 /// Rows of a page of flows that a client may ask for, so that one question costs the loop well under a millisecond.
 const PAGE_ROWS_MAX: usize = 1024;
 
@@ -60,6 +65,8 @@ pub struct Driver {
     pub modes: Modes,
     /// The links to the peers, over which keys are handed out.
     pub links: Links,
+    /// There may be more that they report.
+    pub has_reports: bool,
     /// This machine's addresses.
     pub addresses: LocalAddresses,
     /// Questions of operators.
@@ -146,7 +153,6 @@ impl Driver {
             }
             if ready.woken {
                 drain_eventfd(self.woken.as_fd());
-                self.take_reports();
                 self.answer();
                 while let Some(done) = self.reloader.poll() {
                     self.core.set_policy(Arc::clone(&done.policy));
@@ -154,6 +160,9 @@ impl Driver {
                     self.suspects.renew();
                     done.answer();
                 }
+            }
+            if ready.woken || self.has_reports {
+                self.has_reports = self.take_reports();
             }
             let now = self.now();
             self.core.handle_timeout(now);
@@ -167,6 +176,7 @@ impl Driver {
             self.transmit(now);
             self.judge_packets();
             self.learn(now);
+            self.speak();
             self.answer_rolls();
             self.answer_audits(now);
             self.report();
@@ -177,6 +187,7 @@ impl Driver {
                 self.networks.handle_second(now);
                 self.suspects.forget_old(now);
                 self.complain(&mut complaints);
+                self.tell_progress(now);
                 alive = now + ALIVE_INTERVAL;
             }
         }
@@ -196,7 +207,8 @@ impl Driver {
                 4
             }
         };
-        let busy = self.kernel.is_reading() && self.core.may_read_rows() || self.core.wants_pass();
+        let is_reading = self.kernel.is_reading() && self.core.may_read_rows();
+        let busy = is_reading || self.core.wants_pass() || self.has_reports;
         let pause = if busy {
             Duration::ZERO
         } else {
@@ -315,11 +327,16 @@ impl Driver {
         }
     }
 
-    fn take_reports(&mut self) {
-        while let Some(report) = self.links.poll_report() {
+    /// True if there may be more of them.
+    fn take_reports(&mut self) -> bool {
+        for _ in 0..REPORTS_AT_A_TIME {
+            let Some(report) = self.links.poll_report() else {
+                return false;
+            };
             match report {
                 Report::Up(member) => {
-                    self.core.handle_link_up(member);
+                    let now = self.now();
+                    self.core.handle_link_up(member, now);
                     info!(
                         event = "link-up",
                         member = member.get(),
@@ -328,7 +345,8 @@ impl Driver {
                     );
                 }
                 Report::Down(member) => {
-                    self.core.handle_link_down(member);
+                    let now = self.now();
+                    self.core.handle_link_down(member, now);
                     info!(
                         event = "link-down",
                         member = member.get(),
@@ -339,12 +357,14 @@ impl Driver {
                 Report::Said(member, message) => {
                     let now = self.now();
                     self.log_key(member, &message);
-                    self.core.handle_key_message(member, &message, now);
+                    self.core.handle_link_message(member, &message, now);
+                    self.apply(now);
                 }
                 Report::Stranger => self.core.handle_stranger(),
                 Report::Failure => self.core.handle_link_failure(),
             }
         }
+        true
     }
 
     /// Draws a key if one is wanted, and hands peers what they are to have.
@@ -359,19 +379,31 @@ impl Driver {
             if unheard.contains(member) {
                 self.links.nudge(member);
             }
-            while self.links.has_room(member)
-                && let Some(message) = self.core.poll_key_message(member)
-            {
-                self.log_key(self.core.member(), &message);
-                self.links.tell(member, message);
+        }
+    }
+
+    /// Says what there is to say over the links.
+    fn speak(&mut self) {
+        for member in MemberId::all() {
+            for _ in 0..FRAMES_AT_A_TIME {
+                if !self.links.has_room(member) {
+                    break;
+                }
+                match self.core.poll_link_message(member) {
+                    Some(message) => {
+                        self.log_key(self.core.member(), &message);
+                        self.links.tell(member, message);
+                    }
+                    None => break,
+                }
             }
         }
     }
 
     /// Writes the key that `member` hands out to where the operator wants it.
-    fn log_key(&mut self, member: MemberId, message: &KeyMessage) {
+    fn log_key(&mut self, member: MemberId, message: &LinkMessage) {
         if let Some(log) = &mut self.key_log
-            && let KeyMessage::Offer(offer) = message
+            && let LinkMessage::Key(KeyMessage::Offer(offer)) = message
         {
             let result = log.write(member, offer);
             self.faults
@@ -430,6 +462,10 @@ impl Driver {
                 Ask::Roles(request, answer) => {
                     let done = (self.roles).handle_request(&mut self.core, request, now);
                     drop(answer.send(done));
+                }
+                Ask::Resync(answer) => {
+                    self.core.resync(now);
+                    let _ = answer.send(self.core.sync_status(now));
                 }
                 Ask::RollKeys(answer) => {
                     self.core.ask_roll();
@@ -522,6 +558,25 @@ impl Driver {
                     "this daemon did not get to run in time: its peers are excused, and told to excuse it"
                 ),
                 Event::OnTime => info!(event = "on-time", "this daemon gets to run in time again"),
+                Event::SnapshotBegun(member) => info!(
+                    member = member.get(),
+                    name = name(member),
+                    "full sync: the peer is asked for everything"
+                ),
+                Event::SnapshotEnded(member) => info!(
+                    member = member.get(),
+                    name = name(member),
+                    "full sync: what the peer had is here; what changed since follows"
+                ),
+                Event::SnapshotBroken(member) => warn!(
+                    member = member.get(),
+                    name = name(member),
+                    "full sync: the peer gives no more; what is missing comes from another, or bit by bit"
+                ),
+                Event::Joined(took) => info!(
+                    took_ms = took.as_millis(),
+                    "full sync is over: everything that the others had is in this kernel"
+                ),
             }
         }
     }
@@ -532,6 +587,19 @@ impl Driver {
         self.core.leave(now);
         self.transmit(now);
         self.report();
+    }
+
+    /// What a full sync that goes on has come to.
+    fn tell_progress(&self, now: Instant) {
+        let Some(progress) = self.core.node().join().progress(now) else {
+            return;
+        };
+        if let Some(member) = progress.server {
+            let [flows, of_about] = progress.rows;
+            let lasts_ms = progress.lasts.as_millis();
+            let (member, name) = (member.get(), self.name(member));
+            info!(member, name, flows, of_about, lasts_ms, "full sync goes on");
+        }
     }
 
     fn complain(&self, complaints: &mut Complaints) {

@@ -1,4 +1,5 @@
-//! Links: one TCP connection to each peer, inside TLS, over which members hand each other the keys of their datagrams.
+//! Links: one TCP connection to each peer, inside TLS, over which members hand each other the keys of their
+//! datagrams, and whole tables.
 //!
 //! Of two members the one with the smaller number dials; it tries again for ever, at once when the peer is heard under
 //! a key that we have not. All of this runs on a thread of its own that knows nothing of flows: what comes is a [`Report`]
@@ -18,13 +19,14 @@ use std::time::Duration;
 
 use ccp::network::NetworkId;
 use ccp::record::MemberId;
+use ccp::snapshot;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, oneshot};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use crate::config::{Config, Member};
 use crate::control::Wake;
-use crate::core::keys::KeyMessage;
+use crate::core::LinkMessage;
 use crate::keys::MemberKey;
 use crate::tls::Identity;
 use listen::{Door, Listener};
@@ -33,8 +35,9 @@ use place::Place;
 
 /// Reports that wait for the driver; a link whose peer says more waits itself.
 const REPORTS_MAX: usize = 64;
-/// Orders that wait for a link: what is owed to a peer at most is less.
-const ORDERS_MAX: usize = 8;
+/// Orders that wait for a link: more than is said to a peer before it takes something in (keys and nudges, a full sync in
+/// each direction), so that what has to be said never waits for room.
+const ORDERS_MAX: usize = 16 + snapshot::WINDOW as usize;
 /// Who has not proven himself by then is put out.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// An idle connection is probed after, and every, so long; it is dead when the probes are not answered so many times,
@@ -51,7 +54,7 @@ pub enum Report {
     /// There is none any longer.
     Down(MemberId),
     /// A peer said something.
-    Said(MemberId, KeyMessage),
+    Said(MemberId, LinkMessage),
     /// Somebody was refused who has not the key of the member that he should be.
     Stranger,
     /// A handshake failed otherwise.
@@ -153,7 +156,7 @@ impl Links {
     }
 
     /// Tells a peer something. It is dropped if there is no link; the next one begins anew.
-    pub fn tell(&self, member: MemberId, message: KeyMessage) {
+    pub fn tell(&self, member: MemberId, message: LinkMessage) {
         self.order(member, Order::Tell(message));
     }
 

@@ -11,6 +11,7 @@ use std::thread;
 use agent::config::roles::DEFAULT_PRIORITY;
 use agent::config::{Config, Transport};
 use agent::control::answer::audit::{Difference, DifferenceCounts, Report, Round};
+use agent::control::answer::sync::SyncStatus;
 use agent::control::answer::{
     Counters, Cursor, Endpoints, Family, FlowCounts, FlowPage, FlowRow, KeyStatus, MemberStatus,
     Origin, PeerState, PeerStatus, Reach, RoleStatus, Rolled, Status, SyncStat,
@@ -142,6 +143,7 @@ fn answer(ask: Ask) {
         }
         Ask::Mode(_, answer) => (answer.send(Done { refused: None })).unwrap_or_default(),
         Ask::SyncStat(answer) => answer.send(SyncStat::default()).unwrap_or_default(),
+        Ask::Resync(answer) => answer.send(SyncStatus::default()).unwrap_or_default(),
         Ask::Audit(answer) | Ask::AuditNow(answer) => answer.send(report()).unwrap_or_default(),
     }
 }
@@ -227,6 +229,10 @@ fn status() -> Status {
             own: FLOWS.into(),
             copies: 0,
             found: 0,
+        },
+        sync: SyncStatus {
+            complete: true,
+            ..SyncStatus::default()
         },
         key: KeyStatus {
             epoch: 0,

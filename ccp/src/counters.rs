@@ -106,4 +106,16 @@ counters! {
     state_changes,
     /// Times that it got the active role, or gave it up.
     failovers,
+    /// Snapshots that peers asked us for and were given.
+    snapshots_served,
+    /// Flows in them.
+    snapshot_rows_sent,
+    /// Snapshots that we asked peers for.
+    snapshots_fetched,
+    /// Of those, how many ended half-way: what was missing came from another peer, or by datagrams.
+    snapshots_broken,
+    /// Flows in them.
+    snapshot_rows_received,
+    /// Of those, how many were not taken: of a member that we do not hear, or of an earlier run of it.
+    snapshot_rows_skipped,
 }

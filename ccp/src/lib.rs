@@ -1,8 +1,9 @@
 //! The cluster control protocol of ctsync: pure state machines, no I/O, no clock (`PROTOCOL.md` has the rules).
 //!
 //! [`node::Node`] is one member: what happened goes in by `handle_*`, what is to be done comes out by `poll_*`. It only
-//! dispatches to the parts: [`membership`] (who is there, and has proven it), [`paths`] (over which network), [`election`] (who is active), [`outbox`] and [`sender`] (what we tell),
-//! [`receiver`] (what we are told), all of them over one [`table`] of flows. [`record`] says what a flow is, [`wire`] alone
+//! dispatches to the parts: [`membership`] (who is there, and has proven it), [`paths`] (over which network), [`election`] (who
+//! is active), [`outbox`] and [`sender`] (what we tell), [`receiver`] (what we are told), [`snapshot`] (everything at
+//! once), all of them over one [`table`] of flows. [`record`] says what a flow is, [`wire`] alone
 //! knows bytes.
 #![no_std]
 #![forbid(unsafe_code)]
@@ -27,6 +28,7 @@ pub mod receiver;
 pub mod record;
 pub mod seal;
 pub mod sender;
+pub mod snapshot;
 pub mod table;
 mod tcp;
 pub mod time;

@@ -86,6 +86,8 @@ pub struct Peer {
     table_before: Option<u64>,
     /// What it was last time somebody looked.
     pub state: PeerState,
+    /// True if, as its newest hello says, it has everything that the others had at its start.
+    pub joined: bool,
 }
 
 /// All peers.
@@ -226,6 +228,7 @@ impl Membership {
         }
         if !known {
             peer.begin([incarnation, packet_number], hello, last_sent, now);
+            peer.joined = hello.joined;
             peer.state = PeerState::Live;
             self.answer(now);
             return Change::NewRun;
@@ -245,6 +248,7 @@ impl Membership {
             session.hears_us = proof;
             session.hears = hello.heard.iter().map(|heard| heard.member).collect();
         }
+        peer.joined = hello.joined;
         match (peer.state, proof) {
             (PeerState::Dead, true) => {
                 peer.state = PeerState::Live;
@@ -325,7 +329,7 @@ impl Membership {
         Some(peer.member)
     }
 
-    /// The hello that is due; `base` says from which of our deltas on a member is told.
+    /// The hello that is due, without what it asks for; `base` says from which of our deltas on a member is told.
     pub fn poll_hello(
         &mut self,
         now: Instant,
@@ -363,9 +367,7 @@ impl Membership {
             table: self.table,
             last_seq,
             heard,
-            paths: Vec::new(),
-            modes: Vec::new(),
-            standing: None,
+            ..Hello::default()
         })
     }
 
@@ -408,6 +410,7 @@ impl Peer {
             run: 0,
             table_before: None,
             state: PeerState::NeverSeen,
+            joined: false,
         }
     }
 
@@ -422,6 +425,11 @@ impl Peer {
         self.session
             .as_ref()
             .is_some_and(|session| session.incarnation == incarnation)
+    }
+
+    /// The incarnation that has proven itself last.
+    pub fn incarnation(&self) -> Option<u64> {
+        self.session.as_ref().map(|session| session.incarnation)
     }
 
     /// When it was heard last.

@@ -12,6 +12,7 @@ mod contract;
 mod expected;
 mod grace;
 mod held;
+mod join;
 mod local;
 mod networks;
 mod reconcile;
@@ -23,6 +24,7 @@ mod transmit;
 pub use contract::{Action, Apply, Audience, Config, Event, Outcome, Ticket, Transmit};
 pub use expected::Expected;
 pub use held::HeldPacket;
+pub use join::{Join, Progress};
 pub use local::{End, Local};
 pub use reconcile::Row;
 
@@ -90,6 +92,7 @@ pub struct Node {
     unconfirmed: Grace,
     refresh: Refresh,
     audit: Audit,
+    join: Join,
     records: Vec<Record>,
     /// The latest time that was handed in.
     now: Instant,
@@ -148,6 +151,7 @@ impl Node {
             unconfirmed: Grace::of_unconfirmed(),
             refresh: Refresh::default(),
             audit: Audit::default(),
+            join: Join::new(now),
             records: Vec::new(),
             now,
             counters: Counters::default(),
@@ -195,7 +199,8 @@ impl Node {
                 counters.tellings_asked_by_peers += u64::from(ack.asks_anew());
                 self.sender.handle_ack(member, &ack, now);
                 self.settle_holds();
-                self.sender.trim(&mut self.table);
+                let tombstones = self.tombstones();
+                self.sender.trim(&mut self.table, tombstones);
             }
             Opcode::Hello => {}
         }
@@ -217,10 +222,12 @@ impl Node {
                 self.paths.forget(member, now);
                 self.roles.election.forget(member);
                 self.holds.forget(member);
+                self.restart_join_with(member);
                 self.sender.tell_anew(member);
                 self.note(Event::PeerLive(member));
             }
             Change::Back => {
+                self.join.stir();
                 self.sender.resume(member, now);
                 self.note(Event::PeerLive(member));
             }
@@ -238,7 +245,8 @@ impl Node {
                 .iter()
                 .find(|heard| (heard.member, heard.incarnation) == me)
         {
-            self.incoming_mut(member).handle_base(heard.base, now);
+            let place = self.incoming_mut(member).handle_base(heard.base, now);
+            self.handle_join_news(member, hello, place);
             self.advance(member);
         }
         if current && change != Change::Refused {
@@ -306,9 +314,11 @@ impl Node {
         while let Some(member) = self.membership.poll_dead(now) {
             self.sender.handle_death();
             self.note(Event::PeerDead(member));
+            self.join.stir();
         }
         self.elect();
         self.poll_modes(now);
+        self.join.handle_timeout(now);
         self.end_graces(now);
         self.withdraw_unconfirmed(now);
         self.settle_holds();
@@ -356,11 +366,16 @@ impl Node {
         consider(self.sender.poll_timeout(live), Timer::Probe);
         consider(self.modes.poll_timeout(), Timer::Membership);
         consider(self.expired.poll_timeout(), Timer::Grace);
-        consider(self.graves.poll_timeout(), Timer::Grace);
         consider(self.unconfirmed.poll_timeout(), Timer::Grace);
         consider(self.holds.poll_timeout(), Timer::Hold);
         consider(self.refresh.poll_timeout(), Timer::Refresh);
         consider(self.roles.poll_timeout(), Timer::Election);
+        let graves = self.graves.poll_timeout();
+        consider(
+            graves.filter(|_| !self.join.awaits_snapshot()),
+            Timer::Grace,
+        );
+        consider(self.join.poll_timeout(), Timer::Snapshot);
         for peer in self
             .membership
             .peers()
@@ -453,6 +468,9 @@ impl Node {
         let Some(entry) = self.table.get(slot) else {
             return;
         };
+        if self.join.awaits_snapshot() {
+            return;
+        }
         let done = match entry.origin {
             Origin::Own | Origin::Found => {
                 entry.pending == Pending::Nothing && !self.sender.keeps(entry.seq)

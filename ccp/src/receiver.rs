@@ -4,7 +4,7 @@
 //! acknowledged when the kernel has taken every change of it, not when it was received.
 
 use crate::range::RangeSet;
-use crate::record::{Claim, MemberId, MemberSet, Term};
+use crate::record::{Claim, MemberId, MemberSet, Term, Told};
 use crate::sender::ACK_DELAY;
 use crate::table::{Entry, Life, Origin, Slot};
 use crate::time::Instant;
@@ -31,6 +31,17 @@ pub enum Arrival {
     OutOfWindow,
 }
 
+/// What a base that a peer names means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// It is the one we know.
+    Kept,
+    /// It is our first, or one that we asked for.
+    Given,
+    /// We had everything of the peer, and it cannot tell us any longer what we missed since.
+    Lost,
+}
+
 /// One peer's deltas, as far as they came.
 #[derive(Debug)]
 pub struct Incoming {
@@ -43,12 +54,16 @@ pub struct Incoming {
     waiting: Vec<(u64, u32)>,
     /// Flows that ended, by the sequence that said so: needed until everything before it has arrived.
     pub tombstones: BTreeSet<(u64, Slot)>,
-    /// The mark that ends a telling: its sequence, and the base of the telling.
-    told: Option<(u64, u64)>,
+    /// The mark that ends a telling, and its sequence.
+    told: Option<(u64, Told)>,
+    /// We have asked to be told, but for what was told before this sequence, and were not told yet.
+    asked: Option<u64>,
     /// Members whose claims on flows of this peer were refused, as its own were newer.
     pub outclaimed: MemberSet,
     /// The same for its earlier run: when all of this run is known, it may turn out that theirs are the newest.
     pub outclaimed_before: MemberSet,
+    /// When we lost our place we had everything that was told before this sequence; 0 if we did not lose it.
+    pub had: u64,
     /// True once everything the peer had at our start, or at the loss of our place, has been told.
     pub synced: bool,
     /// We lost something that the peer believes we have: it is to tell us anew.
@@ -71,8 +86,10 @@ impl Default for Incoming {
             waiting: Vec::new(),
             tombstones: BTreeSet::new(),
             told: None,
+            asked: None,
             outclaimed: MemberSet::default(),
             outclaimed_before: MemberSet::default(),
+            had: 0,
             synced: false,
             lost: false,
             ack_at: None,
@@ -108,23 +125,33 @@ impl Incoming {
 
     /// The peer tells us anew from `base` on; what was missing before it is not waited for any longer. What came of the
     /// new telling before we knew of it counts.
-    pub fn handle_base(&mut self, base: u64, now: Instant) {
+    pub fn handle_base(&mut self, base: u64, now: Instant) -> Place {
         if base <= self.base {
             if self.lost {
                 self.ack_at = Some(now);
             }
-            return;
+            return Place::Kept;
         }
+        let place = if self.is_complete() {
+            Place::Lost
+        } else {
+            Place::Given
+        };
+        // What was refused may be missing.
+        let has_all = place == Place::Lost && self.refused == 0;
+        self.had = if has_all { self.frontier + 1 } else { 0 };
         self.base = base;
         self.received.remove_through(base - 1);
         self.applied.remove_through(base - 1);
         self.waiting.retain(|(seq, _)| *seq >= base);
         self.frontier = self.applied.advance(base - 1);
         self.received.remove_through(self.frontier);
-        self.told = self.told.filter(|(_, told)| *told == base);
+        self.told = self.told.filter(|(_, told)| told.base == base);
+        self.asked = None;
         self.synced = false;
         self.lost = false;
         self.ack_at = Some(now);
+        place
     }
 
     /// Something that the peer believes we have is lost: after each hello it is asked to tell us anew, until it does.
@@ -188,24 +215,51 @@ impl Incoming {
         self.received.remove_through(self.frontier);
     }
 
-    /// The peer says that it told us everything in deltas up to `seq`, since `base`.
-    pub fn handle_told(&mut self, seq: u64, base: u64) {
-        if base >= self.base {
-            self.told = Some((seq, base));
+    /// The peer says, in the delta `seq`, that it told us everything.
+    pub fn handle_told(&mut self, seq: u64, told: Told) {
+        if told.base >= self.base {
+            self.told = Some((seq, told));
         }
     }
 
-    /// True once, when everything up to the end of the telling is in our kernel.
-    pub fn poll_told(&mut self) -> bool {
-        if self
+    /// Once, when everything up to the end of the telling is in our kernel: that end.
+    pub fn poll_told(&mut self) -> Option<Told> {
+        let (_, told) = self
             .told
-            .is_some_and(|(seq, base)| base == self.base && seq <= self.frontier)
-        {
-            self.told = None;
-            self.synced = true;
-            return true;
-        }
-        false
+            .take_if(|(seq, told)| told.base == self.base && *seq <= self.frontier)?;
+        self.asked = None;
+        self.synced = true;
+        Some(told)
+    }
+
+    /// True if everything that the peer has is here, and nothing of it was lost since.
+    pub fn is_complete(&self) -> bool {
+        self.synced && !self.lost
+    }
+
+    /// True if the peer was asked for another base and has not given it yet.
+    pub fn is_lost(&self) -> bool {
+        self.lost
+    }
+
+    /// True if the peer has everything to tell us and waits to be asked.
+    pub fn is_unasked(&self) -> bool {
+        self.base != 0 && !self.synced && self.asked.is_none()
+    }
+
+    /// Asks the peer, with each hello until it has, to tell us everything but what it told before `from`.
+    pub fn ask(&mut self, from: u64) {
+        self.asked = Some(from);
+    }
+
+    /// What was asked for with a part left out is asked for whole: that part is not known any longer.
+    pub fn ask_all(&mut self) {
+        self.asked = self.asked.map(|_| 0);
+    }
+
+    /// What it is asked for.
+    pub fn asked(&self) -> Option<u64> {
+        self.asked
     }
 
     /// A flow that ended and before whose end nothing can arrive any longer.
@@ -273,6 +327,17 @@ pub struct Said {
     pub term: Term,
     /// Its strength.
     pub claim: Claim,
+    /// How it came to us.
+    pub via: Via,
+}
+
+/// How a claim came to us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Via {
+    /// In a delta, which has to be acknowledged.
+    Delta,
+    /// In a snapshot.
+    Snapshot,
 }
 
 /// Is what a peer says of a flow newer than what is known? (PROTOCOL.md 6.2)

@@ -57,6 +57,9 @@ impl fmt::Display for MemberId {
 pub struct MemberSet(u16);
 
 impl MemberSet {
+    /// Every member there can be.
+    pub const ALL: Self = Self(u16::MAX);
+
     /// The set as bits, member 1 in the lowest.
     pub const fn from_bits(bits: u16) -> Self {
         Self(bits)
@@ -468,12 +471,18 @@ pub enum Record {
         /// Strength of the claim.
         claim: Claim,
     },
-    /// Everything the sender has was told to `member` in records from sequence `base` on: what `member` has of the
-    /// sender's and was not told since is gone (PROTOCOL.md 5.4).
-    Told {
-        /// To whom.
-        member: MemberId,
-        /// First sequence of the telling.
-        base: u64,
-    },
+    /// A telling is over.
+    Told(Told),
+}
+
+/// Everything the sender has, but what it told before `from`, was told to `member` in records from sequence `base` on:
+/// what `member` has of the sender's otherwise is gone (PROTOCOL.md 5.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// To whom.
+    pub member: MemberId,
+    /// First sequence of the telling.
+    pub base: u64,
+    /// What was told before this sequence `member` has from a snapshot; 0 if it was told everything.
+    pub from: u64,
 }

@@ -13,7 +13,7 @@ mod peer;
 pub use peer::PeerSend;
 
 use crate::outbox::Outbox;
-use crate::record::{Claim, MemberId, MemberSet};
+use crate::record::{Claim, MemberId, MemberSet, Told};
 use crate::table::{Entry, Life, Origin, Pending, Slot, Table};
 use crate::time::Instant;
 use crate::wire::control::Ack;
@@ -24,7 +24,7 @@ use alloc::vec::Vec;
 use core::ops::Range;
 use core::time::Duration;
 use log::Log;
-use peer::Acked;
+use peer::{Acked, Telling};
 
 /// Flows that the log remembers; above this the oldest deltas are forgotten, and who still misses one is told anew.
 /// 8 bytes each; at 100,000 changes a second it bridges 2.6 s, at the usual 5,000 close to a minute.
@@ -88,6 +88,15 @@ pub struct Flush {
     pub bytes_max: usize,
 }
 
+/// May tombstones that nobody asks for be forgotten?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tombstones {
+    /// They may.
+    Free,
+    /// Not yet.
+    Held,
+}
+
 /// What a datagram has room for.
 #[derive(Clone, Copy)]
 struct Body {
@@ -141,16 +150,17 @@ impl Sender {
         core::mem::take(&mut self.adopted)
     }
 
-    /// Begins to tell `member` everything from now on, and everything there is. It is a new run, or has lost its place.
+    /// Tells `member` everything from now on, and everything there is when it asks for it ([`Self::handle_ask`]). It is a
+    /// new run, or has lost its place.
     pub fn tell_anew(&mut self, member: MemberId) {
         let (base, forgotten) = (self.log.next_seq(), self.log.start() - 1);
         self.expected.remove(member);
         if let Some(place) = self.peers.get_mut(member.index()) {
             // It may still have flows whose ends it missed: from an earlier run of it, or of us.
             let ends_after = place.as_ref().map_or(forgotten, |peer| {
-                peer.forgettable().clamp(forgotten, base - 1)
+                peer.knows_ends().clamp(forgotten, base - 1)
             });
-            *place = Some(PeerSend::new(base, ends_after));
+            *place = Some(PeerSend::new(base, ends_after, forgotten));
             self.sent.tellings += 1;
             self.base_changed = true;
         }
@@ -164,10 +174,20 @@ impl Sender {
         }
     }
 
+    /// `member`, which was given `base`, wants to be told, but for what was told before `from`.
+    pub fn handle_ask(&mut self, member: MemberId, base: u64, from: u64) {
+        let next_seq = self.log.next_seq();
+        if let Some(Some(peer)) = self.peers.get_mut(member.index()) {
+            peer.handle_ask(base, from, next_seq);
+        }
+    }
+
     /// A member died, whose flows may now be ours to tell: tellings that go on look at every flow again.
     pub fn handle_death(&mut self) {
         for peer in self.peers.iter_mut().flatten() {
-            peer.telling = peer.telling.map(|_| 0);
+            if let Telling::Going { next, .. } = &mut peer.telling {
+                *next = 0;
+            }
         }
     }
 
@@ -222,8 +242,8 @@ impl Sender {
                 continue;
             };
             self.put_resend(table, seq, bytes_max, out);
-            if let Some((member, base)) = told {
-                flow::put_told(out, member, base);
+            if let Some(told) = told {
+                flow::put_told(out, told);
             }
             self.sent.deltas += 1;
             self.sent.resends += 1;
@@ -295,8 +315,8 @@ impl Sender {
             out.truncate(body.start);
             return None;
         }
-        if let Some((member, base)) = told {
-            flow::put_told(out, member, base);
+        if let Some(told) = told {
+            flow::put_told(out, told);
         }
         self.sent.deltas += 1;
         self.sent.records += records;
@@ -314,35 +334,41 @@ impl Sender {
         to_tell: MemberSet,
         body: Body,
         out: &mut Vec<u8>,
-    ) -> Option<(MemberId, u64)> {
+    ) -> Option<Told> {
         let seq = self.log.next_seq();
         let (member, peer) =
             peers_mut(&mut self.peers, to_tell).find(|(_, peer)| peer.can_tell(seq))?;
         let (base, ends_after) = (peer.base, peer.ends_after);
-        let cursor = peer.telling.as_mut()?;
+        let Telling::Going { next, from } = &mut peer.telling else {
+            return None;
+        };
+        let from = *from;
         for _ in 0..TELLING_LOOKS {
-            if *cursor >= table.slot_end() {
+            if *next >= table.slot_end() {
                 if !body.has_room(out, flow::TOLD_BYTES_MAX) && self.log.flows_of_next() > 0 {
                     return None;
                 }
-                peer.telling = None;
-                return Some((member, base));
+                peer.telling = Telling::Done;
+                return Some(Told { member, base, from });
             }
-            let slot = table.slot(*cursor).map(|(slot, _)| slot);
+            let slot = table.slot(*next).map(|(slot, _)| slot);
             if let Some(slot) = slot
                 && let Some(entry) = table.get_mut(slot)
-                && is_ours_to_tell(entry, ends_after..base, to_tell)
+                && is_ours_to_tell(entry, from, ends_after..base, to_tell)
             {
-                if let Origin::Copy { member, .. } = entry.origin {
-                    entry.origin = Origin::Found;
-                    entry.seq = 0;
-                    self.adopted.insert(member);
+                let before = (entry.origin, entry.seq);
+                if let Origin::Copy { .. } = entry.origin {
+                    (entry.origin, entry.seq) = (Origin::Found, 0);
                 }
                 if !tell(&mut self.log, slot, entry, body, out) {
+                    (entry.origin, entry.seq) = before;
                     return None;
                 }
+                if let (Origin::Copy { member, .. }, _) = before {
+                    self.adopted.insert(member);
+                }
             }
-            *cursor += 1;
+            *next += 1;
         }
         None
     }
@@ -354,9 +380,12 @@ impl Sender {
 
     /// Forgets from the log what every peer has, and the oldest of what is more than it may hold; frees tombstones that
     /// nobody can ask for any longer.
-    pub fn trim(&mut self, table: &mut Table) {
+    ///
+    /// While `tombstones` are held, because a snapshot could bring back what they end, only what is too much goes.
+    pub fn trim(&mut self, table: &mut Table, tombstones: Tombstones) {
         let mut forgettable = self.forgettable();
-        while self.log.start() <= forgettable || self.log.is_over() {
+        let is_held = tombstones == Tombstones::Held;
+        while self.log.start() <= forgettable && !is_held || self.log.is_over() {
             let Some((seq, flows)) = self.log.pop() else {
                 break;
             };
@@ -373,6 +402,7 @@ impl Sender {
             if seq > forgettable {
                 for peer in self.peers.iter_mut().flatten() {
                     peer.ends_after = peer.ends_after.max(seq);
+                    peer.kept_after = peer.kept_after.max(seq);
                     peer.lost |= peer.frontier < seq;
                 }
                 self.expected = MemberSet::default();
@@ -426,11 +456,11 @@ fn last_told_in(entry: &Entry, seq: u64) -> bool {
         }
 }
 
-/// Does a peer that is told anew need this entry from us? It missed ends of flows that were told in `missed`; what was
-/// told after that it gets anyway.
-fn is_ours_to_tell(entry: &Entry, missed: Range<u64>, live: MemberSet) -> bool {
+/// Does a peer that is told anew need this entry from us? It has what was told before `from`, and missed ends of flows that
+/// were told in `missed`; what was told after that it gets anyway.
+fn is_ours_to_tell(entry: &Entry, from: u64, missed: Range<u64>, live: MemberSet) -> bool {
     match (entry.origin, entry.life) {
-        (Origin::Own | Origin::Found, Life::Live) => entry.seq < missed.end,
+        (Origin::Own | Origin::Found, Life::Live) => (from..missed.end).contains(&entry.seq),
         (Origin::Own | Origin::Found, Life::Dead) => {
             missed.start < entry.seq && entry.seq < missed.end
         }

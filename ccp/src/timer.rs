@@ -17,6 +17,8 @@ pub enum Timer {
     Election,
     /// A held packet has waited for long enough.
     Hold,
+    /// There is more of a snapshot to send or to ask for, or whom it comes from has been silent for too long.
+    Snapshot,
     /// A hello is due, or a peer has been silent for so long that it is dead.
     Membership,
 }

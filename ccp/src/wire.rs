@@ -8,6 +8,7 @@ pub mod cursor;
 pub mod flow;
 pub mod header;
 mod mode;
+pub mod snapshot;
 pub mod standing;
 
 use core::fmt;

@@ -26,6 +26,7 @@ pub mod workload;
 
 use checker::{CONVERGED_WITHIN, Refused, Violation};
 use gateway::Gateway;
+use links::Links;
 use net::Net;
 use options::Options;
 use random::Random;
@@ -116,6 +117,13 @@ enum What {
         network: NetworkId,
         datagram: Vec<u8>,
     },
+    /// Something that was said over a link arrives.
+    Said {
+        from: usize,
+        to: usize,
+    },
+    /// A broken link is made anew.
+    Mend([usize; 2]),
     /// The next step of a flow.
     Flow(usize),
     /// A new flow.
@@ -137,6 +145,7 @@ enum Fault {
     Crash,
     Reboot,
     Stop,
+    Unlink,
 }
 
 struct World {
@@ -149,6 +158,7 @@ struct World {
     /// When each daemon's loop turns next.
     turns: Vec<Option<Duration>>,
     nets: Vec<Net>,
+    links: Links,
     workload: Workload,
     refused: Refused,
     steps: u64,
@@ -170,6 +180,7 @@ impl World {
             nets: (options.networks.iter())
                 .map(|network| Net::new(network.clone(), options.gateways))
                 .collect(),
+            links: Links::new(options.gateways),
             turns: vec![None; options.gateways],
             random,
             now: Duration::ZERO,
@@ -195,7 +206,13 @@ impl World {
             let pause = self.random.pause(Duration::ZERO..self.options.trouble);
             self.schedule(pause, What::NewFlow);
         }
-        for fault in [Fault::Partition, Fault::Crash, Fault::Reboot, Fault::Stop] {
+        for fault in [
+            Fault::Partition,
+            Fault::Crash,
+            Fault::Reboot,
+            Fault::Stop,
+            Fault::Unlink,
+        ] {
             self.schedule_fault(fault);
         }
         self.turn_until(self.options.trouble)?;
@@ -269,6 +286,20 @@ impl World {
                 self.gateways[to].receive(network, datagram);
                 self.call(to, Duration::from_micros(10));
             }
+            What::Said { from, to } => {
+                let gateways = &mut self.gateways;
+                let again = self
+                    .links
+                    .deliver(gateways, &self.nets, [from, to], self.now);
+                match again {
+                    Some(pause) => self.schedule(pause, What::Said { from, to }),
+                    None => self.call(to, Duration::from_micros(10)),
+                }
+            }
+            What::Mend(pair) => {
+                self.links.mend(&mut self.gateways, pair, self.now);
+                self.call_all();
+            }
             What::NewFlow if self.in_trouble => {
                 let number = self.workload.add(&mut self.random, &self.options);
                 self.schedule(Duration::ZERO, What::Flow(number));
@@ -300,7 +331,7 @@ impl World {
         self.refused
             .extend(refusals.into_iter().map(|key| (at, key)));
         let Some(turned) = turned else { return Ok(()) };
-        links::carry(&mut self.gateways, &self.nets, at, self.now);
+        self.carry(at);
         let mut flows = self.workload.flows.iter_mut();
         for flow in flows
             .by_ref()
@@ -331,6 +362,14 @@ impl World {
         }
         self.call(at, turned.next - self.now);
         Ok(())
+    }
+
+    fn carry(&mut self, from: usize) {
+        let delay = self.options.networks[0].delay_min;
+        let due = (self.links).carry(&mut self.gateways, from, self.now, delay);
+        for (to, arrival) in due {
+            self.schedule(arrival - self.now, What::Said { from, to });
+        }
     }
 
     fn step(&mut self, number: usize) {
@@ -376,15 +415,17 @@ impl World {
             }
             Fault::Crash if self.gateways[at].daemon.is_some() => {
                 checker::doubt_flows_of_killed(&self.gateways, at, &mut self.workload.flows);
-                links::disconnect(&mut self.gateways, at);
+                self.links.disconnect(&mut self.gateways, at, self.now);
                 self.gateways[at].kill();
+                self.call_all();
                 let pause = millis(&mut self.random, 3_000);
                 self.schedule(pause, What::Start(at));
             }
             Fault::Reboot if self.gateways[at].is_up => {
                 checker::doubt_flows_of_rebooted(&self.gateways, at, &mut self.workload.flows);
-                links::disconnect(&mut self.gateways, at);
+                self.links.disconnect(&mut self.gateways, at, self.now);
                 self.gateways[at].fail();
+                self.call_all();
                 let pause = millis(&mut self.random, 4_000);
                 self.schedule(pause, What::Boot(at));
             }
@@ -392,6 +433,15 @@ impl World {
                 self.gateways[at].is_stopped = true;
                 let pause = millis(&mut self.random, 10_000);
                 self.schedule(pause, What::Continue(at));
+            }
+            Fault::Unlink => {
+                let others = count - 1;
+                let other = (at + 1 + usize::try_from(self.random.within(0..others)).expect("few"))
+                    % self.gateways.len();
+                self.links.cut(&mut self.gateways, [at, other], self.now);
+                self.call_all();
+                let pause = millis(&mut self.random, 2_000);
+                self.schedule(pause, What::Mend([at, other]));
             }
             Fault::Crash | Fault::Reboot | Fault::Stop => {}
         }
@@ -403,6 +453,11 @@ impl World {
         self.nets.iter_mut().for_each(Net::heal);
         // Row by row, a long table would never be read to its end.
         self.options.faults.dump_interrupted_percent = 0;
+        for at in 0..self.gateways.len() {
+            for other in 0..at {
+                self.links.mend(&mut self.gateways, [at, other], self.now);
+            }
+        }
         for at in 0..self.gateways.len() {
             self.gateways[at].is_stopped = false;
             if !self.gateways[at].is_up {
@@ -430,9 +485,8 @@ impl World {
         let gateway = &mut self.gateways[at];
         if gateway.is_up && gateway.daemon.is_none() {
             gateway.start(self.now, &self.options, &mut self.random);
-            links::connect(&mut self.gateways, at);
-            links::carry(&mut self.gateways, &self.nets, at, self.now);
-            self.call(at, Duration::ZERO);
+            self.links.connect(&mut self.gateways, at, self.now);
+            self.call_all();
         }
     }
 
@@ -445,6 +499,13 @@ impl World {
         }
     }
 
+    /// All of them hear of a link.
+    fn call_all(&mut self) {
+        for at in 0..self.gateways.len() {
+            self.call(at, Duration::ZERO);
+        }
+    }
+
     fn schedule_fault(&mut self, fault: Fault) {
         let faults = &self.options.faults;
         let mean = match fault {
@@ -452,6 +513,7 @@ impl World {
             Fault::Crash => faults.crash,
             Fault::Reboot => faults.reboot,
             Fault::Stop => faults.stop,
+            Fault::Unlink => faults.unlink,
         };
         if let Some(mean) = mean {
             let pause = self.random.pause(Duration::ZERO..mean * 2);

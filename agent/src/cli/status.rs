@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::watch::Watch;
 use super::{Daemon, Failure};
+use crate::control::answer::sync::SyncStatus;
 use crate::control::answer::{self, PeerState, PeerStatus};
 
 #[derive(Debug, Args)]
@@ -25,7 +26,8 @@ impl Status {
         self.watch.show(out, |out| self.show(out))
     }
 
-    /// Ends as a problem when there is one to see: a peer that is not there, or not in step.
+    /// Ends as a problem when there is one to see: a peer that is not there, or not in step, or a sync that
+    /// is not complete.
     fn show(&self, out: &mut dyn Write) -> Result<(), Failure> {
         let status = self.daemon.connect()?.status()?;
         match self.json {
@@ -36,7 +38,7 @@ impl Status {
             false => write!(out, "{}", Page(&status))?,
         }
         let well = |peer: &PeerStatus| peer.state == PeerState::Live && peer.synced;
-        match status.peers.iter().all(well) {
+        match status.sync.complete && status.peers.iter().all(well) {
             true => Ok(()),
             false => Err(Failure::Printed),
         }
@@ -54,6 +56,7 @@ impl Display for Page<'_> {
             member,
             uptime_seconds,
             flows,
+            sync,
             key,
             peers,
             warnings,
@@ -78,6 +81,7 @@ impl Display for Page<'_> {
             "flows    {} own, {} copies, {} found",
             flows.own, flows.copies, flows.found
         )?;
+        writeln!(f, "sync     {}", Sync(sync))?;
         writeln!(
             f,
             "key      {} of this run, in use for {}",
@@ -103,6 +107,36 @@ impl Display for Page<'_> {
             .unwrap_or(0);
         for (name, value) in &counters.0 {
             writeln!(f, "{name:<width$}  {value}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether everything is here; if not, for how long, and how far it is.
+struct Sync<'a>(&'a SyncStatus);
+
+impl Display for Sync<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let SyncStatus {
+            complete,
+            incomplete_ms,
+            from,
+            flows,
+            flows_expected,
+            parts: _,
+            parts_expected: _,
+        } = self.0;
+        if *complete {
+            return f.write_str("complete");
+        }
+        let seconds = incomplete_ms / 1000;
+        let tenths = incomplete_ms / 100 % 10;
+        write!(f, "not complete for {seconds}.{tenths} s")?;
+        if let Some(member) = from {
+            write!(
+                f,
+                ": {flows} of about {flows_expected} flows from member {member}"
+            )?;
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 use clap::CommandFactory;
 
 use super::*;
+use crate::control::answer::sync::SyncStatus;
 use crate::control::answer::{
     Counters, Endpoints, Family, FlowCounts, FlowRow, KeyStatus, MemberStatus, NetworkStatus,
     Origin, PathState, PathStatus, PeerReach, PeerState, PeerStatus, Reach, RoleStatus, Status,
@@ -45,6 +46,10 @@ fn status_fits_100_columns() {
             copies: 50_000,
             found: 12,
         },
+        sync: SyncStatus {
+            complete: true,
+            ..SyncStatus::default()
+        },
         key: KeyStatus {
             epoch: 3,
             age_seconds: 61,
@@ -86,6 +91,7 @@ member   1 (gw-a) of cluster 7
 state    standby for 1 min 1 s: gw-b ranks first
 running  3 d 4 h, version 0.1.0
 flows    150000 own, 50000 copies, 12 found
+sync     complete
 key      3 of this run, in use for 1 min 1 s
 
 PEER  NAME                STATE       LINK  SYNCED         RTT  HEARD AGO  UNACKED  MISSING  REFUSED

@@ -5,6 +5,7 @@
 
 pub mod audit;
 pub mod explain;
+pub mod sync;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 pub use networks::{
     AtRisk, NetworkStatus, PathState, PathStatus, PeerReach, Queues, Reach, SyncStat, Timers, Told,
 };
+use sync::SyncStatus;
 
 mod networks;
 
@@ -33,6 +35,8 @@ pub struct Status {
     pub uptime_seconds: u64,
     /// How many flows it knows.
     pub flows: FlowCounts,
+    /// Whether it has everything that the others have.
+    pub sync: SyncStatus,
     /// The key that seals its datagrams.
     pub key: KeyStatus,
     /// What this member is in the cluster.

@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 
 use super::answer::audit::Report;
 use super::answer::explain::{Explanation, FlowQuery};
+use super::answer::sync::SyncStatus;
 use super::answer::{FlowRow, Reloaded, Rolled, Status, SyncStat};
 use super::roles::{Done, Members, RolesRequest};
 use super::{End, Failure, Request, Verb};
@@ -133,6 +134,11 @@ impl Client {
     /// Has the daemon take the policy as it is written now.
     pub fn reload(&mut self) -> Result<Reloaded, ClientError> {
         self.ask(Verb::Reload)
+    }
+
+    /// Has everything fetched from the peers anew; [`Self::status`] says how far it is.
+    pub fn resync(&mut self) -> Result<SyncStatus, ClientError> {
+        self.ask(Verb::Resync)
     }
 
     fn ask<T: DeserializeOwned>(&mut self, verb: Verb) -> Result<T, ClientError> {

@@ -322,6 +322,7 @@ impl Desk {
                     Ok(Err(reason)) => self.refuse(&mut writer, &reason).await,
                     Err(reason) => self.refuse(&mut writer, reason).await,
                 },
+                Ok(Request { verb: Verb::Resync }) => self.one_line(&mut writer, Ask::Resync).await,
                 Ok(Request { verb: Verb::Audit }) => self.one_line(&mut writer, Ask::Audit).await,
                 Ok(Request {
                     verb: Verb::AuditNow,

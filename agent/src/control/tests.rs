@@ -10,6 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::answer::audit::DifferenceCounts;
+use super::answer::sync::SyncStatus;
 use super::answer::*;
 use super::roles::{Done, RolesAnswer};
 use super::server::{Access, Patience};
@@ -89,6 +90,7 @@ fn answer(ask: Ask) {
         Ask::SyncStat(answer) => answer.send(SyncStat::default()).unwrap_or_default(),
         Ask::Audit(answer) | Ask::AuditNow(answer) => answer.send(report()).unwrap_or_default(),
         Ask::Roles(_, answer) => answer.send(done()).unwrap_or_default(),
+        Ask::Resync(answer) => answer.send(SyncStatus::default()).unwrap_or_default(),
         Ask::RollKeys(answer) => answer
             .send(Rolled {
                 epoch: 4,
@@ -129,6 +131,10 @@ fn status() -> Status {
             own: 3,
             copies: 2,
             found: 1,
+        },
+        sync: SyncStatus {
+            complete: true,
+            ..SyncStatus::default()
         },
         key: KeyStatus {
             epoch: 255,
@@ -206,7 +212,7 @@ fn status_is_one_line_of_the_agreed_names() {
         .unwrap();
     let expected = concat!(
         r#"{"version":"0.1.0","cluster":7,"member":{"id":1,"name":"gw-a"},"uptime_seconds":60,"#,
-        r#""flows":{"own":3,"copies":2,"found":1},"key":{"epoch":255,"age_seconds":5},"role":{"state":"standby","seconds":61,"why":"gw-b ranks first"},"peers":[{"id":2,"name":"gw-b","state":"never-seen","linked":false,"#,
+        r#""flows":{"own":3,"copies":2,"found":1},"sync":{"complete":true,"incomplete_ms":0,"from":null,"flows":0,"flows_expected":0,"parts":0,"parts_expected":0},"key":{"epoch":255,"age_seconds":5},"role":{"state":"standby","seconds":61,"why":"gw-b ranks first"},"peers":[{"id":2,"name":"gw-b","state":"never-seen","linked":false,"#,
         r#""synced":false,"rtt_us":null,"last_heard_ms":null,"unacknowledged":0,"missing":12,"#,
         r#""refused":0,"heard":false,"hears_us":null,"network":"","networks":[]}],"warnings":[],"counters":{"zebras":1,"apes":18446744073709551615}}"#,
     );

@@ -16,22 +16,61 @@ pub struct LinkCounters {
     pub strangers: u64,
     /// Refused: anything else that went wrong before it was known who it is.
     pub failures: u64,
+    /// Said over links, and not understood.
+    pub malformed: u64,
     /// Keys that peers handed us.
     pub keys_received: u64,
     /// Times that another key of ours took the place of the one before.
     pub rolls: u64,
 }
 
+/// What is said over a link.
+#[derive(Clone, Debug)]
+pub enum LinkMessage {
+    /// Of keys.
+    Key(KeyMessage),
+    /// Of a full sync: what the protocol puts into a frame of this kind.
+    Sync(u8, Vec<u8>),
+}
+
 impl Core {
     /// There is a new link to a peer, and both ends have proven who they are.
-    pub fn handle_link_up(&mut self, member: MemberId) {
+    pub fn handle_link_up(&mut self, member: MemberId, now: Instant) {
         self.links.links += 1;
         self.keys.handle_link_up(member);
+        self.node.handle_link_up(member, now);
     }
 
     /// The link to a peer is gone.
-    pub fn handle_link_down(&mut self, member: MemberId) {
+    pub fn handle_link_down(&mut self, member: MemberId, now: Instant) {
         self.keys.handle_link_down(member);
+        self.node.handle_link_down(member, now);
+    }
+
+    /// Everything of the peers is fetched anew.
+    pub fn resync(&mut self, now: Instant) {
+        self.node.resync(now);
+    }
+
+    /// A peer said something over its link.
+    pub fn handle_link_message(&mut self, from: MemberId, message: &LinkMessage, now: Instant) {
+        match message {
+            LinkMessage::Key(message) => self.handle_key_message(from, message, now),
+            LinkMessage::Sync(kind, body) => {
+                let handled = self.node.handle_link_message(from, *kind, body, now);
+                self.links.malformed += u64::from(handled.is_err());
+            }
+        }
+    }
+
+    /// The next thing to say to a peer over its link. Until the peer has taken it in no more than 64 others follow.
+    pub fn poll_link_message(&mut self, to: MemberId) -> Option<LinkMessage> {
+        if let Some(message) = self.poll_key_message(to) {
+            return Some(LinkMessage::Key(message));
+        }
+        let mut body = Vec::new();
+        let kind = self.node.poll_link_message(to, &mut body)?;
+        Some(LinkMessage::Sync(kind, body))
     }
 
     /// Somebody who should be a peer, or wanted to be taken for one, has the key of another.
@@ -45,7 +84,7 @@ impl Core {
     }
 
     /// A peer said something about keys over its link.
-    pub fn handle_key_message(&mut self, from: MemberId, message: &KeyMessage, now: Instant) {
+    fn handle_key_message(&mut self, from: MemberId, message: &KeyMessage, now: Instant) {
         match message {
             KeyMessage::Offer(offer) => {
                 self.links.keys_received += 1;
@@ -61,8 +100,8 @@ impl Core {
         }
     }
 
-    /// The next thing to tell a peer over its link.
-    pub fn poll_key_message(&mut self, to: MemberId) -> Option<KeyMessage> {
+    /// The next thing to tell a peer about keys.
+    fn poll_key_message(&mut self, to: MemberId) -> Option<KeyMessage> {
         self.keys.poll_message(to, self.node.next_packet_number())
     }
 

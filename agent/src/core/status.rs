@@ -1,6 +1,7 @@
 //! What the operator asks of a running daemon, answered from what it knows.
 
 use super::Core;
+use crate::control::answer::sync::SyncStatus;
 use crate::control::answer::{
     Counters, Cursor, Endpoints, Family, FlowCounts, FlowPage, FlowRow, KeyStatus, MemberStatus,
     Origin, PeerState, PeerStatus, Rolled, Status, Translation,
@@ -33,6 +34,7 @@ impl Core {
             },
             uptime_seconds: now.since(self.started).as_secs(),
             flows: self.flow_counts(),
+            sync: self.sync_status(now),
             key: KeyStatus {
                 epoch: self.keys.epoch(),
                 age_seconds: self.keys.age(now).as_secs(),
@@ -46,6 +48,27 @@ impl Core {
                 .collect(),
             warnings: self.warnings(now),
             counters: Counters(self.counters()),
+        }
+    }
+
+    /// Whether everything that the others have is here.
+    pub fn sync_status(&self, now: Instant) -> SyncStatus {
+        let Some(progress) = self.node.join().progress(now) else {
+            return SyncStatus {
+                complete: true,
+                ..SyncStatus::default()
+            };
+        };
+        let [flows, flows_expected] = progress.rows;
+        let (parts, parts_expected) = progress.parts;
+        SyncStatus {
+            complete: false,
+            incomplete_ms: u64::try_from(progress.lasts.as_millis()).unwrap_or(u64::MAX),
+            from: progress.server.map(MemberId::get),
+            flows,
+            flows_expected,
+            parts,
+            parts_expected,
         }
     }
 
@@ -150,6 +173,7 @@ impl Core {
             links,
             strangers,
             failures,
+            malformed: links_malformed,
             keys_received,
             rolls,
         } = self.links;
@@ -193,6 +217,7 @@ impl Core {
             ("tls_links", links),
             ("tls_strangers", strangers),
             ("tls_failures", failures),
+            ("tls_malformed", links_malformed),
             ("keys_received", keys_received),
             ("key_rolls", rolls),
             ("events_received", events),

@@ -76,9 +76,9 @@ fn exchange_keys(cores: &mut [Core; 2], now: Instant) {
     while said {
         said = false;
         for (from, peer) in [(0, 2), (1, 1)] {
-            while let Some(message) = cores[from].poll_key_message(member(peer)) {
+            while let Some(message) = cores[from].poll_link_message(member(peer)) {
                 let own = member(3 - peer);
-                cores[1 - from].handle_key_message(own, &message, now);
+                cores[1 - from].handle_link_message(own, &message, now);
                 said = true;
             }
         }
@@ -114,7 +114,7 @@ pub(crate) fn new_flow() -> Event {
 pub(crate) fn cluster() -> [Core; 2] {
     let mut cores = [core(1, 7, 9), core(2, 7, 8)];
     for (index, peer) in [(0, 2), (1, 1)] {
-        cores[index].handle_link_up(member(peer));
+        cores[index].handle_link_up(member(peer), Instant::default());
     }
     exchange_keys(&mut cores, Instant::default());
     for core in &mut cores {
@@ -306,8 +306,8 @@ fn what_was_recorded_before_a_restart_is_below_the_floor_after_it() {
     // The second restarts, and is handed the key of the first anew.
     cores[1] = core(2, 7, 5);
     for (index, peer) in [(0, 2), (1, 1)] {
-        cores[index].handle_link_down(member(peer));
-        cores[index].handle_link_up(member(peer));
+        cores[index].handle_link_down(member(peer), now);
+        cores[index].handle_link_up(member(peer), now);
     }
     exchange_keys(&mut cores, now);
     for mut datagram in recorded.clone() {

@@ -4,6 +4,7 @@ use std::os::unix::net::UnixStream;
 use std::thread;
 
 use super::*;
+use crate::control::answer::sync::SyncStatus;
 use crate::control::answer::{
     Counters, FlowCounts, KeyStatus, MemberStatus, PathState, PathStatus, PeerState, PeerStatus,
     Reach, RoleStatus, Status,
@@ -23,6 +24,11 @@ fn status() -> Status {
             own: 3,
             copies: 2,
             found: 1,
+        },
+        sync: SyncStatus {
+            complete: false,
+            incomplete_ms: 1500,
+            ..SyncStatus::default()
         },
         key: KeyStatus {
             epoch: 0,

@@ -8,34 +8,48 @@
 //!   1 KEY      incarnation (u64), epoch (u8), key (32 bytes), floor (u64)
 //!   2 KEY_ACK  incarnation (u64), epoch (u8)
 //!   3 PING     nothing: its being acknowledged by TCP, or not, says what there is to know
+//!   16-31      of a full sync: the protocol's own business
 //! ```
 //!
 //! All numbers are big-endian. A kind that is not known is skipped, and so is what follows the fields that are.
 
 use std::io;
+use std::ops::RangeInclusive;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use zeroize::Zeroizing;
 
+use crate::core::LinkMessage;
 use crate::core::keys::{KeyMessage, KeyOffer};
 use crate::core::seal::DatagramKey;
 
 const KEY: u8 = 1;
 const KEY_ACK: u8 = 2;
 const PING: u8 = 3;
+const SYNC: RangeInclusive<u8> = 16..=31;
 
 const KEY_BYTES: usize = 8 + 1 + 32 + 8;
 const KEY_ACK_BYTES: usize = 8 + 1;
 /// What is longer is not skipped but ends the link: it is nonsense.
 const FRAME_BYTES_MAX: u32 = 1 << 20;
+/// The longest of a full sync has 8 KiB and a flow.
+const SYNC_BYTES_MAX: u32 = 1 << 16;
 
 /// The next message. An error ends the link.
-pub(super) async fn read(reader: &mut (impl AsyncRead + Unpin)) -> io::Result<KeyMessage> {
+pub(super) async fn read(reader: &mut (impl AsyncRead + Unpin)) -> io::Result<LinkMessage> {
     loop {
         let kind = reader.read_u8().await?;
         let length = reader.read_u32().await?;
         if length > FRAME_BYTES_MAX {
             return Err(malformed("a frame is too long"));
+        }
+        if SYNC.contains(&kind) {
+            if length > SYNC_BYTES_MAX {
+                return Err(malformed("a frame of a full sync is too long"));
+            }
+            let mut body = vec![0; length as usize];
+            reader.read_exact(&mut body).await?;
+            return Ok(LinkMessage::Sync(kind, body));
         }
         let known_bytes = match kind {
             KEY => KEY_BYTES,
@@ -50,13 +64,16 @@ pub(super) async fn read(reader: &mut (impl AsyncRead + Unpin)) -> io::Result<Ke
         reader.read_exact(known).await?;
         skip(reader, rest).await?;
         match kind {
-            KEY => return Ok(KeyMessage::Offer(decode_key(&body))),
+            KEY => {
+                let offer = KeyMessage::Offer(decode_key(&body));
+                return Ok(LinkMessage::Key(offer));
+            }
             KEY_ACK => {
                 let mut fields = &body[..];
-                return Ok(KeyMessage::Ack {
+                return Ok(LinkMessage::Key(KeyMessage::Ack {
                     incarnation: fields.read_u64().await?,
                     epoch: fields.read_u8().await?,
-                });
+                }));
             }
             _ => {}
         }
@@ -88,18 +105,19 @@ async fn skip(reader: &mut (impl AsyncRead + Unpin), mut bytes: usize) -> io::Re
 /// Writes a message.
 pub(super) async fn write(
     writer: &mut (impl AsyncWrite + Unpin),
-    message: &KeyMessage,
+    message: &LinkMessage,
 ) -> io::Result<()> {
     let mut body = Zeroizing::new(Vec::with_capacity(KEY_BYTES));
     let kind = match message {
-        KeyMessage::Offer(offer) => {
+        LinkMessage::Sync(kind, body) => return write_frame(writer, *kind, body).await,
+        LinkMessage::Key(KeyMessage::Offer(offer)) => {
             body.extend(offer.incarnation.to_be_bytes());
             body.push(offer.epoch);
             body.extend_from_slice(offer.key.bytes());
             body.extend(offer.floor.to_be_bytes());
             KEY
         }
-        KeyMessage::Ack { incarnation, epoch } => {
+        LinkMessage::Key(KeyMessage::Ack { incarnation, epoch }) => {
             body.extend(incarnation.to_be_bytes());
             body.push(*epoch);
             KEY_ACK
@@ -119,9 +137,12 @@ async fn write_frame(
     body: &[u8],
 ) -> io::Result<()> {
     let length = u32::try_from(body.len()).expect("a body is short");
-    writer.write_u8(kind).await?;
-    writer.write_u32(length).await?;
-    writer.write_all(body).await?;
+    // One write is one TLS record, and one packet if it is short.
+    let mut frame = Zeroizing::new(Vec::with_capacity(5 + body.len()));
+    frame.push(kind);
+    frame.extend(length.to_be_bytes());
+    frame.extend_from_slice(body);
+    writer.write_all(&frame).await?;
     writer.flush().await
 }
 

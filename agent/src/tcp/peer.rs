@@ -18,7 +18,7 @@ use super::listen::{Stream, refusal};
 use super::place::Place;
 use super::{HANDSHAKE_TIMEOUT, Report, Reports, frame};
 use crate::config::Member;
-use crate::core::keys::KeyMessage;
+use crate::core::LinkMessage;
 use crate::keys::PublicKey;
 use crate::log::Interval;
 use crate::tls::{self, Refusal};
@@ -39,7 +39,7 @@ const LOG_INTERVAL: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(super) enum Order {
     /// Say this.
-    Tell(KeyMessage),
+    Tell(LinkMessage),
     /// See whether the peer is still there, or there again.
     Nudge,
     /// Nothing arrives over this network any longer.

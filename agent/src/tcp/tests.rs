@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::config::{Config, MemberId};
-use crate::core::keys::KeyOffer;
+use crate::core::keys::{KeyMessage, KeyOffer};
 use crate::core::seal::DatagramKey;
 use crate::keys::PublicKey;
 use std::path::Path;
@@ -65,7 +65,7 @@ networks:
     }
 
     /// The next report but for those of links that come and go.
-    fn said(&mut self) -> (MemberId, KeyMessage) {
+    fn said(&mut self) -> (MemberId, LinkMessage) {
         loop {
             match self.report() {
                 Report::Said(member, message) => return (member, message),
@@ -80,13 +80,13 @@ networks:
     }
 }
 
-fn offer(epoch: u8) -> KeyMessage {
-    KeyMessage::Offer(KeyOffer {
+fn offer(epoch: u8) -> LinkMessage {
+    LinkMessage::Key(KeyMessage::Offer(KeyOffer {
         incarnation: 77,
         epoch,
         key: DatagramKey::new([epoch; 32]),
         floor: 5,
-    })
+    }))
 }
 
 #[test]
@@ -104,7 +104,7 @@ fn two_members_tell_each_other_keys_whoever_starts_first() {
             assert!(ends[from].links.has_room(id(receiver)));
             ends[from].links.tell(id(receiver), offer(sender));
             let (member, message) = ends[to].said();
-            let KeyMessage::Offer(said) = message else {
+            let LinkMessage::Key(KeyMessage::Offer(said)) = message else {
                 panic!("{message:?}")
             };
             assert_eq!(member, id(sender));

@@ -37,9 +37,8 @@ fn naming(incarnation: u64, packet_number: u64) -> Hello {
         paths: vec![],
         modes: vec![],
         table: 20,
-        last_seq: 0,
         heard: vec![heard],
-        standing: None,
+        ..Hello::default()
     }
 }
 
@@ -48,9 +47,7 @@ fn deaf() -> Hello {
         paths: vec![],
         modes: vec![],
         table: 20,
-        last_seq: 0,
-        heard: vec![],
-        standing: None,
+        ..Hello::default()
     }
 }
 

@@ -151,4 +151,12 @@ pub enum Event {
     PeerSlow(MemberId),
     /// The peer acknowledges in time again, and is waited for.
     PeerInTime(MemberId),
+    /// The peer was asked for a snapshot.
+    SnapshotBegun(MemberId),
+    /// The snapshot of the peer is here.
+    SnapshotEnded(MemberId),
+    /// The peer gives no snapshot, or no more of it.
+    SnapshotBroken(MemberId),
+    /// Everything that the others had is in our kernel too, after so long.
+    Joined(Duration),
 }

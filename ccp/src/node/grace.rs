@@ -81,7 +81,13 @@ impl Grace {
 
 impl Node {
     pub(super) fn end_graces(&mut self, now: Instant) {
-        for slot in self.graves.take_ripe(now) {
+        let graves = if self.join.awaits_snapshot() {
+            // A row of it could bring back what they end.
+            Vec::new()
+        } else {
+            self.graves.take_ripe(now)
+        };
+        for slot in graves {
             if let Some(entry) = self.table.get_mut(slot)
                 && entry.life == Life::Dead
             {

@@ -64,9 +64,14 @@ impl Node {
             }
             let sender = &self.sender;
             let base = |member| sender.peer(member).map_or(0, PeerSend::base);
-            let mut hello = self.membership.poll_hello(now, sender.last_seq(), base)?;
-            hello.standing = Some(self.roles.election.standing(now));
-            hello.modes = self.modes.reports().collect();
+            let hello = self.membership.poll_hello(now, sender.last_seq(), base)?;
+            let hello = Hello {
+                joined: self.join().is_joined(),
+                asks: self.asks(),
+                standing: Some(self.roles.election.standing(now)),
+                modes: self.modes.reports().collect(),
+                ..hello
+            };
             self.greeting = Some(Greeting {
                 hello,
                 left: self.paths.networks(),

@@ -187,6 +187,7 @@ impl Node {
         if ended.len() >= ENDED_MAX {
             return false;
         }
+        self.join.stir();
         if self.pass_missed {
             self.complete = true;
             return false;

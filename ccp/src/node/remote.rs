@@ -2,8 +2,8 @@
 
 use super::{Action, DeltaId, Event, Node, Ticket};
 use crate::outbox::Change;
-use crate::receiver::{Arrival, Said, is_news};
-use crate::record::{Claim, FlowKey, FlowState, MemberId, Record, Term};
+use crate::receiver::{Arrival, Said, Via, is_news};
+use crate::record::{Claim, FlowKey, FlowState, MemberId, Record, Term, Told};
 use crate::table::{Entry, Life, Origin, Pending, Slot};
 use crate::tcp;
 use crate::time::Instant;
@@ -86,6 +86,7 @@ impl Node {
             seq,
             term,
             claim,
+            via: Via::Delta,
         };
         match record {
             Record::Upsert {
@@ -95,15 +96,15 @@ impl Node {
                 claim,
             } => self.handle_upsert(&key, state, &said(term, claim)),
             Record::Delete { key, term, claim } => self.handle_delete(&key, &said(term, claim)),
-            Record::Told { member: to, base } => {
-                if to == self.config.member {
-                    self.incoming_mut(member).handle_told(seq, base);
+            Record::Told(told) => {
+                if told.member == self.config.member {
+                    self.incoming_mut(member).handle_told(seq, told);
                 }
             }
         }
     }
 
-    fn handle_upsert(&mut self, key: &FlowKey, state: FlowState, said: &Said) {
+    pub(super) fn handle_upsert(&mut self, key: &FlowKey, state: FlowState, said: &Said) {
         self.counters.remote_changes += 1;
         let Some(slot) = self.table.find(key) else {
             let entry = Entry {
@@ -210,7 +211,8 @@ impl Node {
             // Something older of it may still be on its way. Before the first pass it may be in our kernel, unknown to us.
             let frontier = self.incoming(said.member).frontier();
             let unread = !self.complete;
-            if said.seq > frontier + 1 || said.term != Term::default() || unread {
+            let awaited = self.join.awaits_snapshot();
+            if said.seq > frontier + 1 || said.term != Term::default() || unread || awaited {
                 let entry = Entry {
                     life: Life::Dead,
                     in_kernel: unread,
@@ -290,11 +292,13 @@ impl Node {
                 self.arm_refresh(slot);
             }
             self.applies.push_back(Ticket {
-                delta: said.map(|said| DeltaId {
-                    member: said.member,
-                    run: said.run,
-                    seq: said.seq,
-                }),
+                delta: said
+                    .filter(|said| said.via == Via::Delta)
+                    .map(|said| DeltaId {
+                        member: said.member,
+                        run: said.run,
+                        seq: said.seq,
+                    }),
                 slot,
                 action,
             });
@@ -303,28 +307,39 @@ impl Node {
 
     /// Does what had to wait until everything before it was in our kernel.
     pub(super) fn advance(&mut self, member: MemberId) {
-        while let Some((_, slot)) = self.incoming_mut(member).poll_tombstone() {
-            self.bury(slot);
+        if !self.join.awaits_snapshot() {
+            while let Some((_, slot)) = self.incoming_mut(member).poll_tombstone() {
+                self.bury(slot);
+            }
         }
-        if self.incoming_mut(member).poll_told() {
-            self.sweep(member);
+        let asked = self.incoming(member).asked();
+        if let Some(told) = self.incoming_mut(member).poll_told() {
+            if told.from > 0 && asked != Some(told.from) {
+                // It left out what we do not know any longer to have.
+                self.incoming_mut(member).ask_anew();
+                return;
+            }
+            self.sweep(member, told);
             self.note(Event::Synced(member));
+            self.handle_telling_end(member, told, asked);
             self.elect();
         }
     }
 
-    /// The peer told us everything it has since `base`: what it did not name is gone. Flows of its earlier run are gone
-    /// too if it still has the same kernel table; else it lost them, and the cluster keeps them for it.
-    fn sweep(&mut self, member: MemberId) {
+    /// The peer told us everything it has since a base, or a snapshot did: what neither named is gone. Flows of its earlier
+    /// run are gone too if it still has the same kernel table; else it lost them, and the cluster keeps them for it.
+    fn sweep(&mut self, member: MemberId, told: Told) {
         let Some(peer) = self.membership.peer(member) else {
             return;
         };
         let (run_now, kept_its_table) = (peer.run, peer.kept_its_table());
-        let base = self.incoming(member).base();
         let outclaimed = core::mem::take(&mut self.incoming_mut(member).outclaimed_before);
         for other in outclaimed.iter().filter(|other| *other != member) {
             self.incoming_mut(other).ask_anew();
         }
+        let is_named = |slot, entry: &Entry| {
+            entry.seq >= told.base || entry.seq < told.from && self.join.is_named(slot)
+        };
         let (mut gone, mut orphans) = (Vec::new(), Vec::new());
         for (slot, entry) in self.table.slots_from(0) {
             match entry.origin {
@@ -332,7 +347,8 @@ impl Node {
                     member: carrier,
                     run,
                 } if carrier == member && entry.life == Life::Live => {
-                    if run == run_now && entry.seq < base || run != run_now && kept_its_table {
+                    if run == run_now && !is_named(slot, entry) || run != run_now && kept_its_table
+                    {
                         gone.push(slot);
                     } else if run != run_now {
                         orphans.push(slot);

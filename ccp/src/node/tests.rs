@@ -114,8 +114,9 @@ fn an_end_that_is_told_before_the_first_pass_is_one_in_the_kernel_too() {
     world.run(SECOND);
     world.stop(1);
     world.run(SECOND * 2);
-    world.close(0, key(1));
     world.start_unread(1, TABLE_OLD);
+    world.run(SECOND);
+    world.close(0, key(1));
     world.run(SECOND * 8);
     assert!(world.kernel(1).is_empty());
     world.read_table(1);

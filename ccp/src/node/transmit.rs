@@ -3,7 +3,6 @@
 use super::{Audience, Node, Transmit};
 use crate::membership::PeerState;
 use crate::network::NetworkId;
-use crate::record::MemberSet;
 use crate::sender::Flush;
 use crate::table::{Life, Pending};
 use crate::time::Instant;
@@ -14,6 +13,7 @@ impl Node {
     /// The next datagram, its header and body appended to `out`.
     pub fn poll_transmit(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<Transmit> {
         self.now = now;
+        self.step_join(now);
         let start = out.len();
         out.resize(start + HEADER_BYTES, 0);
         let Some((opcode, to, urgency)) = self
@@ -122,7 +122,8 @@ impl Node {
             self.flushing = false;
             self.flush_now = false;
             self.handle_flushed();
-            self.sender.trim(&mut self.table);
+            let tombstones = self.tombstones();
+            self.sender.trim(&mut self.table, tombstones);
             return None;
         }
         Some((Opcode::Delta, Audience::Live, urgency))
@@ -130,15 +131,6 @@ impl Node {
 
     pub(super) fn wants_to_flush(&self) -> bool {
         !self.outbox.is_empty() || self.sender.wants_to_tell(self.to_tell())
-    }
-
-    /// Who may be told everything: nobody before we know everything ourselves.
-    fn to_tell(&self) -> MemberSet {
-        if self.complete {
-            self.membership.live()
-        } else {
-            MemberSet::default()
-        }
     }
 
     /// At once when the last flush is long ago, else when the flush interval is over: rare changes don't wait, frequent

@@ -1,5 +1,5 @@
-use super::{ACK_EVERY, Arrival, Incoming, RANGES_MAX, Said, WINDOW, is_news};
-use crate::record::{Claim, Family, FlowKey, MemberId, Term, ZoneDirection};
+use super::{ACK_EVERY, Arrival, Incoming, RANGES_MAX, Said, Via, WINDOW, is_news};
+use crate::record::{Claim, Family, FlowKey, MemberId, Term, Told, ZoneDirection};
 use crate::table::{Entry, Life, Origin};
 use crate::time::Instant;
 use crate::wire::SEQ_MAX;
@@ -43,13 +43,19 @@ fn what_came_of_a_telling_before_its_base_was_known_counts() {
     let mut incoming = incoming(1);
     arrive(&mut incoming, 5, 0);
     arrive(&mut incoming, 7, 0);
-    incoming.handle_told(7, 5);
-    assert!(!incoming.poll_told());
+    let told = Told {
+        member: MemberId::new(1).unwrap(),
+        base: 5,
+        from: 0,
+    };
+    incoming.handle_told(7, told);
+    assert_eq!(incoming.poll_told(), None);
     incoming.handle_base(5, at(1));
     assert_eq!(incoming.frontier(), 5);
     assert_eq!(arrive(&mut incoming, 6, 2), Arrival::New);
     assert_eq!(incoming.frontier(), 7);
-    assert!(incoming.poll_told() && incoming.synced && !incoming.poll_told());
+    assert_eq!(incoming.poll_told(), Some(told));
+    assert!(incoming.synced && incoming.poll_told().is_none());
 }
 
 /// PROTOCOL.md 5.2
@@ -191,6 +197,7 @@ fn the_table_of_what_is_news_is_what_is_written() {
                 seq: 1,
                 term: Term(term),
                 claim,
+                via: Via::Delta,
             };
             let outweighs = (term, member) > (4, 5);
             let rows = [
@@ -219,6 +226,7 @@ fn the_table_of_what_is_news_is_what_is_written() {
         seq: 1,
         term: Term(0),
         claim: Claim::Carried,
+        via: Via::Delta,
     };
     assert!(is_news(&entry, id(ME), &said));
 }
@@ -242,6 +250,7 @@ fn claims_of_one_member_are_ordered_by_run_then_sequence_whatever_their_term() {
                 seq,
                 term: Term(0),
                 claim,
+                via: Via::Delta,
             };
             let entry = known(copy, Claim::Carried, 4, Life::Live);
             assert_eq!(is_news(&entry, id(ME), &said), news, "{run} {seq}");

@@ -26,10 +26,12 @@ pub struct PeerSend {
     beyond: RangeSet,
     /// Deltas that were resent and not acknowledged since, and when.
     resent: BTreeMap<u64, Instant>,
-    /// The number of the next slot to look at, while the peer is being told anew.
-    pub(super) telling: Option<u32>,
-    /// While the peer is being told anew, the log is kept from after this sequence on, for the ends of flows in it.
+    pub(super) telling: Telling,
+    /// Of flows that ended after this sequence the peer is to be told when it is told anew.
     pub(super) ends_after: u64,
+    /// The log is kept from after this sequence on until the peer has asked for a telling: what it has from others may be
+    /// as old.
+    pub(super) kept_after: u64,
     /// The log forgot what the peer has not got: it has to be told anew.
     pub(super) lost: bool,
     rtt: Option<Duration>,
@@ -39,6 +41,22 @@ pub struct PeerSend {
     hurried: bool,
     /// Changes the peer's kernel refused, as its last acknowledgement said.
     pub refused: u64,
+}
+
+/// Where a telling stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Telling {
+    /// The peer has not asked for it: perhaps it gets a snapshot first.
+    Unasked,
+    /// It goes on.
+    Going {
+        /// The number of the next slot to look at.
+        next: u32,
+        /// What was told before this sequence the peer has.
+        from: u64,
+    },
+    /// It is over.
+    Done,
 }
 
 /// What an acknowledgement came to.
@@ -51,14 +69,15 @@ pub(super) enum Acked {
 }
 
 impl PeerSend {
-    pub(super) fn new(base: u64, ends_after: u64) -> Self {
+    pub(super) fn new(base: u64, ends_after: u64, kept_after: u64) -> Self {
         Self {
             base,
             frontier: base - 1,
             beyond: RangeSet::new(RANGES_MAX),
             resent: BTreeMap::new(),
-            telling: Some(0),
+            telling: Telling::Unasked,
             ends_after,
+            kept_after,
             lost: false,
             rtt: None,
             probe_at: None,
@@ -83,23 +102,47 @@ impl PeerSend {
         self.rtt
     }
 
-    /// True while the peer is being told anew.
+    /// True until the peer was told everything.
     pub fn is_telling(&self) -> bool {
-        self.telling.is_some()
+        self.telling != Telling::Done
     }
 
     /// The log may forget everything up to this sequence as far as this peer goes.
     pub(super) fn forgettable(&self) -> u64 {
         match (self.lost, self.telling) {
             (true, _) => u64::MAX,
-            (false, Some(_)) => self.ends_after.min(self.frontier),
-            (false, None) => self.frontier,
+            (false, Telling::Unasked) => self.kept_after.min(self.frontier),
+            (false, Telling::Going { .. }) => self.ends_after.min(self.frontier),
+            (false, Telling::Done) => self.frontier,
+        }
+    }
+
+    /// Of flows that ended up to this sequence the peer knows.
+    pub(super) fn knows_ends(&self) -> u64 {
+        match (self.lost, self.telling) {
+            (true, _) => u64::MAX,
+            (false, Telling::Unasked | Telling::Going { .. }) => self.ends_after.min(self.frontier),
+            (false, Telling::Done) => self.frontier,
         }
     }
 
     /// True if a telling goes on and the peer keeps up with it.
     pub(super) fn can_tell(&self, next_seq: u64) -> bool {
-        self.telling.is_some() && next_seq.saturating_sub(self.frontier) <= TELLING_WINDOW
+        matches!(self.telling, Telling::Going { .. })
+            && next_seq.saturating_sub(self.frontier) <= TELLING_WINDOW
+    }
+
+    /// The peer asks for the telling, but for what was told before `from`, if the log can still say what ended since.
+    pub(super) fn handle_ask(&mut self, base: u64, from: u64, next_seq: u64) {
+        if base != self.base || self.telling != Telling::Unasked {
+            return;
+        }
+        let is_granted = from > self.kept_after && from <= next_seq;
+        let from = if is_granted { from } else { 0 };
+        self.telling = Telling::Going { next: 0, from };
+        if is_granted {
+            self.ends_after = self.ends_after.min(from - 1);
+        }
     }
 
     /// True if the delta `seq`, which told it something, is in its kernel.

@@ -1,4 +1,4 @@
-use super::{Flush, PROBE_MAX, Sender, TELLING_WINDOW};
+use super::{Flush, PROBE_MAX, Sender, TELLING_WINDOW, Tombstones};
 use crate::outbox::{Change, Outbox};
 use crate::range::RangeSet;
 use crate::record::{Family, FlowKey, MemberId, MemberSet, Record, ZoneDirection};
@@ -35,10 +35,16 @@ impl Bench {
             outbox: Outbox::default(),
             now: Instant::from_micros(1_000_000),
         };
-        bench.sender.tell_anew(peer());
+        bench.tell();
         assert_eq!(bench.send(), Some(1));
         bench.ack(1, &[]);
         bench
+    }
+
+    fn tell(&mut self) {
+        self.sender.tell_anew(peer());
+        let base = self.sender.peer(peer()).unwrap().base();
+        self.sender.handle_ask(peer(), base, 0);
     }
 
     fn open(&mut self, n: u16) -> Slot {
@@ -88,7 +94,7 @@ impl Bench {
             beyond: set,
         };
         self.sender.handle_ack(peer(), &ack, self.now);
-        self.sender.trim(&mut self.table);
+        self.sender.trim(&mut self.table, Tombstones::Free);
     }
 
     /// What is resent now: the sequence and first port of each record, by datagram.
@@ -170,7 +176,7 @@ fn a_peer_behind_the_log_is_told_anew_and_tombstones_do_not_fill_the_table() {
         bench.send();
         bench.change(slot, Change::Delete);
         bench.send();
-        bench.sender.trim(&mut bench.table);
+        bench.sender.trim(&mut bench.table, Tombstones::Free);
     }
     assert!(bench.table.len() <= 100, "{}", bench.table.len());
     let last = bench.sender.last_seq();
@@ -275,7 +281,7 @@ fn a_telling_waits_for_its_peer_and_ends_with_the_mark() {
     while !bench.outbox.is_empty() {
         bench.send();
     }
-    bench.sender.tell_anew(peer());
+    bench.tell();
     let base = bench.sender.last_seq() + 1;
     while bench.send().is_some() {}
     assert_eq!(bench.sender.last_seq() + 1 - base, TELLING_WINDOW);

@@ -12,7 +12,7 @@ use crate::record::{MemberId, MemberSet};
 use alloc::vec::Vec;
 
 /// What a member says of itself, and of whom it hears.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hello {
     /// Which kernel table is behind the sender: the same after a restart of the daemon alone, another after a reboot.
     pub table: u64,
@@ -26,6 +26,23 @@ pub struct Hello {
     pub modes: Vec<ModeReport>,
     /// What the sender says of itself; `None` if it takes no part in elections.
     pub standing: Option<Standing>,
+    /// True if it has everything that the others had at its start (PROTOCOL.md 9.6).
+    pub joined: bool,
+    /// Whom it asks to be told by.
+    pub asks: Vec<Ask>,
+}
+
+/// What a member asks of another that gave it a base (PROTOCOL.md 5.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ask {
+    /// Whom.
+    pub member: MemberId,
+    /// Of which run.
+    pub incarnation: u64,
+    /// The base that it goes by.
+    pub base: u64,
+    /// What was told before this sequence it has, from others; 0 if it has nothing.
+    pub from: u64,
 }
 
 /// A member as the sender of a [`Hello`] knows it.
@@ -68,6 +85,12 @@ const HEARD_BYTES: u8 = 25;
 /// Most members a hello can name: each with the incarnation that proved itself and one that has not.
 const HEARD_MAX: usize = 2 * MemberId::MAX;
 
+const ATTRIBUTE_JOIN: u8 = 4;
+const JOINED: u8 = 0x01;
+const ASK_BYTES: usize = 25;
+/// What fits into one attribute; more stand in another.
+const ASKS_IN_ATTRIBUTE: usize = 10;
+
 impl Hello {
     /// Appends the body.
     pub fn encode(&self, out: &mut Vec<u8>) {
@@ -88,37 +111,62 @@ impl Hello {
         if let Some(standing) = &self.standing {
             standing.encode(out);
         }
+        let flags = if self.joined { JOINED } else { 0 };
+        let (first, rest) = self.asks.split_at(self.asks.len().min(ASKS_IN_ATTRIBUTE));
+        put_join(out, flags, first);
+        for asks in rest.chunks(ASKS_IN_ATTRIBUTE) {
+            put_join(out, flags, asks);
+        }
     }
 
     /// Reads a body; attributes not known are skipped, more of them than there can be members is an error.
     pub fn decode(body: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(body);
         let (table, last_seq) = (reader.u64()?, reader.seq()?);
-        let (mut heard, mut paths, mut standing) = (Vec::new(), Vec::new(), None);
-        let mut modes = Vec::new();
+        let mut hello = Self {
+            table,
+            last_seq,
+            ..Self::default()
+        };
         while !reader.is_empty() {
             let tag = reader.u8()?;
             let len = usize::from(reader.u8()?);
             let mut value = Reader::new(reader.bytes(len)?);
             match tag {
-                ATTRIBUTE_HEARD if heard.len() == HEARD_MAX => return Err(DecodeError::Record),
-                ATTRIBUTE_HEARD => heard.push(Heard::decode(&mut value)?),
-                ATTRIBUTE_PATH if paths.len() == MemberId::MAX => return Err(DecodeError::Record),
-                ATTRIBUTE_PATH => paths.push(PathReport::decode(&mut value)?),
-                ATTRIBUTE_MODE if modes.len() == NetworkId::MAX => return Err(DecodeError::Record),
-                ATTRIBUTE_MODE => modes.extend(ModeReport::decode(&mut value)?),
-                ATTRIBUTE_STANDING => standing = Standing::decode(&mut value)?,
+                ATTRIBUTE_HEARD if hello.heard.len() == HEARD_MAX => {
+                    return Err(DecodeError::Record);
+                }
+                ATTRIBUTE_HEARD => hello.heard.push(Heard::decode(&mut value)?),
+                ATTRIBUTE_PATH if hello.paths.len() == MemberId::MAX => {
+                    return Err(DecodeError::Record);
+                }
+                ATTRIBUTE_PATH => hello.paths.push(PathReport::decode(&mut value)?),
+                ATTRIBUTE_MODE if hello.modes.len() == NetworkId::MAX => {
+                    return Err(DecodeError::Record);
+                }
+                ATTRIBUTE_MODE => hello.modes.extend(ModeReport::decode(&mut value)?),
+                ATTRIBUTE_STANDING => hello.standing = Standing::decode(&mut value)?,
+                ATTRIBUTE_JOIN => hello.take_join(&mut value)?,
                 _ => {}
             }
         }
-        Ok(Self {
-            table,
-            last_seq,
-            heard,
-            paths,
-            modes,
-            standing,
-        })
+        Ok(hello)
+    }
+
+    fn take_join(&mut self, value: &mut Reader<'_>) -> Result<(), DecodeError> {
+        self.joined |= value.u8()? & JOINED != 0;
+        while !value.is_empty() {
+            if self.asks.len() == MemberId::MAX {
+                return Err(DecodeError::Record);
+            }
+            self.asks.push(Ask {
+                member: value.member()?,
+                incarnation: value.u64()?,
+                base: value.seq()?,
+                from: value.seq()?,
+            });
+        }
+        Ok(())
     }
 }
 
@@ -155,6 +203,18 @@ impl PathReport {
             sent: value.u32()?,
             loss_permille: Some(value.u16()?).filter(|loss| *loss != LOSS_UNKNOWN),
         })
+    }
+}
+
+fn put_join(out: &mut Vec<u8>, flags: u8, asks: &[Ask]) {
+    let bytes = 1 + asks.len() * ASK_BYTES;
+    let bytes = u8::try_from(bytes).expect("ten asks fit into an attribute");
+    out.extend_from_slice(&[ATTRIBUTE_JOIN, bytes, flags]);
+    for ask in asks {
+        out.push(ask.member.get());
+        for number in [ask.incarnation, ask.base, ask.from] {
+            out.extend_from_slice(&number.to_be_bytes());
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Reads and writes numbers in network order. With its siblings the only code that takes bytes of a datagram apart.
 
 use super::{DecodeError, SEQ_MAX};
+use crate::record::MemberId;
 use alloc::vec::Vec;
 
 /// Reads from the front of a slice; every read past the end is [`DecodeError::Truncated`].
@@ -63,6 +64,11 @@ impl<'a> Reader<'a> {
     /// Eight bytes, big-endian.
     pub fn u64(&mut self) -> Result<u64, DecodeError> {
         self.array().map(u64::from_be_bytes)
+    }
+
+    /// A member's number.
+    pub fn member(&mut self) -> Result<MemberId, DecodeError> {
+        MemberId::new(self.u8()?).ok_or(DecodeError::Member)
     }
 
     /// A sequence in eight bytes.

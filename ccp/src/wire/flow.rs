@@ -8,8 +8,8 @@
 use super::DecodeError;
 use super::cursor::{Reader, put_varint};
 use crate::record::{
-    Address, Claim, Endpoint, Expectation, Extra, Family, FlowKey, FlowState, Helper, MemberId,
-    Nat, Record, SeqAdj, Status, SynProxy, TcpOptions, Term, ZoneDirection,
+    Address, Claim, Endpoint, Expectation, Extra, Family, FlowKey, FlowState, Helper, Nat, Record,
+    SeqAdj, Status, SynProxy, TcpOptions, Term, Told, ZoneDirection,
 };
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -18,8 +18,8 @@ use alloc::vec::Vec;
 /// everything in it, has 240.
 pub const RECORD_BYTES_MAX: usize = 1 + 255;
 
-/// The longest that the mark at the end of a telling can be: length, kind, member and nine bytes of a sequence.
-pub const TOLD_BYTES_MAX: usize = 12;
+/// The longest that the mark at the end of a telling can be: length, kind, member and twice nine bytes of a sequence.
+pub const TOLD_BYTES_MAX: usize = 21;
 
 const OP_UPSERT: u8 = 0;
 const OP_DELETE: u8 = 1;
@@ -120,11 +120,12 @@ pub fn put_delete(out: &mut Vec<u8>, key: &FlowKey, term: Term, claim: Claim) {
 }
 
 /// Appends the mark that ends a telling.
-pub fn put_told(out: &mut Vec<u8>, member: MemberId, base: u64) {
+pub fn put_told(out: &mut Vec<u8>, told: Told) {
     framed(out, |out| {
         out.push(OP_TOLD << 6);
-        out.push(member.get());
-        put_varint(out, base);
+        out.push(told.member.get());
+        put_varint(out, told.base);
+        put_varint(out, told.from);
     });
 }
 
@@ -136,13 +137,11 @@ pub fn take_record(reader: &mut Reader<'_>) -> Result<Option<Record>, DecodeErro
     match kind >> 6 {
         OP_UPSERT => take_upsert(&mut reader, kind).map(Some),
         OP_DELETE => take_delete(&mut reader, kind).map(Some),
-        OP_TOLD => {
-            let member = MemberId::new(reader.u8()?).ok_or(DecodeError::Member)?;
-            Ok(Some(Record::Told {
-                member,
-                base: reader.seq_varint()?,
-            }))
-        }
+        OP_TOLD => Ok(Some(Record::Told(Told {
+            member: reader.member()?,
+            base: reader.seq_varint()?,
+            from: reader.seq_varint()?,
+        }))),
         _ => Ok(None),
     }
 }

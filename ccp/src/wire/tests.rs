@@ -1,4 +1,4 @@
-use super::control::{ACK_RANGES_MAX, Ack, Heard, Hello, PathReport};
+use super::control::{ACK_RANGES_MAX, Ack, Ask, Heard, Hello, PathReport};
 use super::cursor::{Reader, put_varint};
 use super::header::{Destination, HEADER_BYTES, Header, Opcode, Urgency};
 use super::{DecodeError, SEQ_MAX, flow};
@@ -7,7 +7,7 @@ use crate::network::NetworkSet;
 use crate::range::RangeSet;
 use crate::record::{
     Claim, Endpoint, Expectation, Extra, Family, FlowKey, FlowState, Helper, MemberId, MemberSet,
-    Nat, Record, SeqAdj, Status, SynProxy, TcpOptions, Term, ZoneDirection,
+    Nat, Record, SeqAdj, Status, SynProxy, TcpOptions, Term, Told, ZoneDirection,
 };
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -161,7 +161,11 @@ fn record() -> impl Strategy<Value = Record> {
             term: Term(term),
             claim
         }),
-        (member(), seq()).prop_map(|(member, base)| Record::Told { member, base }),
+        (member(), seq(), seq()).prop_map(|(member, base, from)| Record::Told(Told {
+            member,
+            base,
+            from
+        })),
     ]
 }
 
@@ -174,7 +178,7 @@ fn put(out: &mut Vec<u8>, record: &Record) {
             claim,
         } => flow::put_upsert(out, key, state, *term, *claim),
         Record::Delete { key, term, claim } => flow::put_delete(out, key, *term, *claim),
-        Record::Told { member, base } => flow::put_told(out, *member, *base),
+        Record::Told(told) => flow::put_told(out, *told),
     }
 }
 
@@ -217,11 +221,13 @@ prop_compose! {
 prop_compose! {
     fn hello()(table in any::<u64>(), last_seq in seq(), paths in prop::collection::vec(path(), 0..16),
         heard in prop::collection::vec((member(), any::<u64>(), seq(), any::<u64>()), 0..32),
-        standing in option::of(standing())) -> Hello {
+        standing in option::of(standing()), joined in any::<bool>(),
+        asks in prop::collection::vec((member(), any::<u64>(), seq(), seq()), 0..16)) -> Hello {
         let heard = heard.into_iter().map(|(member, incarnation, base, packet_number)| {
             Heard { member, incarnation, base, packet_number }
         });
-        Hello { table, last_seq, heard: heard.collect(), modes: Vec::new(), paths, standing }
+        let asks = asks.into_iter().map(|(member, incarnation, base, from)| Ask { member, incarnation, base, from });
+        Hello { table, last_seq, heard: heard.collect(), modes: Vec::new(), paths, standing, joined, asks: asks.collect() }
     }
 }
 
@@ -266,7 +272,7 @@ proptest! {
         let mut bytes = Vec::new();
         put(&mut bytes, &record);
         prop_assert!(bytes.len() <= flow::RECORD_BYTES_MAX);
-        if matches!(record, Record::Told { .. }) {
+        if matches!(record, Record::Told(_)) {
             prop_assert!(bytes.len() <= flow::TOLD_BYTES_MAX);
         }
         prop_assert_eq!(take_all(&bytes), Ok(vec![record]));

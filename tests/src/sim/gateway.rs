@@ -308,7 +308,8 @@ impl Daemon {
         }
     }
 
-    fn apply(&mut self, kernel: &mut Kernel, at: Instant) {
+    /// The kernel takes what the daemon asks it for.
+    pub fn apply(&mut self, kernel: &mut Kernel, at: Instant) {
         let mut batch = Vec::new();
         while let Some(apply) = self.core.poll_apply() {
             batch.push(apply);

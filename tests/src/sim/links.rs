@@ -1,69 +1,161 @@
-//! The links between daemons, over which they hand each other keys: what is said arrives whole, in order and once, but
-//! not while a direction between the two is cut on every network, or one of them is stopped.
+//! The links between daemons, over which they hand each other keys and whole tables: what is said arrives in order and
+//! once, as late as a datagram; not while a direction between the two is cut on every network, or one of them is stopped;
+//! and not at all if the link breaks meanwhile.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
-use ccp::record::MemberId;
+use agent::core::LinkMessage;
 
 use super::gateway::{Daemon, Gateway};
 use super::net::Net;
 
-/// The daemon of `at` has started: it is linked to all others that run.
-pub fn connect(gateways: &mut [Gateway], at: usize) {
-    for_each_pair(gateways, at, |[it, other], [daemon, peer]| {
-        daemon.core.handle_link_up(other);
-        peer.core.handle_link_up(it);
-    });
+/// What is on its way, by sender and receiver.
+#[derive(Debug)]
+pub struct Links {
+    gateways: usize,
+    ways: Vec<VecDeque<(Duration, LinkMessage)>>,
+    broken: Vec<bool>,
 }
 
-/// The daemon of `at` is about to die.
-pub fn disconnect(gateways: &mut [Gateway], at: usize) {
-    for_each_pair(gateways, at, |[it, _], [_, peer]| {
-        peer.core.handle_link_down(it);
-    });
-}
+/// What was said, and has to arrive: at whom, and when.
+pub type Due = (usize, Duration);
 
-/// Whatever the daemon of `at` and another have to tell each other arrives.
-pub fn carry(gateways: &mut [Gateway], nets: &[Net], at: usize, now: Duration) {
-    let stopped: Vec<bool> = gateways.iter().map(|it| it.is_stopped).collect();
-    for_each_pair(gateways, at, |members, [daemon, peer]| {
-        let [it, other] = members.map(|member| member.index());
-        let cut = |net: &Net| net.is_cut(it, other) || net.is_cut(other, it);
-        if stopped[it] || stopped[other] || nets.iter().all(cut) {
-            return;
+impl Links {
+    /// Between so many gateways.
+    pub fn new(gateways: usize) -> Self {
+        let ways = gateways * gateways;
+        Self {
+            gateways,
+            ways: (0..ways).map(|_| VecDeque::new()).collect(),
+            broken: vec![false; ways],
         }
-        let mut said = true;
-        while said {
-            said = tell(members, [daemon, peer], now);
-            let [it, other] = members;
-            said |= tell([other, it], [peer, daemon], now);
-        }
-    });
-}
-
-fn tell([from, to]: [MemberId; 2], [teller, hearer]: [&mut Daemon; 2], now: Duration) -> bool {
-    let at = hearer.clock(now);
-    let mut said = false;
-    while let Some(message) = teller.core.poll_key_message(to) {
-        hearer.core.handle_key_message(from, &message, at);
-        said = true;
     }
-    said
+
+    /// The daemon of `at` has started: it is linked to all others that run.
+    pub fn connect(&mut self, gateways: &mut [Gateway], at: usize, now: Duration) {
+        for other in (0..self.gateways).filter(|other| *other != at) {
+            if !self.broken[self.way(at, other)] {
+                self.link(gateways, [at, other], now);
+            }
+        }
+    }
+
+    /// The daemon of `at` is about to die.
+    pub fn disconnect(&mut self, gateways: &mut [Gateway], at: usize, now: Duration) {
+        for other in (0..self.gateways).filter(|other| *other != at) {
+            self.unlink(gateways, [at, other], now);
+        }
+    }
+
+    /// The link between the two breaks, and does not come up before it is [mended](Self::mend).
+    pub fn cut(&mut self, gateways: &mut [Gateway], pair: [usize; 2], now: Duration) {
+        self.unlink(gateways, pair, now);
+        self.set_broken(pair, true);
+    }
+
+    /// There is a link between the two again, if both run.
+    pub fn mend(&mut self, gateways: &mut [Gateway], pair: [usize; 2], now: Duration) {
+        if self.broken[self.way(pair[0], pair[1])] {
+            self.set_broken(pair, false);
+            self.link(gateways, pair, now);
+        }
+    }
+
+    /// Takes what the daemon of `at` has to say to others on its way.
+    pub fn carry(
+        &mut self,
+        gateways: &mut [Gateway],
+        at: usize,
+        now: Duration,
+        delay: Duration,
+    ) -> Vec<Due> {
+        let mut due = Vec::new();
+        for other in (0..self.gateways).filter(|other| *other != at) {
+            let to = gateways[other].member;
+            let way = self.way(at, other);
+            let Some(daemon) = &mut gateways[at].daemon else {
+                continue;
+            };
+            while let Some(message) = daemon.core.poll_link_message(to) {
+                let last = self.ways[way].back().map_or(now, |(arrival, _)| *arrival);
+                let arrival = last.max(now + delay);
+                self.ways[way].push_back((arrival, message));
+                due.push((other, arrival));
+            }
+        }
+        due
+    }
+
+    /// Hands over what has come; if that cannot be now, when to try again.
+    pub fn deliver(
+        &mut self,
+        gateways: &mut [Gateway],
+        nets: &[Net],
+        [from, to]: [usize; 2],
+        now: Duration,
+    ) -> Option<Duration> {
+        let way = self.way(from, to);
+        let (arrival, _) = self.ways[way].front()?;
+        let waits = gateways[from].is_stopped || gateways[to].is_stopped;
+        let is_cut = |net: &Net| net.is_cut(from, to) || net.is_cut(to, from);
+        if *arrival > now || waits || nets.iter().all(is_cut) {
+            return Some(Duration::from_millis(10).max(arrival.saturating_sub(now)));
+        }
+        let (_, message) = self.ways[way].pop_front()?;
+        let from = gateways[from].member;
+        let Gateway { daemon, kernel, .. } = &mut gateways[to];
+        if let Some(daemon) = daemon {
+            let at = daemon.clock(now);
+            daemon.core.handle_link_message(from, &message, at);
+            daemon.apply(kernel, at);
+        }
+        None
+    }
+
+    fn link(&mut self, gateways: &mut [Gateway], pair: [usize; 2], now: Duration) {
+        self.clear(pair);
+        with_both(gateways, pair, |daemon, peer| {
+            daemon.core.handle_link_up(peer, daemon.clock(now));
+        });
+    }
+
+    fn unlink(&mut self, gateways: &mut [Gateway], pair: [usize; 2], now: Duration) {
+        self.clear(pair);
+        with_both(gateways, pair, |daemon, peer| {
+            daemon.core.handle_link_down(peer, daemon.clock(now));
+        });
+    }
+
+    fn clear(&mut self, [a, b]: [usize; 2]) {
+        for way in [self.way(a, b), self.way(b, a)] {
+            self.ways[way].clear();
+        }
+    }
+
+    fn set_broken(&mut self, [a, b]: [usize; 2], broken: bool) {
+        for way in [self.way(a, b), self.way(b, a)] {
+            self.broken[way] = broken;
+        }
+    }
+
+    fn way(&self, from: usize, to: usize) -> usize {
+        from * self.gateways + to
+    }
 }
 
-/// Calls with the daemon of `at` and each other one.
-fn for_each_pair(
+/// Calls with each of two daemons, and who the other is, if both run.
+fn with_both(
     gateways: &mut [Gateway],
-    at: usize,
-    mut call: impl FnMut([MemberId; 2], [&mut Daemon; 2]),
+    pair: [usize; 2],
+    mut call: impl FnMut(&mut Daemon, ccp::record::MemberId),
 ) {
-    for other in (0..gateways.len()).filter(|other| *other != at) {
-        let Ok([it, other]) = gateways.get_disjoint_mut([at, other]) else {
-            continue;
-        };
-        let members = [it.member, other.member];
-        if let (Some(daemon), Some(peer)) = (&mut it.daemon, &mut other.daemon) {
-            call(members, [daemon, peer]);
-        }
+    let Ok([one, other]) = gateways.get_disjoint_mut(pair) else {
+        return;
+    };
+    let members = [one.member, other.member];
+    if let (Some(daemon), Some(peer)) = (&mut one.daemon, &mut other.daemon) {
+        call(daemon, members[1]);
+        call(peer, members[0]);
     }
 }

@@ -73,6 +73,8 @@ pub struct FaultOptions {
     pub reboot: Option<Duration>,
     /// A daemon does not run for a while.
     pub stop: Option<Duration>,
+    /// A link between two daemons breaks.
+    pub unlink: Option<Duration>,
     /// A dump of the table is inconsistent: percentage of slices that say so.
     pub dump_interrupted_percent: u64,
 }
@@ -93,6 +95,7 @@ impl Options {
             crash: fault(random, 1_500..15_000),
             reboot: fault(random, 3_000..20_000),
             stop: fault(random, 1_000..15_000),
+            unlink: fault(random, 500..5_000),
             dump_interrupted_percent: if calm {
                 0
             } else {

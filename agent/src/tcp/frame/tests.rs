@@ -6,20 +6,20 @@ const OFFER: [u8; 5 + KEY_BYTES] = {
     bytes
 };
 
-fn offer() -> KeyMessage {
-    KeyMessage::Offer(KeyOffer {
+fn offer() -> LinkMessage {
+    LinkMessage::Key(KeyMessage::Offer(KeyOffer {
         incarnation: 0x0707_0707_0707_0707,
         epoch: 7,
         key: DatagramKey::new([7; 32]),
         floor: 0x0707_0707_0707_0707,
-    })
+    }))
 }
 
-fn ack() -> KeyMessage {
-    KeyMessage::Ack {
+fn ack() -> LinkMessage {
+    LinkMessage::Key(KeyMessage::Ack {
         incarnation: 0x0102_0304_0506_0708,
         epoch: 9,
-    }
+    })
 }
 
 /// Runs what never has to wait.
@@ -41,7 +41,7 @@ fn messages(mut bytes: &[u8]) -> (Vec<String>, io::ErrorKind) {
     }
 }
 
-fn printed(messages: &[KeyMessage]) -> Vec<String> {
+fn printed(messages: &[LinkMessage]) -> Vec<String> {
     let all = messages.iter().map(|message| format!("{message:?}"));
     all.collect()
 }
@@ -60,7 +60,7 @@ fn what_is_written_is_read() {
         messages(&bytes),
         (printed(&[offer(), ack()]), io::ErrorKind::UnexpectedEof)
     );
-    let KeyMessage::Offer(offer) = now(read(&mut &bytes[..])).unwrap() else {
+    let LinkMessage::Key(KeyMessage::Offer(offer)) = now(read(&mut &bytes[..])).unwrap() else {
         panic!("it is an offer")
     };
     assert_eq!(offer.key.bytes(), &[7; 32]);

@@ -8,10 +8,11 @@ use crate::node::{
 };
 use crate::paths::Spread;
 use crate::record::{
-    Claim, Family, FlowKey, FlowState, MemberId, Packets, Patch, Status, Term, ZoneDirection,
+    Claim, Family, FlowKey, FlowState, MemberId, Packets, Patch, Status, Term, Told, ZoneDirection,
 };
 use crate::table::Origin;
 use crate::time::Instant;
+use crate::timer::Timer;
 use crate::wire::flow;
 use crate::wire::header::{HEADER_BYTES, Header, Opcode};
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -60,6 +61,8 @@ pub struct World {
     gateways: Vec<Gateway>,
     now: Instant,
     wire: BTreeMap<(Instant, u64), (usize, Vec<u8>)>,
+    /// What is said over links: from, to, kind and body; in order, and never lost while both ends run.
+    streams: VecDeque<(Instant, [usize; 2], u8, Vec<u8>)>,
     sent: u64,
     faults: Faults,
     cut: BTreeSet<(usize, usize)>,
@@ -119,7 +122,15 @@ pub fn hostile_bodies() -> Vec<(Opcode, Vec<u8>)> {
         }
         let mut delta = number.to_be_bytes().to_vec();
         bodies.push((Opcode::Delta, delta.clone()));
-        flow::put_told(&mut delta, member(1), number.min(crate::wire::SEQ_MAX));
+        let number = number.min(crate::wire::SEQ_MAX);
+        flow::put_told(
+            &mut delta,
+            Told {
+                member: member(1),
+                base: number,
+                from: number,
+            },
+        );
         bodies.push((Opcode::Delta, delta));
     }
     bodies
@@ -142,6 +153,7 @@ impl World {
             gateways: Vec::new(),
             now: Instant::from_micros(1_000_000),
             wire: BTreeMap::new(),
+            streams: VecDeque::new(),
             sent: 0,
             faults,
             cut: BTreeSet::new(),
@@ -228,6 +240,32 @@ impl World {
         };
         gateway.node = Some(Node::new(config, self.now));
         gateway.events.clear();
+        for other in (0..members).filter(|other| *other != at) {
+            self.link(at, other);
+        }
+    }
+
+    /// There is a link between the two, if both run.
+    pub fn link(&mut self, a: usize, b: usize) {
+        let now = self.now;
+        if self.gateways[a].node.is_some() && self.gateways[b].node.is_some() {
+            for (at, other) in [(a, b), (b, a)] {
+                let node = self.gateways[at].node.as_mut().unwrap();
+                node.handle_link_up(member(other), now);
+            }
+        }
+    }
+
+    /// The link between the two breaks.
+    pub fn unlink(&mut self, a: usize, b: usize) {
+        let now = self.now;
+        self.streams
+            .retain(|(_, ends, ..)| *ends != [a, b] && *ends != [b, a]);
+        for (at, other) in [(a, b), (b, a)] {
+            if let Some(node) = &mut self.gateways[at].node {
+                node.handle_link_down(member(other), now);
+            }
+        }
     }
 
     /// A reconciliation.
@@ -265,6 +303,9 @@ impl World {
     /// The daemon ends, its kernel goes on.
     pub fn stop(&mut self, at: usize) {
         self.gateways[at].node = None;
+        for other in 0..self.gateways.len() {
+            self.unlink(at, other);
+        }
     }
 
     /// The whole gateway is gone; its flows live on with the others.
@@ -508,7 +549,9 @@ impl World {
     pub fn run(&mut self, duration: Duration) {
         let end = self.now + duration;
         loop {
-            let arrival = self.wire.keys().next().map(|(at, _)| *at);
+            let arrivals = self.wire.keys().next().map(|(at, _)| *at);
+            let said = self.streams.front().map(|(at, ..)| *at);
+            let arrival = arrivals.into_iter().chain(said).min();
             let timeouts = self
                 .gateways
                 .iter()
@@ -532,11 +575,33 @@ impl World {
                     gateway.node.as_mut().unwrap().handle_timeout(now);
                     self.drain(at);
                     let after = self.node(at).poll_timeout();
-                    assert!(after.0 > now, "{after:?} is due again at {now:?}");
+                    let goes_on = after.1 == Timer::Snapshot;
+                    assert!(
+                        after.0 > now || goes_on,
+                        "{after:?} is due again at {now:?}"
+                    );
                 }
+                None if said == arrival => self.deliver_said(),
                 None => self.deliver(),
             }
         }
+    }
+
+    fn deliver_said(&mut self) {
+        let now = self.now;
+        let (_, [from, to], kind, body) = self.streams.pop_front().unwrap();
+        if self.cut.contains(&(from, to)) {
+            let later = now + Duration::from_millis(20);
+            self.streams.push_back((later, [from, to], kind, body));
+            let streams = self.streams.make_contiguous();
+            streams.sort_by_key(|(at, ..)| *at);
+            return;
+        }
+        let node = self.gateways[to].node.as_mut().unwrap();
+        node.handle_link_message(member(from), kind, &body, now)
+            .unwrap();
+        self.gateways[to].calls += 1;
+        self.drain(to);
     }
 
     fn deliver(&mut self) {
@@ -624,6 +689,15 @@ impl World {
         }
         while let Some(event) = node.poll_event() {
             events.push(event);
+        }
+        for to in (0..self.gateways.len()).filter(|to| *to != at) {
+            let node = self.gateways[at].node.as_mut().unwrap();
+            let mut body = Vec::new();
+            while let Some(kind) = node.poll_link_message(member(to), &mut body) {
+                let arrival = now + Duration::from_micros(LATENCY);
+                let said = (arrival, [at, to], kind, core::mem::take(&mut body));
+                self.streams.push_back(said);
+            }
         }
         self.gateways[at].events.append(&mut events);
         self.gateways[at].verdicts.append(&mut verdicts);

@@ -1,0 +1,203 @@
+//! Full syncs of the real daemons: a joiner gets everything over TLS while the table changes, from the next peer if the
+//! first one dies, again on the operator's wish; and a member that is killed again and again agrees in the end.
+
+use std::net::Ipv4Addr;
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use conntrack::consts::{IPS_ASSURED, IPS_SEEN_REPLY};
+use conntrack::{Flow, Injector, L4, ProtoInfo, TcpInfo, Tuple};
+use tests::cluster::{Cluster, Daemon, Settings};
+use tests::lab::Lab;
+use tests::netns::{Namespace, holds_within, wait_until};
+use tests::table::wait_equal;
+
+/// `TCP_CONNTRACK_ESTABLISHED`
+const TCP_ESTABLISHED: u8 = 3;
+const FLOWS: u32 = 50_000;
+/// How long anything may take on a busy machine.
+const DEADLINE: Duration = Duration::from_secs(60);
+/// Flows that begin, and as many that end, in each of these intervals: 2,000 changes a second.
+const CHANGES: u32 = 100;
+const INTERVAL: Duration = Duration::from_millis(100);
+
+/// Flows that are put into a gateway's table, and taken out again, by hand.
+struct Load<'a> {
+    gateway: &'a Namespace,
+    flows: Range<u32>,
+}
+
+impl<'a> Load<'a> {
+    fn new(gateway: &'a Namespace) -> Self {
+        Self {
+            gateway,
+            flows: 0..0,
+        }
+    }
+
+    fn open(&mut self, count: u32) {
+        let new = self.flows.end..self.flows.end + count;
+        self.flows.end = new.end;
+        self.change(new, Injector::create);
+    }
+
+    fn close(&mut self, count: u32) {
+        let old = self.flows.start..self.flows.start + count;
+        self.flows.start = old.end;
+        self.change(old, Injector::delete);
+    }
+
+    fn change(&self, flows: Range<u32>, how: fn(&mut Injector, &Flow) -> usize) {
+        self.gateway.inside(|| {
+            let mut injector = Injector::open().expect("a socket of the kernel's");
+            for flow in flows {
+                how(&mut injector, &established(flow));
+                if injector.len() == 64 || flow % 64 == 0 {
+                    injector
+                        .commit(&mut |_, outcome| assert!(outcome.is_ok(), "{outcome:?}"))
+                        .expect("the kernel answers");
+                }
+            }
+            injector
+                .commit(&mut |_, outcome| assert!(outcome.is_ok(), "{outcome:?}"))
+                .expect("the kernel answers");
+        });
+    }
+
+    /// Flows begin and end at a steady pace until it is told to stop.
+    fn go_on(&mut self, stop: &AtomicBool) {
+        let start = Instant::now();
+        let mut turns = 0;
+        let told = || stop.load(Ordering::Relaxed);
+        while !holds_within((INTERVAL * turns).saturating_sub(start.elapsed()), told) {
+            self.open(CHANGES);
+            self.close(CHANGES);
+            turns += 1;
+        }
+    }
+}
+
+fn is_complete(daemon: &Daemon) -> bool {
+    daemon
+        .status()
+        .is_some_and(|status| status["sync"]["complete"] == true)
+}
+
+fn established(number: u32) -> Flow {
+    let (host, port) = (number / 50_000, 10_000 + number % 50_000);
+    Flow {
+        status: Some(IPS_SEEN_REPLY | IPS_ASSURED),
+        timeout: Some(3600),
+        protoinfo: Some(ProtoInfo::Tcp(TcpInfo {
+            state: TCP_ESTABLISHED,
+            wscale: None,
+            flags: None,
+        })),
+        ..Flow::new(Tuple {
+            src: Ipv4Addr::new(10, 0, 0, 100 + host as u8).into(),
+            dst: Ipv4Addr::new(10, 1, 0, 99).into(),
+            proto: 6,
+            l4: L4::Ports {
+                src: port as u16,
+                dst: 443,
+            },
+            zone: 0,
+        })
+    }
+}
+
+#[test]
+fn a_joiner_gets_50000_flows_while_2000_a_second_change_and_again_when_it_is_told_to() {
+    let lab = Lab::new(3);
+    let mut cluster = Cluster::configure(&lab, Settings::default());
+    for member in [0, 1] {
+        cluster.members[member].start(&lab.gateways[member]);
+    }
+    cluster.wait_in_step();
+    let mut load = Load::new(&lab.gateways[0]);
+    load.open(FLOWS);
+
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| load.go_on(&stop));
+        let joiner = &mut cluster.members[2];
+        joiner.start(&lab.gateways[2]);
+        wait_until("the joiner has everything", DEADLINE, || {
+            is_complete(joiner)
+        });
+        assert!(joiner.counter("snapshot_rows_received") >= u64::from(FLOWS) * 9 / 10);
+        assert!(joiner.log().contains("full sync is over"));
+        joiner.ask("resync");
+        assert!(is_complete(joiner));
+        assert_eq!(joiner.counter("snapshots_fetched"), 2);
+        stop.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(wait_equal(&lab.gateways, DEADLINE).len(), load.flows.len());
+    assert_eq!(cluster.members[2].counter("snapshots_broken"), 0);
+}
+
+#[test]
+fn a_server_that_dies_half_way_is_followed_by_the_next_which_gives_the_rest() {
+    let lab = Lab::new(3);
+    let mut cluster = Cluster::configure(&lab, Settings::default());
+    for member in [0, 1] {
+        cluster.members[member].start(&lab.gateways[member]);
+    }
+    cluster.wait_in_step();
+    // The first member is asked; it dies, and the flows are another's.
+    let mut load = Load::new(&lab.gateways[1]);
+    load.open(FLOWS);
+    wait_equal(&lab.gateways[..2], DEADLINE);
+    lab.gateways[0].nft(
+        "table inet slow { chain output { type filter hook output priority 0;
+         meta l4proto tcp limit rate over 1 mbytes/second burst 64 kbytes drop; }; }",
+    );
+    let (rest, joiner) = cluster.members.split_at_mut(2);
+    let joiner = &mut joiner[0];
+    joiner.start(&lab.gateways[2]);
+    wait_until("some parts are whole", DEADLINE, || {
+        joiner.status().is_some_and(|status| {
+            status["sync"]["from"] == 1 && status["sync"]["parts"].as_u64() >= Some(4)
+        })
+    });
+    rest[0].process().kill();
+    wait_until("the joiner has everything", DEADLINE, || {
+        is_complete(joiner)
+    });
+    assert_eq!(joiner.counter("snapshots_fetched"), 2);
+    assert_eq!(joiner.counter("snapshots_broken"), 1);
+    let rows = joiner.counter("snapshot_rows_received");
+    assert!(rows < u64::from(FLOWS) * 6 / 5, "{rows} rows: from nothing");
+    assert_eq!(wait_equal(&lab.gateways, DEADLINE).len(), load.flows.len());
+}
+
+#[test]
+fn a_member_that_is_killed_ten_times_under_load_agrees_in_the_end() {
+    let lab = Lab::new(2);
+    let mut cluster = Cluster::configure(&lab, Settings::default());
+    for (member, gateway) in cluster.members.iter_mut().zip(&lab.gateways) {
+        member.start(gateway);
+    }
+    cluster.wait_in_step();
+    let mut load = Load::new(&lab.gateways[0]);
+    load.open(5_000);
+
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| load.go_on(&stop));
+        for kill in 0..10 {
+            // The joiner and the one that gives in turns.
+            let member = kill % 2;
+            let daemon = &mut cluster.members[1 - member];
+            daemon.process().kill();
+            daemon.start(&lab.gateways[1 - member]);
+            wait_until("the member has everything", DEADLINE, || {
+                is_complete(daemon)
+            });
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(wait_equal(&lab.gateways, DEADLINE).len(), load.flows.len());
+}
