@@ -1,7 +1,7 @@
 //! Hooks: executables that are run when this member becomes something else.
 //!
 //! They run one after the other, by name, on a thread of their own, each with a deadline: however long one takes, the daemon
-//! goes on. A change that comes while [`QUEUE_MAX`] wait is not told to them, which the log says: the next one is.
+//! goes on. A change that comes while `QUEUE_MAX` wait is not told to them, which the log says: the next one is.
 
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;

@@ -1,5 +1,5 @@
 //! Short TCP connections at a steady rate: each is opened, asks, is answered, and is closed. Every one counts: one that fails,
-//! or takes longer than [`LOST_AFTER`], is lost.
+//! or takes longer than `LOST_AFTER`, is lost.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};

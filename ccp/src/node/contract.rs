@@ -103,7 +103,7 @@ pub(super) struct DeltaId {
 /// A change that the kernel has to take.
 #[derive(Clone, Copy, Debug)]
 pub struct Apply<'a> {
-    /// For [`Node::handle_applied`].
+    /// For [`Node::handle_applied`](super::Node::handle_applied).
     pub ticket: Ticket,
     /// What to do.
     pub action: Action,
