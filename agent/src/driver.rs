@@ -4,6 +4,8 @@
 //! One thread rather than two: an event read here is on the wire without waking anyone, and a wake costs more than
 //! everything else that is done for it. Under load it sleeps on a timer, not on the event socket.
 
+mod report;
+
 use crate::addresses::LocalAddresses;
 use crate::complaints::{Complaint, Complaints};
 use crate::control::Ask;
@@ -24,10 +26,7 @@ use crate::roles::RolesIo;
 use crate::ruleset::hold::Holding;
 use crate::suspects::Suspects;
 use crate::tcp::{Links, Report};
-use ccp::modes::Changed;
-use ccp::node::Event;
-use ccp::paths::Switch;
-use ccp::record::{MemberId, MemberSet};
+use ccp::record::MemberId;
 use ccp::time::Instant;
 use conntrack::{Pacer, Wait};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -476,130 +475,12 @@ impl Driver {
         }
     }
 
-    fn report(&mut self) {
-        while let Some(event) = self.core.poll_event() {
-            let name = |member| self.name(member);
-            match event {
-                Event::PeerLive(member) => {
-                    info!(
-                        event = "peer-live",
-                        member = member.get(),
-                        name = name(member),
-                        "peer is live"
-                    )
-                }
-                Event::PeerDead(member) => warn!(
-                    event = "peer-dead",
-                    member = member.get(),
-                    name = name(member),
-                    "peer is dead: it is silent, or does not hear us; its flows stay"
-                ),
-                Event::PeerSlow(member) => warn!(
-                    member = member.get(),
-                    name = name(member),
-                    "peer acknowledges too late: packets are no longer held for it"
-                ),
-                Event::PeerInTime(member) => info!(
-                    member = member.get(),
-                    name = name(member),
-                    "peer acknowledges in time: packets are held for it again"
-                ),
-                Event::Synced(member) => {
-                    info!(
-                        event = "peer-synced",
-                        member = member.get(),
-                        name = name(member),
-                        "all flows of the peer are in this kernel"
-                    );
-                }
-                Event::Mode(changed) => {
-                    let names = self.core.names();
-                    let name_of = |members: MemberSet| {
-                        let names: Vec<_> = (members.iter())
-                            .filter_map(|it| names.get(&it).map(String::as_str))
-                            .collect();
-                        names.join(" and ")
-                    };
-                    self.modes.handle_changed(changed, name_of);
-                    if let Changed::Used { network, mode, .. } = changed {
-                        self.networks.set_mode(network, mode);
-                    }
-                }
-                Event::Switched(Switch { member, from, to }) => {
-                    let paths = self.core.node().paths();
-                    let works = paths.hears_us(member).contains(from);
-                    let (from_name, to) = (self.networks.name(from), self.networks.name(to));
-                    let (name, member_number) = (name(member), member.get());
-                    if works {
-                        info!(
-                            event = "network-better",
-                            member = member_number,
-                            name,
-                            from = from_name,
-                            to,
-                            "a better sync network is used to the peer"
-                        );
-                    } else {
-                        warn!(
-                            event = "network-lost",
-                            member = member_number,
-                            name,
-                            from = from_name,
-                            to,
-                            "a sync network does not reach the peer, another took over"
-                        );
-                        self.links.leave(member, from);
-                    }
-                }
-                Event::Role(change) => self.roles.handle_change(&change, self.core.last_reason()),
-                Event::Late(late) => warn!(
-                    event = "late",
-                    late_ms = late.as_millis(),
-                    "this daemon did not get to run in time: its peers are excused, and told to excuse it"
-                ),
-                Event::OnTime => info!(event = "on-time", "this daemon gets to run in time again"),
-                Event::SnapshotBegun(member) => info!(
-                    member = member.get(),
-                    name = name(member),
-                    "full sync: the peer is asked for everything"
-                ),
-                Event::SnapshotEnded(member) => info!(
-                    member = member.get(),
-                    name = name(member),
-                    "full sync: what the peer had is here; what changed since follows"
-                ),
-                Event::SnapshotBroken(member) => warn!(
-                    member = member.get(),
-                    name = name(member),
-                    "full sync: the peer gives no more; what is missing comes from another, or bit by bit"
-                ),
-                Event::Joined(took) => info!(
-                    took_ms = took.as_millis(),
-                    "full sync is over: everything that the others had is in this kernel"
-                ),
-            }
-        }
-    }
-
     /// Gives the role up, and tells the peers, so that they need not find out.
     fn leave(&mut self) {
         let now = self.now();
         self.core.leave(now);
         self.transmit(now);
         self.report();
-    }
-
-    /// What a full sync that goes on has come to.
-    fn tell_progress(&self, now: Instant) {
-        let Some(progress) = self.core.node().join().progress(now) else {
-            return;
-        };
-        if let Some(member) = progress.server {
-            let [flows, of_about] = progress.rows;
-            let lasts_ms = progress.lasts.as_millis();
-            let (member, name) = (member.get(), self.name(member));
-            info!(member, name, flows, of_about, lasts_ms, "full sync goes on");
-        }
     }
 
     fn complain(&self, complaints: &mut Complaints) {

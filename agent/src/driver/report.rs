@@ -1,0 +1,131 @@
+//! What the operator reads of what happens in the cluster: a log line for each event of the core.
+
+use ccp::modes::Changed;
+use ccp::node::Event;
+use ccp::paths::Switch;
+use ccp::record::MemberSet;
+use ccp::time::Instant;
+use tracing::{info, warn};
+
+use super::Driver;
+
+impl Driver {
+    /// What happened since the last call.
+    pub(super) fn report(&mut self) {
+        while let Some(event) = self.core.poll_event() {
+            let name = |member| self.name(member);
+            match event {
+                Event::PeerLive(member) => {
+                    info!(
+                        event = "peer-live",
+                        member = member.get(),
+                        name = name(member),
+                        "peer is live"
+                    )
+                }
+                Event::PeerDead(member) => warn!(
+                    event = "peer-dead",
+                    member = member.get(),
+                    name = name(member),
+                    "peer is dead: it is silent, or does not hear us; its flows stay"
+                ),
+                Event::PeerSlow(member) => warn!(
+                    member = member.get(),
+                    name = name(member),
+                    "peer acknowledges too late: packets are no longer held for it"
+                ),
+                Event::PeerInTime(member) => info!(
+                    member = member.get(),
+                    name = name(member),
+                    "peer acknowledges in time: packets are held for it again"
+                ),
+                Event::Synced(member) => {
+                    info!(
+                        event = "peer-synced",
+                        member = member.get(),
+                        name = name(member),
+                        "all flows of the peer are in this kernel"
+                    );
+                }
+                Event::Mode(changed) => {
+                    let names = self.core.names();
+                    let name_of = |members: MemberSet| {
+                        let names: Vec<_> = (members.iter())
+                            .filter_map(|it| names.get(&it).map(String::as_str))
+                            .collect();
+                        names.join(" and ")
+                    };
+                    self.modes.handle_changed(changed, name_of);
+                    if let Changed::Used { network, mode, .. } = changed {
+                        self.networks.set_mode(network, mode);
+                    }
+                }
+                Event::Switched(Switch { member, from, to }) => {
+                    let paths = self.core.node().paths();
+                    let works = paths.hears_us(member).contains(from);
+                    let (from_name, to) = (self.networks.name(from), self.networks.name(to));
+                    let (name, member_number) = (name(member), member.get());
+                    if works {
+                        info!(
+                            event = "network-better",
+                            member = member_number,
+                            name,
+                            from = from_name,
+                            to,
+                            "a better sync network is used to the peer"
+                        );
+                    } else {
+                        warn!(
+                            event = "network-lost",
+                            member = member_number,
+                            name,
+                            from = from_name,
+                            to,
+                            "a sync network does not reach the peer, another took over"
+                        );
+                        self.links.leave(member, from);
+                    }
+                }
+                Event::Role(change) => self.roles.handle_change(&change, self.core.last_reason()),
+                Event::Late(late) => warn!(
+                    event = "late",
+                    late_ms = late.as_millis(),
+                    "this daemon did not get to run in time: its peers are excused, and told to excuse it"
+                ),
+                Event::OnTime => info!(event = "on-time", "this daemon gets to run in time again"),
+                Event::SnapshotBegun(member) => info!(
+                    member = member.get(),
+                    name = name(member),
+                    "full sync: the peer is asked for everything"
+                ),
+                Event::SnapshotEnded(member) => info!(
+                    member = member.get(),
+                    name = name(member),
+                    "full sync: what the peer had is here; what changed since follows"
+                ),
+                Event::SnapshotBroken(member) => warn!(
+                    member = member.get(),
+                    name = name(member),
+                    "full sync: the peer gives no more; what is missing comes from another, or bit by bit"
+                ),
+                Event::Joined(took) => info!(
+                    took_ms = took.as_millis(),
+                    "full sync is over: everything that the others had is in this kernel"
+                ),
+            }
+        }
+    }
+
+    /// What a full sync that goes on has come to.
+    pub(super) fn tell_progress(&self, now: Instant) {
+        let Some(progress) = self.core.node().join().progress(now) else {
+            return;
+        };
+        if let Some(member) = progress.server {
+            let [flows, of_about] = progress.rows;
+            let lasts_ms = progress.lasts.as_millis();
+            let (member, name) = (member.get(), self.name(member));
+            info!(member, name, flows, of_about, lasts_ms, "full sync goes on");
+        }
+    }
+}
