@@ -27,6 +27,7 @@ mod keys;
 mod members;
 mod mode;
 mod paint;
+mod paths;
 mod reload;
 mod resync;
 mod role;
@@ -64,6 +65,8 @@ enum Verb {
     Flows(flows::Flows),
     /// Show which service and rule decided on a flow, and where it is
     Explain(explain::Explain),
+    /// Show destinations whose flows pass two gateways, so that first packets wait
+    Paths(paths::Paths),
     /// Show what comparing the kernel's table with what is known has found
     Audit(audit::Audit),
     /// Show what each member is, and why
@@ -123,6 +126,7 @@ pub fn main() -> ExitCode {
         Verb::Syncstat(syncstat) => print_table(|out| syncstat.execute(out)),
         Verb::Flows(flows) => print_table(|out| flows.execute(out)),
         Verb::Explain(explain) => print(|out| explain.execute(out)),
+        Verb::Paths(paths) => print_table(|out| paths.execute(out)),
         Verb::Audit(audit) => print(|out| audit.execute(out)),
         Verb::Members(members) => print_table(|out| members.execute(out)),
         Verb::Interfaces(interfaces) => print_table(|out| interfaces.execute(out)),

@@ -18,7 +18,7 @@ use crate::reload;
 use answer::audit::Report;
 use answer::explain::{Explanation, FlowQuery};
 use answer::sync::SyncStatus;
-use answer::{Cursor, FlowPage, Rolled, Status, SyncStat};
+use answer::{Cursor, FlowPage, Paths, Rolled, Status, SyncStat};
 pub use client::{Client, ClientError, Flows};
 use roles::{RolesAnswer, RolesRequest};
 pub use server::{Server, StartError};
@@ -60,6 +60,8 @@ pub enum Ask {
     SyncStat(oneshot::Sender<SyncStat>),
     /// Everything of the peers anew; the answer says that it has begun.
     Resync(oneshot::Sender<SyncStatus>),
+    /// Destinations whose flows pass two gateways.
+    Paths(oneshot::Sender<Paths>),
     /// What comparing the kernel's table with what is known has found.
     Audit(oneshot::Sender<Report>),
     /// The same, when a round that begins now is over.
@@ -95,6 +97,7 @@ enum Verb {
     Resync,
     Audit,
     AuditNow,
+    Paths,
     Roles(RolesRequest),
     Mode(ModeRequest),
 }
@@ -104,7 +107,7 @@ impl Verb {
     fn changes(&self) -> bool {
         match self {
             Self::Status | Self::Syncstat | Self::Flows | Self::Explain(_) | Self::Audit => false,
-            Self::Roles(RolesRequest::Members) => false,
+            Self::Paths | Self::Roles(RolesRequest::Members) => false,
             Self::Mode(_) | Self::KeysRoll | Self::Resync | Self::Reload => true,
             Self::AuditNow | Self::Roles(_) => true,
         }

@@ -449,6 +449,11 @@ impl Driver {
                     stat.networks = self.networks.status();
                     drop(answer.send(stat));
                 }
+                Ask::Paths(answer) => {
+                    let holding = self.holding.as_ref();
+                    let used = holding.is_some_and(|holding| holding.learns());
+                    drop(answer.send(self.suspects.paths(used, now)));
+                }
                 Ask::Mode(request, answer) => {
                     (self.modes).handle_request(&mut self.core, &request, answer, now);
                 }

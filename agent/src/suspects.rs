@@ -3,10 +3,13 @@
 //! What is learnt is a prefix, since routes are: 24 bits of IPv4, 64 of IPv6. It is forgotten when no such flow was seen for
 //! a while; as long as there are some, each of them renews it.
 
+use crate::control::answer::{Endpoints, Paths, SplitPath};
 use crate::convert::ip;
+use crate::names;
 use crate::ruleset::hold::Prefix;
 use ccp::record::FlowKey;
 use ccp::time::Instant;
+use ccp::wire::flow::has_l4;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
@@ -21,23 +24,45 @@ const CHANGE_INTERVAL: Duration = Duration::from_secs(1);
 /// What was learnt.
 #[derive(Debug, Default)]
 pub struct Suspects {
-    seen: BTreeMap<Prefix, Instant>,
+    seen: BTreeMap<Prefix, Suspect>,
+    /// Flows whose destinations were not learnt, as there were [`PREFIXES_MAX`].
+    not_learnt: u64,
     changed: bool,
     changed_at: Option<Instant>,
+}
+
+/// Why a destination is suspected.
+#[derive(Debug)]
+struct Suspect {
+    since: Instant,
+    /// When a flow was seen on two gateways last.
+    seen: Instant,
+    /// How many were.
+    flows: u64,
+    /// The last one.
+    last: FlowKey,
 }
 
 impl Suspects {
     /// A flow was seen to pass two gateways. True if its destination was not suspected before.
     pub fn learn(&mut self, key: &FlowKey, now: Instant) -> Option<Prefix> {
         let prefix = prefix_of(ip(key.family, &key.dst));
-        if let Some(seen) = self.seen.get_mut(&prefix) {
-            *seen = now;
+        if let Some(suspect) = self.seen.get_mut(&prefix) {
+            (suspect.seen, suspect.last) = (now, *key);
+            suspect.flows += 1;
             return None;
         }
         if self.seen.len() >= PREFIXES_MAX {
+            self.not_learnt += 1;
             return None;
         }
-        self.seen.insert(prefix, now);
+        let suspect = Suspect {
+            since: now,
+            seen: now,
+            flows: 1,
+            last: *key,
+        };
+        self.seen.insert(prefix, suspect);
         self.changed = true;
         Some(prefix)
     }
@@ -45,7 +70,8 @@ impl Suspects {
     /// Forgets what was not seen for long.
     pub fn forget_old(&mut self, now: Instant) {
         let before = self.seen.len();
-        self.seen.retain(|_, seen| now.since(*seen) < DECAY);
+        self.seen
+            .retain(|_, suspect| now.since(suspect.seen) < DECAY);
         self.changed |= self.seen.len() != before;
     }
 
@@ -65,6 +91,40 @@ impl Suspects {
         self.changed = false;
         self.changed_at = Some(now);
         Some(self.seen.keys().copied().collect())
+    }
+
+    /// The answer to `paths`; `used` says whether first packets are held because of it.
+    pub fn paths(&self, used: bool, now: Instant) -> Paths {
+        let destinations = self.seen.iter().map(|((address, bits), suspect)| {
+            let Suspect {
+                since,
+                seen,
+                flows,
+                last,
+            } = suspect;
+            let unseen = now.since(*seen);
+            let port = |number: u16| has_l4(last.proto).then_some(number);
+            SplitPath {
+                destination: format!("{address}/{bits}"),
+                seconds: now.since(*since).as_secs(),
+                seen_seconds_ago: unseen.as_secs(),
+                forgotten_in_seconds: DECAY.saturating_sub(unseen).as_secs(),
+                flows: *flows,
+                proto: names::proto(last.proto).into_owned(),
+                orig: Endpoints {
+                    src: ip(last.family, &last.src),
+                    dst: ip(last.family, &last.dst),
+                    sport: port(last.l4[0]),
+                    dport: port(last.l4[1]),
+                },
+            }
+        });
+        Paths {
+            used,
+            forgotten_after_seconds: DECAY.as_secs(),
+            not_learnt: self.not_learnt,
+            destinations: destinations.collect(),
+        }
     }
 }
 
@@ -115,6 +175,17 @@ mod tests {
         let learnt = suspects.poll_change(start).unwrap();
         assert_eq!(learnt, [(IpAddr::from([203, 0, 113, 0]), 24)].into());
         assert_eq!(suspects.poll_change(start), None);
+        let paths = suspects.paths(true, start + DECAY);
+        let [path] = &paths.destinations[..] else {
+            panic!("{paths:?}");
+        };
+        assert_eq!(path.destination, "203.0.113.0/24");
+        assert_eq!(
+            (path.seconds, path.seen_seconds_ago, path.flows),
+            (600, 300, 2)
+        );
+        assert_eq!(path.forgotten_in_seconds, 300);
+        assert_eq!((path.orig.dst, path.orig.dport), (address(8), Some(2)));
         suspects.forget_old(start + DECAY);
         assert_eq!(suspects.poll_change(start + DECAY), None, "it was renewed");
         suspects.forget_old(start + DECAY * 2);
@@ -130,6 +201,7 @@ mod tests {
             suspects.learn(&key(IpAddr::from([10, a, b, 1])), now);
         }
         assert_eq!(suspects.poll_change(now).unwrap().len(), PREFIXES_MAX);
+        assert_eq!(suspects.paths(true, now).not_learnt, 1000 - 256);
         suspects.forget_old(now + DECAY);
         let soon = now + Duration::from_millis(999);
         assert_eq!(suspects.poll_change(soon), None);

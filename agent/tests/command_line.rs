@@ -13,8 +13,9 @@ use agent::config::{Config, Transport};
 use agent::control::answer::audit::{Difference, DifferenceCounts, Report, Round};
 use agent::control::answer::sync::SyncStatus;
 use agent::control::answer::{
-    Counters, Cursor, Endpoints, Family, FlowCounts, FlowPage, FlowRow, KeyStatus, MemberStatus,
-    Origin, PeerState, PeerStatus, Reach, RoleStatus, Rolled, Status, SyncStat,
+    Counters, Cursor, Endpoints, Family, FlowCounts, FlowPage, FlowRow, HoldStatus, KeyStatus,
+    MemberStatus, Origin, Paths, PeerHold, PeerState, PeerStatus, Reach, RoleStatus, Rolled,
+    Status, SyncStat,
 };
 use agent::control::roles::{Done, RolesAnswer};
 use agent::control::{self, Ask, Server};
@@ -142,6 +143,7 @@ fn answer(ask: Ask) {
             (answer.send(Err("policy.yaml:1:2: wrong; mend it".into()))).unwrap_or_default()
         }
         Ask::Mode(_, answer) => (answer.send(Done { refused: None })).unwrap_or_default(),
+        Ask::Paths(answer) => answer.send(Paths::default()).unwrap_or_default(),
         Ask::SyncStat(answer) => answer.send(SyncStat::default()).unwrap_or_default(),
         Ask::Resync(answer) => answer.send(SyncStatus::default()).unwrap_or_default(),
         Ask::Audit(answer) | Ask::AuditNow(answer) => answer.send(report()).unwrap_or_default(),
@@ -234,6 +236,7 @@ fn status() -> Status {
             complete: true,
             ..SyncStatus::default()
         },
+        holds: HoldStatus::default(),
         key: KeyStatus {
             epoch: 0,
             age_seconds: 60,
@@ -254,6 +257,7 @@ fn status() -> Status {
             unacknowledged: 1,
             missing: 2,
             refused: 3,
+            hold: PeerHold::default(),
             reach: Reach::default(),
         }],
         warnings: vec![],

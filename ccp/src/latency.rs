@@ -13,6 +13,7 @@ pub struct Latency {
     counts: [u64; BUCKETS],
     count: u64,
     sum: Duration,
+    max: Duration,
 }
 
 impl Default for Latency {
@@ -21,6 +22,7 @@ impl Default for Latency {
             counts: [0; BUCKETS],
             count: 0,
             sum: Duration::ZERO,
+            max: Duration::ZERO,
         }
     }
 }
@@ -34,6 +36,7 @@ impl Latency {
         }
         self.count += 1;
         self.sum += took;
+        self.max = self.max.max(took);
     }
 
     /// How many were counted.
@@ -46,8 +49,13 @@ impl Latency {
         self.sum
     }
 
-    /// The time that so many in a thousand were within; `None` if none was counted. It is a bucket's upper bound, and of
-    /// those that took more than a second only this is known.
+    /// The longest; `None` if none was counted.
+    pub fn max(&self) -> Option<Duration> {
+        (self.count > 0).then_some(self.max)
+    }
+
+    /// The time that so many in a thousand were within; `None` if none was counted. It is a bucket's upper bound or, if that
+    /// is less, the longest; of those that took more than a second only this is known.
     pub fn within(&self, permille: u64) -> Option<Duration> {
         let wanted = (self.count * permille).div_ceil(1000).max(1);
         let mut seen = 0;
@@ -56,7 +64,7 @@ impl Latency {
                 seen += count;
                 seen >= wanted
             })
-            .map(|(bound, _)| bound)
+            .map(|(bound, _)| bound.min(self.max))
     }
 
     /// Each bucket's upper bound, and how many are in it.
@@ -105,12 +113,13 @@ mod tests {
     #[test]
     fn quantiles_are_bounds_of_what_was_counted() {
         let mut latency = Latency::default();
-        assert_eq!(latency.within(500), None);
+        assert_eq!((latency.within(500), latency.max()), (None, None));
         for micros in 1..=1000 {
             latency.record(Duration::from_micros(micros));
         }
         assert_eq!(latency.count(), 1000);
         assert_eq!(latency.within(500), Some(Duration::from_micros(512)));
-        assert_eq!(latency.within(990), Some(Duration::from_micros(1024)));
+        let longest = Some(Duration::from_micros(1000));
+        assert_eq!((latency.within(990), latency.max()), (longest, longest));
     }
 }

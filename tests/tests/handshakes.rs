@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use rustix::process::Signal;
+use serde_json::Value;
 use tests::cluster::{Cluster, Daemon, Settings};
 use tests::connects::{Connects, connect};
 use tests::lab::{Family, Lab, Path};
@@ -82,6 +83,27 @@ fn after_the_first_connection_others_to_its_destination_open_at_once() {
         });
         assert_none_sent_again(&connect(&lab, Path::Plain, family, 1, 100), 100);
     }
+    let member = &cluster.members[0];
+    let paths: Value = serde_json::from_str(&member.ask_json("paths")).unwrap();
+    assert_eq!(paths["used"], true, "{paths:#}");
+    let destinations = paths["destinations"].as_array().unwrap();
+    for prefix in ["203.0.113.0/24", "2001:db8::/64"] {
+        let learnt = destinations.iter().find(|it| it["destination"] == prefix);
+        let learnt = learnt.unwrap_or_else(|| panic!("{prefix}: {paths:#}"));
+        assert!(learnt["flows"].as_u64() > Some(1), "{learnt:#}");
+        assert_eq!(learnt["proto"], "tcp");
+    }
+    println!("{}", member.ask("paths"));
+    let status = member.status().unwrap();
+    for latency in [
+        &status["holds"]["latency"],
+        &status["peers"][0]["hold"]["latency"],
+    ] {
+        let [p50, p99, max] = ["p50_us", "p99_us", "max_us"].map(|it| latency[it].as_u64());
+        assert!(p50 > Some(0) && p50 <= p99 && p99 <= max, "{status:#}");
+        assert!(latency["count"].as_u64() >= Some(200), "{status:#}");
+    }
+    println!("{}", member.ask("status"));
 }
 
 fn how_they_ended(member: &Daemon) -> String {

@@ -8,7 +8,7 @@ use clap::Args;
 use super::watch::Watch;
 use super::{Daemon, Failure};
 use crate::control::answer::sync::SyncStatus;
-use crate::control::answer::{self, PeerState, PeerStatus};
+use crate::control::answer::{self, HoldStatus, Latency, PeerState, PeerStatus};
 
 #[derive(Debug, Args)]
 pub(super) struct Status {
@@ -57,6 +57,7 @@ impl Display for Page<'_> {
             uptime_seconds,
             flows,
             sync,
+            holds,
             key,
             peers,
             warnings,
@@ -82,6 +83,19 @@ impl Display for Page<'_> {
             flows.own, flows.copies, flows.found
         )?;
         writeln!(f, "sync     {}", Sync(sync))?;
+        let HoldStatus {
+            now,
+            deadline_us: _,
+            latency,
+        } = holds;
+        if *now > 0 || latency.count > 0 {
+            let [p50, p99, max] = times(latency);
+            writeln!(
+                f,
+                "held     {now} now; {} were acknowledged: p50 {p50}, p99 {p99}, max {max}",
+                latency.count
+            )?;
+        }
         writeln!(
             f,
             "key      {} of this run, in use for {}",
@@ -90,6 +104,7 @@ impl Display for Page<'_> {
         )?;
         writeln!(f)?;
         write!(f, "{}", Peers(peers))?;
+        holds_of_peers(f, peers)?;
         if !warnings.is_empty() {
             writeln!(f)?;
         }
@@ -180,6 +195,7 @@ fn peer_line(f: &mut fmt::Formatter<'_>, peer: &PeerStatus) -> fmt::Result {
         unacknowledged,
         missing,
         refused,
+        hold: _,
         reach: _,
     } = peer;
     let state = match state {
@@ -196,6 +212,41 @@ fn peer_line(f: &mut fmt::Formatter<'_>, peer: &PeerStatus) -> fmt::Result {
         "{id:<4}  {:<18}  {state:<10}  {link:<4}  {synced:<6}  {rtt:>10}  {heard:>9}  {unacknowledged:>7}  {missing:>7}  {refused:>7}",
         short(name, 18),
     )
+}
+
+/// How long packets waited for each peer, if any did.
+fn holds_of_peers(f: &mut fmt::Formatter<'_>, peers: &[PeerStatus]) -> fmt::Result {
+    let was_waited_for = |peer: &&PeerStatus| peer.hold.aside || peer.hold.latency.count > 0;
+    let mut waited_for = peers.iter().filter(was_waited_for).peekable();
+    if waited_for.peek().is_some() {
+        writeln!(
+            f,
+            "\n{:<4}  {:<18}  {:<10}  {:>12}  {:>10}  {:>10}  {:>10}",
+            "PEER", "NAME", "WAITED FOR", "ACKNOWLEDGED", "P50", "P99", "MAX"
+        )?;
+    }
+    for PeerStatus { id, name, hold, .. } in waited_for {
+        let is_waited_for = if hold.aside { "no" } else { "yes" };
+        let [p50, p99, max] = times(&hold.latency);
+        writeln!(
+            f,
+            "{id:<4}  {:<18}  {is_waited_for:<10}  {:>12}  {p50:>10}  {p99:>10}  {max:>10}",
+            short(name, 18),
+            hold.latency.count,
+        )?;
+    }
+    Ok(())
+}
+
+fn times(latency: &Latency) -> [String; 3] {
+    let Latency {
+        count: _,
+        sum_us: _,
+        p50_us,
+        p99_us,
+        max_us,
+    } = latency;
+    [p50_us, p99_us, max_us].map(|it| it.map_or_else(|| "-".to_owned(), round_trip))
 }
 
 /// `name`, cut to `width` characters; names are ASCII.

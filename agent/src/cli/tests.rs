@@ -5,9 +5,9 @@ use clap::CommandFactory;
 use super::*;
 use crate::control::answer::sync::SyncStatus;
 use crate::control::answer::{
-    Counters, Endpoints, Family, FlowCounts, FlowRow, KeyStatus, MemberStatus, NetworkStatus,
-    Origin, PathState, PathStatus, PeerReach, PeerState, PeerStatus, Reach, RoleStatus, Status,
-    SyncStat, Timers, Told, Translation,
+    Counters, Endpoints, Family, FlowCounts, FlowRow, HoldStatus, KeyStatus, Latency, MemberStatus,
+    NetworkStatus, Origin, PathState, PathStatus, Paths, PeerHold, PeerReach, PeerState,
+    PeerStatus, Reach, RoleStatus, SplitPath, Status, SyncStat, Timers, Told, Translation,
 };
 
 fn peer(id: u8, name: &str) -> PeerStatus {
@@ -22,6 +22,7 @@ fn peer(id: u8, name: &str) -> PeerStatus {
         unacknowledged: 0,
         missing: 0,
         refused: 0,
+        hold: PeerHold::default(),
         reach: Reach::default(),
     }
 }
@@ -33,6 +34,13 @@ fn command_line_is_well_defined() {
 
 #[test]
 fn status_fits_100_columns() {
+    let latency = Latency {
+        count: 1_000_000,
+        sum_us: 320_000_000,
+        p50_us: Some(320),
+        p99_us: Some(1280),
+        max_us: Some(19_500),
+    };
     let status = Status {
         version: "0.1.0".into(),
         cluster: 7,
@@ -49,6 +57,11 @@ fn status_fits_100_columns() {
         sync: SyncStatus {
             complete: true,
             ..SyncStatus::default()
+        },
+        holds: HoldStatus {
+            now: 2,
+            deadline_us: 20_000,
+            latency,
         },
         key: KeyStatus {
             epoch: 3,
@@ -67,6 +80,10 @@ fn status_fits_100_columns() {
                 rtt_us: Some(214),
                 last_heard_ms: Some(98),
                 unacknowledged: 3,
+                hold: PeerHold {
+                    aside: false,
+                    latency,
+                },
                 ..peer(2, "gw-b")
             },
             PeerStatus {
@@ -74,6 +91,10 @@ fn status_fits_100_columns() {
                 rtt_us: Some(1_234_567),
                 last_heard_ms: Some(3_725_000),
                 refused: 1,
+                hold: PeerHold {
+                    aside: true,
+                    ..PeerHold::default()
+                },
                 ..peer(3, "gw-with-a-name-that-is-far-too-long")
             },
             peer(16, "gw-p"),
@@ -92,12 +113,17 @@ state    standby for 1 min 1 s: gw-b ranks first
 running  3 d 4 h, version 0.1.0
 flows    150000 own, 50000 copies, 12 found
 sync     complete
+held     2 now; 1000000 were acknowledged: p50 0.320 ms, p99 1.280 ms, max 19.500 ms
 key      3 of this run, in use for 1 min 1 s
 
 PEER  NAME                STATE       LINK  SYNCED         RTT  HEARD AGO  UNACKED  MISSING  REFUSED
 2     gw-b                live        up    yes       0.214 ms    0.098 s        3        0        0
 3     gw-with-a-name-th~  dead        down  no         1.234 s  1 h 2 min        0        0        1
 16    gw-p                never seen  down  no               -          -        0        0        0
+
+PEER  NAME                WAITED FOR  ACKNOWLEDGED         P50         P99         MAX
+2     gw-b                yes              1000000    0.320 ms    1.280 ms   19.500 ms
+3     gw-with-a-name-th~  no                     0           -           -           -
 
 one-way: gw-b is heard, but does not hear this member
 
@@ -108,6 +134,42 @@ x               1
 ";
     assert_eq!(page, expected);
     assert!(page.lines().all(|line| line.len() <= 100));
+}
+
+#[test]
+fn paths_fit_100_columns() {
+    let host = "2001:db8:1234:5678:9abc:def0:1234:5678".parse().unwrap();
+    let paths = Paths {
+        used: true,
+        forgotten_after_seconds: 600,
+        not_learnt: 7,
+        destinations: vec![SplitPath {
+            destination: "2001:db8:1234:5678::/64".into(),
+            seconds: 3725,
+            seen_seconds_ago: 61,
+            forgotten_in_seconds: 539,
+            flows: 12,
+            proto: "tcp".into(),
+            orig: Endpoints {
+                src: host,
+                dst: host,
+                sport: Some(40_000),
+                dport: Some(50_000),
+            },
+        }],
+    };
+    let page = paths::Page(&paths).to_string();
+    let expected = "\
+destinations  1, first packets to them are held
+forgotten     10 min 0 s after the last flow that was seen on two gateways
+full          7 flows to others were seen
+
+DESTINATION                 LEARNT AGO      SEEN AGO  FORGOTTEN IN      FLOWS
+2001:db8:1234:5678::/64      1 h 2 min     1 min 1 s    8 min 59 s         12
+  tcp 2001:db8:1234:5678:9abc:def0:1234:5678 > [2001:db8:1234:5678:9abc:def0:1234:5678]:50000
+";
+    assert_eq!(page, expected);
+    assert!(page.lines().all(|line| line.len() <= 100), "{page}");
 }
 
 #[test]

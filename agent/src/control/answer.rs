@@ -15,11 +15,13 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::ser::{SerializeMap, Serializer};
 use serde::{Deserialize, Serialize};
 
+pub use holds::{HoldStatus, Latency, Paths, PeerHold, SplitPath};
 pub use networks::{
     AtRisk, NetworkStatus, PathState, PathStatus, PeerReach, Queues, Reach, SyncStat, Timers, Told,
 };
 use sync::SyncStatus;
 
+mod holds;
 mod networks;
 
 /// The answer to `status`: this member, as it sees itself and its peers.
@@ -37,6 +39,8 @@ pub struct Status {
     pub flows: FlowCounts,
     /// Whether it has everything that the others have.
     pub sync: SyncStatus,
+    /// Packets that wait until the peers have their flow.
+    pub holds: HoldStatus,
     /// The key that seals its datagrams.
     pub key: KeyStatus,
     /// What this member is in the cluster.
@@ -112,6 +116,8 @@ pub struct PeerStatus {
     pub missing: u64,
     /// Changes that its kernel refused since it started.
     pub refused: u64,
+    /// How long packets wait for it.
+    pub hold: PeerHold,
     /// How it and this member reach each other.
     #[serde(flatten)]
     pub reach: Reach,

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use super::answer::audit::Report;
 use super::answer::explain::{Explanation, FlowQuery};
 use super::answer::sync::SyncStatus;
-use super::answer::{FlowRow, Reloaded, Rolled, Status, SyncStat};
+use super::answer::{FlowRow, Paths, Reloaded, Rolled, Status, SyncStat};
 use super::roles::{Done, Members, RolesRequest};
 use super::{End, Failure, Request, Verb};
 use crate::modes::ModeRequest;
@@ -104,6 +104,11 @@ impl Client {
     /// How well changes get from member to member.
     pub fn syncstat(&mut self) -> Result<SyncStat, ClientError> {
         self.ask(Verb::Syncstat)
+    }
+
+    /// Destinations whose flows pass two gateways.
+    pub fn paths(&mut self) -> Result<Paths, ClientError> {
+        self.ask(Verb::Paths)
     }
 
     /// Has another key drawn for the daemon's datagrams, and waits until it is in use.

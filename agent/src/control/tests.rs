@@ -87,6 +87,7 @@ fn answer(ask: Ask) {
             .send(Err("policy.yaml:1:1: wrong; mend it".into()))
             .unwrap_or_default(),
         Ask::Mode(_, answer) => answer.send(Done { refused: None }).unwrap_or_default(),
+        Ask::Paths(answer) => answer.send(Paths::default()).unwrap_or_default(),
         Ask::SyncStat(answer) => answer.send(SyncStat::default()).unwrap_or_default(),
         Ask::Audit(answer) | Ask::AuditNow(answer) => answer.send(report()).unwrap_or_default(),
         Ask::Roles(_, answer) => answer.send(done()).unwrap_or_default(),
@@ -136,6 +137,7 @@ fn status() -> Status {
             complete: true,
             ..SyncStatus::default()
         },
+        holds: HoldStatus::default(),
         key: KeyStatus {
             epoch: 255,
             age_seconds: 5,
@@ -156,6 +158,7 @@ fn status() -> Status {
             unacknowledged: 0,
             missing: 12,
             refused: 0,
+            hold: PeerHold::default(),
             reach: Reach::default(),
         }],
         warnings: vec![],
@@ -212,9 +215,13 @@ fn status_is_one_line_of_the_agreed_names() {
         .unwrap();
     let expected = concat!(
         r#"{"version":"0.1.0","cluster":7,"member":{"id":1,"name":"gw-a"},"uptime_seconds":60,"#,
-        r#""flows":{"own":3,"copies":2,"found":1},"sync":{"complete":true,"incomplete_ms":0,"from":null,"flows":0,"flows_expected":0,"parts":0,"parts_expected":0},"key":{"epoch":255,"age_seconds":5},"role":{"state":"standby","seconds":61,"why":"gw-b ranks first"},"peers":[{"id":2,"name":"gw-b","state":"never-seen","linked":false,"#,
+        r#""flows":{"own":3,"copies":2,"found":1},"#,
+        r#""sync":{"complete":true,"incomplete_ms":0,"from":null,"flows":0,"flows_expected":0,"parts":0,"parts_expected":0},"#,
+        r#""holds":{"now":0,"deadline_us":0,"latency":{"count":0,"sum_us":0,"p50_us":null,"p99_us":null,"max_us":null}},"#,
+        r#""key":{"epoch":255,"age_seconds":5},"role":{"state":"standby","seconds":61,"why":"gw-b ranks first"},"peers":[{"id":2,"name":"gw-b","state":"never-seen","linked":false,"#,
         r#""synced":false,"rtt_us":null,"last_heard_ms":null,"unacknowledged":0,"missing":12,"#,
-        r#""refused":0,"heard":false,"hears_us":null,"network":"","networks":[]}],"warnings":[],"counters":{"zebras":1,"apes":18446744073709551615}}"#,
+        r#""refused":0,"hold":{"aside":false,"latency":{"count":0,"sum_us":0,"p50_us":null,"p99_us":null,"max_us":null}},"#,
+        r#""heard":false,"hears_us":null,"network":"","networks":[]}],"warnings":[],"counters":{"zebras":1,"apes":18446744073709551615}}"#,
     );
     assert_eq!(line(&mut client).trim_end(), expected);
 }

@@ -5,14 +5,17 @@
 
 use super::Core;
 use crate::config::Otherwise;
+use crate::control::answer::{HoldStatus, Latency, PeerHold};
 use crate::convert;
 use crate::policy::{self, Sync};
 use ccp::hold::{Ended, PacketNumber};
+use ccp::latency;
 use ccp::node::HeldPacket;
-use ccp::record::FlowKey;
+use ccp::record::{FlowKey, MemberId};
 use ccp::time::Instant;
 use conntrack::consts::{IPPROTO_TCP, IPPROTO_UDP, IPS_SEEN_REPLY, TCP_CONNTRACK_SYN_RECV};
 use conntrack::{CtInfo, Flow, Held, ProtoInfo, TcpInfo, TcpKind, Transport, Verdict};
+use std::time::Duration;
 
 /// Packets that the kernel handed us and that were not held, by why.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -103,6 +106,39 @@ impl Core {
         };
         Some((packet, verdict))
     }
+
+    /// How long packets wait.
+    pub(super) fn hold_status(&self) -> HoldStatus {
+        let holds = self.node.holds();
+        HoldStatus {
+            now: holds.count() as u64,
+            deadline_us: micros(holds.deadline()),
+            latency: times(&holds.latency),
+        }
+    }
+
+    /// How long they wait for a peer.
+    pub(super) fn peer_hold(&self, peer: MemberId) -> PeerHold {
+        let watch = self.node.holds().watch(peer);
+        PeerHold {
+            aside: watch.is_aside,
+            latency: times(&watch.latency),
+        }
+    }
+}
+
+fn times(latency: &latency::Latency) -> Latency {
+    Latency {
+        count: latency.count(),
+        sum_us: micros(latency.sum()),
+        p50_us: latency.within(500).map(micros),
+        p99_us: latency.within(990).map(micros),
+        max_us: latency.max().map(micros),
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Which flow a packet is of, as it will be when the packet has passed.

@@ -35,6 +35,7 @@ impl Core {
             uptime_seconds: now.since(self.started).as_secs(),
             flows: self.flow_counts(),
             sync: self.sync_status(now),
+            holds: self.hold_status(),
             key: KeyStatus {
                 epoch: self.keys.epoch(),
                 age_seconds: self.keys.age(now).as_secs(),
@@ -145,6 +146,7 @@ impl Core {
             }),
             missing: self.node.incoming(peer.member).missing(),
             refused: send.map_or(0, |send| send.refused),
+            hold: self.peer_hold(peer.member),
             reach: self.reach(peer.member, now),
         }
     }

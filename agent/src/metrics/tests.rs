@@ -6,10 +6,20 @@ use std::thread;
 use super::*;
 use crate::control::answer::sync::SyncStatus;
 use crate::control::answer::{
-    Counters, FlowCounts, KeyStatus, MemberStatus, PathState, PathStatus, PeerState, PeerStatus,
-    Reach, RoleStatus, Status,
+    Counters, FlowCounts, HoldStatus, KeyStatus, Latency, MemberStatus, PathState, PathStatus,
+    PeerHold, PeerState, PeerStatus, Reach, RoleStatus, Status,
 };
 use crate::control::asks;
+
+fn latency() -> Latency {
+    Latency {
+        count: 10,
+        sum_us: 5000,
+        p50_us: Some(320),
+        p99_us: Some(1280),
+        max_us: Some(1300),
+    }
+}
 
 fn status() -> Status {
     Status {
@@ -29,6 +39,11 @@ fn status() -> Status {
             complete: false,
             incomplete_ms: 1500,
             ..SyncStatus::default()
+        },
+        holds: HoldStatus {
+            now: 4,
+            deadline_us: 20_000,
+            latency: latency(),
         },
         key: KeyStatus {
             epoch: 0,
@@ -50,6 +65,10 @@ fn status() -> Status {
             unacknowledged: 1,
             missing: 2,
             refused: 3,
+            hold: PeerHold {
+                aside: false,
+                latency: latency(),
+            },
             reach: Reach {
                 networks: vec![PathStatus {
                     name: "sync".into(),
@@ -132,6 +151,13 @@ fn scraper_gets_every_value_with_type_unit_and_help() {
         "ctsync_state{ctsync_state=\"standby\"} 1\nctsync_state{ctsync_state=\"ready\"} 0\n",
         "ctsync_path_up{peer=\"gw-\\\"b\\\"\",network=\"sync\"} 1\n",
         "ctsync_path_loss_in_ratio{peer=\"gw-\\\"b\\\"\",network=\"sync\"} 0.025\n",
+        "ctsync_held_now 4\n",
+        "# TYPE ctsync_hold_seconds summary\n# UNIT ctsync_hold_seconds seconds\n",
+        "ctsync_hold_seconds{quantile=\"0.5\"} 0.00032\nctsync_hold_seconds{quantile=\"0.99\"} 0.00128\n\
+         ctsync_hold_seconds_count 10\nctsync_hold_seconds_sum 0.005\n",
+        "ctsync_peer_hold_seconds{peer=\"gw-\\\"b\\\"\",quantile=\"0.5\"} 0.00032\n",
+        "ctsync_hold_max_seconds 0.0013\n",
+        "ctsync_peer_aside{peer=\"gw-\\\"b\\\"\"} 0\n",
         "ctsync_peer_live{peer=\"gw-\\\"b\\\"\"} 1\n",
         "ctsync_peer_rtt_seconds{peer=\"gw-\\\"b\\\"\"} 0.000214\n",
         "# HELP ctsync_peer_silence_seconds Time since the peer's last datagram.\n# TYPE",

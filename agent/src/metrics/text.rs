@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::LazyLock;
 
-use crate::control::answer::{PathState, PathStatus, PeerState, PeerStatus, Status};
+use crate::control::answer::{Latency, PathState, PathStatus, PeerState, PeerStatus, Status};
 
 /// What an answer is.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -65,6 +65,16 @@ const PEER_GAUGES: &[PeerGauge] = &[
         name: "peer_refused_changes",
         help: "Changes that the peer's kernel refused since the peer started.",
         value: |peer| Some(number(peer.refused)),
+    },
+    PeerGauge {
+        name: "peer_aside",
+        help: "1 if the peer missed deadlines repeatedly, so that no packet waits for it.",
+        value: |peer| Some(truth(peer.hold.aside)),
+    },
+    PeerGauge {
+        name: "peer_hold_max_seconds",
+        help: "Longest time that a held packet waited for the peer, of those that it acknowledged.",
+        value: |peer| Some(micros(peer.hold.latency.max_us?)),
     },
 ];
 
@@ -158,6 +168,39 @@ pub fn render(status: &Status) -> String {
     for (origin, count) in flows {
         page.sample("flows", &[("origin", origin)], number(count));
     }
+    page.gauge(
+        "held_now",
+        "Packets that wait until the peers have their flow.",
+        number(status.holds.now),
+    );
+    page.gauge(
+        "hold_deadline_seconds",
+        "Time that a packet waits at most.",
+        micros(status.holds.deadline_us),
+    );
+    let latency = &status.holds.latency;
+    if let Some(max) = latency.max_us {
+        page.gauge(
+            "hold_max_seconds",
+            "Longest time that a held packet waited, of those that were acknowledged.",
+            micros(max),
+        );
+    }
+    page.family(
+        "hold_seconds",
+        "summary",
+        "Time that held packets waited, of those that were acknowledged.",
+    );
+    page.summary("hold_seconds", &[], latency);
+    page.family(
+        "peer_hold_seconds",
+        "summary",
+        "Time that held packets waited for the peer, of those that it acknowledged.",
+    );
+    for peer in &status.peers {
+        let labels = [("peer", &*peer.name)];
+        page.summary("peer_hold_seconds", &labels, &peer.hold.latency);
+    }
     for PeerGauge { name, help, value } in PEER_GAUGES {
         page.family(name, "gauge", help);
         for peer in &status.peers {
@@ -214,6 +257,24 @@ impl Page {
     fn gauge(&mut self, name: &str, help: &str, value: f64) {
         self.family(name, "gauge", help);
         self.sample(name, &[], value);
+    }
+
+    fn summary(&mut self, name: &str, labels: &[(&str, &str)], latency: &Latency) {
+        let Latency {
+            count,
+            sum_us,
+            p50_us,
+            p99_us,
+            max_us: _,
+        } = latency;
+        for (quantile, value) in [("0.5", p50_us), ("0.99", p99_us)] {
+            if let Some(value) = value {
+                let labels = [labels, &[("quantile", quantile)]].concat();
+                self.sample(name, &labels, micros(*value));
+            }
+        }
+        self.sample(&format!("{name}_count"), labels, number(*count));
+        self.sample(&format!("{name}_sum"), labels, micros(*sum_us));
     }
 
     fn line(&mut self, line: std::fmt::Arguments<'_>) {

@@ -1,0 +1,101 @@
+//! `ctsync paths`: the destinations whose flows were seen on two gateways, for which first packets are held.
+
+use std::fmt::{self, Display};
+use std::io::Write;
+
+use clap::Args;
+
+use super::status::Age;
+use super::watch::Watch;
+use super::{Daemon, Failure, flows};
+use crate::control::answer::{self, SplitPath};
+
+#[derive(Debug, Args)]
+pub(super) struct Paths {
+    #[command(flatten)]
+    daemon: Daemon,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    watch: Watch,
+}
+
+impl Paths {
+    pub fn execute(&self, out: &mut dyn Write) -> Result<(), Failure> {
+        self.watch.show(out, |out| self.show(out))
+    }
+
+    fn show(&self, out: &mut dyn Write) -> Result<(), Failure> {
+        let paths = self.daemon.connect()?.paths()?;
+        match self.json {
+            true => {
+                let json = serde_json::to_string_pretty(&paths).expect("names have a JSON form");
+                writeln!(out, "{json}")?;
+            }
+            false => write!(out, "{}", Page(&paths))?,
+        }
+        Ok(())
+    }
+}
+
+/// What was learnt as people read it, in at most 100 columns.
+pub(super) struct Page<'a>(pub &'a answer::Paths);
+
+impl Display for Page<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let answer::Paths {
+            used,
+            forgotten_after_seconds,
+            not_learnt,
+            destinations,
+        } = self.0;
+        let used = match used {
+            true => "first packets to them are held",
+            false => "not used: the configuration or the kernel has it otherwise",
+        };
+        writeln!(f, "destinations  {}, {used}", destinations.len())?;
+        writeln!(
+            f,
+            "forgotten     {} after the last flow that was seen on two gateways",
+            Age(*forgotten_after_seconds)
+        )?;
+        if *not_learnt > 0 {
+            writeln!(f, "full          {not_learnt} flows to others were seen")?;
+        }
+        if !destinations.is_empty() {
+            writeln!(
+                f,
+                "\n{:<24}  {:>12}  {:>12}  {:>12}  {:>9}",
+                "DESTINATION", "LEARNT AGO", "SEEN AGO", "FORGOTTEN IN", "FLOWS"
+            )?;
+        }
+        for path in destinations {
+            line(f, path)?;
+        }
+        Ok(())
+    }
+}
+
+/// Two lines: an IPv6 flow has one to itself.
+fn line(f: &mut fmt::Formatter<'_>, path: &SplitPath) -> fmt::Result {
+    let SplitPath {
+        destination,
+        seconds,
+        seen_seconds_ago,
+        forgotten_in_seconds,
+        flows: count,
+        proto,
+        orig,
+    } = path;
+    let [learnt, seen, forgotten] =
+        [seconds, seen_seconds_ago, forgotten_in_seconds].map(|it| Age(*it).to_string());
+    writeln!(
+        f,
+        "{destination:<24}  {learnt:>12}  {seen:>12}  {forgotten:>12}  {count:>9}"
+    )?;
+    // The source port says nothing of the path.
+    let from = orig.src;
+    let to = flows::endpoint(orig.dst, orig.dport);
+    writeln!(f, "  {proto} {from} > {to}")
+}
