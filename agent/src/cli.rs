@@ -28,6 +28,7 @@ mod members;
 mod mode;
 mod paint;
 mod paths;
+mod policy;
 mod reload;
 mod resync;
 mod role;
@@ -89,6 +90,8 @@ enum Verb {
     Reload(reload::Reload),
     /// Fetch everything that the peers have anew, and wait until it is here
     Resync(resync::Resync),
+    /// Try another service policy on the live traffic
+    Policy(policy::Policy),
     /// Print the nftables table that the daemon installs
     Rules(rules::Rules),
     /// Show members, networks and rates, live
@@ -138,6 +141,7 @@ pub fn main() -> ExitCode {
         Verb::Keys(keys) => print(|out| keys.execute(out)),
         Verb::Reload(reload) => print(|out| reload.execute(out)),
         Verb::Resync(resync) => print(|out| resync.execute(out)),
+        Verb::Policy(policy) => print_table(|out| policy.execute(out)),
         Verb::Rules(rules) => print(|out| rules.execute(out)),
         Verb::Top(top) => print_table(|out| top.execute(out)),
         Verb::Doctor(doctor) => print_table(|out| doctor.execute(out)),

@@ -11,6 +11,7 @@ pub mod daemon;
 pub mod delay;
 pub mod doctor;
 pub mod driver;
+pub mod dry_run;
 pub mod hooks;
 pub mod import;
 pub mod interfaces;

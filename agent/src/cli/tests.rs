@@ -353,3 +353,46 @@ fn nobody_reads_on_is_no_failure() {
     let failure = Failure::from(flows::line(&mut Closed, &flow()).unwrap_err());
     assert!(matches!(failure, Failure::Output(error) if error.kind() == io::ErrorKind::BrokenPipe));
 }
+
+#[test]
+fn a_dry_run_fits_100_columns() {
+    use crate::dry_run::{Counts, Row};
+    let counts = Counts {
+        flows: 12_345_678,
+        events: 123_456_789,
+        told: 3_456_789,
+        saved: 120_000_000,
+        late: 123_456,
+        untold: 1_234_567,
+        exposed: 1_048_576,
+    };
+    let row = |service: Option<&str>, sync, delay_seconds| Row {
+        service: service.map(str::to_owned),
+        builtin: false,
+        sync,
+        delay_seconds,
+        counts,
+    };
+    let outcome = policy::Outcome {
+        seconds: 10,
+        services: vec![
+            row(Some("web-of-a-very-long-name"), "delayed", Some(3600)),
+            row(None, "always", None),
+        ],
+        total: counts,
+        notes: vec!["a note".into()],
+    };
+    let expected = "\
+events of 10 s, as this policy would have them told
+
+SERVICE               SYNC             FLOWS    EVENTS      TOLD     SAVED    LATE  UNTOLD  EXPOSED
+web-of-a-very-long-~  delayed 3600s 12345678 123456789   3456789 120000000  123456 1234567  1048576
+(no service)          always        12345678 123456789   3456789 120000000  123456 1234567  1048576
+all                                 12345678 123456789   3456789 120000000  123456 1234567  1048576
+
+a note
+";
+    let page = outcome.to_string();
+    assert_eq!(page, expected);
+    assert!(page.lines().all(|line| line.len() <= 100));
+}
