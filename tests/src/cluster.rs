@@ -305,6 +305,9 @@ pub fn write_config(path: &Path, lab: &Lab, index: usize, settings: Settings) {
             )
         })
         .collect();
+    // Of its own, as on a machine of its own: the track file is beside the socket.
+    let run = path.with_extension("run");
+    fs::create_dir_all(&run).expect("it can be made");
     let text = format!(
         "cluster: 7
 member: {id}
@@ -319,7 +322,7 @@ control:
         id = index + 1,
         key = key(index).display(),
         state = path.with_extension("state").display(),
-        socket = path.with_extension("sock").display(),
+        socket = run.join("control.sock").display(),
         more = (settings.more).replace("PLACE", &path.with_extension("").display().to_string()),
     );
     write_private(path, &text);
