@@ -23,7 +23,7 @@ use crate::policy::Policy;
 use crate::queue::Queue;
 use crate::reload::Reloader;
 use crate::roles::RolesIo;
-use crate::ruleset::hold::{Backend, Holding, HoldingError, Steering};
+use crate::ruleset::hold::{self, Backend, Holding, HoldingError, Steering};
 use crate::ruleset::{self, CopyBit, Ruleset, RulesetError};
 use crate::suspects::Suspects;
 use crate::tcp::Links;
@@ -159,6 +159,7 @@ pub fn run(path: &Path, config: &Config, policy: Policy, key: &MemberKey) -> Res
         wake(&wakes),
     )
     .map_err(failed("watch for SIGHUP"))?;
+    hold::remove_jumps();
     let holding = match (&steering, backend) {
         (Some(steering), Some(backend)) => match Holding::install(backend, steering) {
             Ok(holding) => Some(Arc::new(holding)),

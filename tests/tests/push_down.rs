@@ -260,10 +260,11 @@ fn the_table_of_ctsync_takes_every_condition() {
          - { service: ping }\n  - { source: 10.8.0.0/16, service: all }\n",
         "",
     );
-    let with = lab.gateways[0].run("nft list ruleset");
+    let listed = || lab.gateways[0].run("nft list table inet ctsync");
+    let with = listed();
     assert!(with.contains("chain never"), "{with}");
     lab.gateways[0].nft(&cluster.members[0].ask("rules"));
-    assert_eq!(lab.gateways[0].run("nft list ruleset"), with);
+    assert_eq!(listed(), with);
     // And packets still pass.
     let _listeners = listen(&lab);
     let _connection = open(&lab, 6, "10.0.0.100", 2009);

@@ -197,8 +197,6 @@ pub struct Holding {
 impl Holding {
     /// Has packets steered to us. With nftables that is done by the table that [`Steering::section`] is a part of.
     pub fn install(backend: Backend, steering: &Steering) -> Result<Self, HoldingError> {
-        // What a crash left behind may be of the other kind.
-        remove_jumps();
         let holding = Self {
             backend,
             steering: steering.clone(),
@@ -262,8 +260,9 @@ impl std::fmt::Display for HoldingError {
 
 impl std::error::Error for HoldingError {}
 
-/// Removes the chains of iptables, if they are there.
-fn remove_jumps() {
+/// Removes the chains of iptables, if they are there. A run that steers nothing, or by nftables, calls it too: one that
+/// crashed may have left them behind.
+pub fn remove_jumps() {
     for (_, _, iptables) in FAMILIES {
         let goes = |arguments: &[&str]| run(iptables, arguments).is_ok();
         // There is one; a start that failed half-way may have left another.
