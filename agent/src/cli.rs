@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use serde::Serialize;
 
 use crate::config::{Config, DEFAULT_FILE, DEFAULT_SOCKET};
 use crate::control::{Client, ClientError};
@@ -182,6 +183,16 @@ fn print(verb: impl FnOnce(&mut dyn Write) -> Result<(), Failure>) -> Result<(),
     let done = verb(&mut out);
     out.flush()?;
     done
+}
+
+/// What `--json` prints of an answer.
+fn print_json(out: &mut dyn Write, answer: &impl Serialize) -> io::Result<()> {
+    let json = serde_json::to_string_pretty(answer);
+    writeln!(
+        out,
+        "{}",
+        json.expect("names, texts and numbers have a JSON form")
+    )
 }
 
 impl Failure {

@@ -15,7 +15,6 @@ local MAGIC, HEADER_BYTES, TAG_BYTES = 0xc75c, 29, 16
 
 local opcodes = {
     [1] = "Hello", [2] = "Delta", [3] = "Acknowledgement",
-    [0x10] = "Interface probe", [0x11] = "Interface probe reply",
 }
 local kinds = { [0] = "Upsert", [1] = "Delete", [2] = "Told", [3] = "Reserved" }
 -- By the code in a record: name, and the kernel's names of the states.

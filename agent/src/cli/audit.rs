@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use clap::Args;
 
-use super::{Daemon, Failure, flows};
+use super::{Daemon, Failure, flows, print_json};
 use crate::control::answer::audit::{Difference, DifferenceCounts, Report, Round};
 
 #[derive(Debug, Args)]
@@ -23,10 +23,7 @@ impl Audit {
     pub fn execute(&self, out: &mut dyn Write) -> Result<(), Failure> {
         let report = self.daemon.connect()?.audit(self.now)?;
         match self.json {
-            true => {
-                let json = serde_json::to_string_pretty(&report).expect("a report has a JSON form");
-                writeln!(out, "{json}")?;
-            }
+            true => print_json(out, &report)?,
             false => page(out, &report)?,
         }
         Ok(())

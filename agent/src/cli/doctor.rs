@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::Failure;
+use super::{Failure, print_json};
 use crate::config::{Config, DEFAULT_FILE};
 use crate::doctor::{self, Verdict};
 
@@ -25,8 +25,7 @@ impl Doctor {
             Config::load(&self.config).map_err(|error| Failure::Problem(error.to_string()))?;
         let findings = doctor::examine(&config);
         if self.json {
-            let json = serde_json::to_string_pretty(&findings).expect("texts have a JSON form");
-            writeln!(out, "{json}")?;
+            print_json(out, &findings)?;
         } else {
             for finding in &findings {
                 write!(out, "{finding}")?;

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use clap::Args;
 
-use super::{Daemon, Failure};
+use super::{Daemon, Failure, print_json};
 use crate::control::answer::Origin;
 use crate::control::answer::explain::{Explanation, FlowQuery, Has, Known};
 use crate::policy::service::{has_types, parse_protocol};
@@ -35,10 +35,7 @@ impl Explain {
         })?;
         let explanation = self.daemon.connect()?.explain(query)?;
         match self.json {
-            true => {
-                let json = serde_json::to_string_pretty(&explanation);
-                writeln!(out, "{}", json.expect("words and numbers have a JSON form"))?;
-            }
+            true => print_json(out, &explanation)?,
             false => page(out, &explanation)?,
         }
         Ok(())

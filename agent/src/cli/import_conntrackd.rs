@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::Failure;
+use super::{Failure, print_json};
 use crate::import;
 
 #[derive(Debug, Args)]
@@ -25,8 +25,7 @@ impl ImportConntrackd {
         let import =
             import::load(&self.file).map_err(|error| Failure::Problem(error.to_string()))?;
         if self.json {
-            let json = serde_json::to_string_pretty(&import).expect("texts have a JSON form");
-            return Ok(writeln!(out, "{json}")?);
+            return Ok(print_json(out, &import)?);
         }
         match (self.policy, &import.policy) {
             (false, _) => out.write_all(import.config.as_bytes())?,

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::status::Age;
 use super::watch::Watch;
-use super::{Daemon, Failure};
+use super::{Daemon, Failure, print_json};
 
 #[derive(Debug, Args)]
 pub(super) struct Interfaces {
@@ -29,8 +29,7 @@ impl Interfaces {
         let interfaces = self.daemon.connect()?.members()?.interfaces;
         let up = interfaces.iter().filter(|it| it.link == "up").count();
         if self.json {
-            let json = serde_json::to_string_pretty(&interfaces).expect("names have a JSON form");
-            writeln!(out, "{json}")?;
+            print_json(out, &interfaces)?;
         } else {
             writeln!(out, "required  {}, {up} of them up\n", interfaces.len())?;
             writeln!(out, "{:<20}  {:<8}  {:>14}", "INTERFACE", "LINK", "FOR")?;

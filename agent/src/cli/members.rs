@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::status::{Age, ago};
 use super::watch::Watch;
-use super::{Daemon, Failure};
+use super::{Daemon, Failure, print_json};
 use crate::control::roles;
 
 #[derive(Debug, Args)]
@@ -33,8 +33,7 @@ impl Members {
     fn show(&self, out: &mut dyn Write) -> Result<(), Failure> {
         let members = self.daemon.connect()?.members()?;
         if self.json {
-            let json = serde_json::to_string_pretty(&members).expect("members have a JSON form");
-            writeln!(out, "{json}")?;
+            print_json(out, &members)?;
         } else {
             write!(out, "{}", Page(&members))?;
         }

@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::status::Age;
 use super::watch::Watch;
-use super::{Daemon, Failure, flows};
+use super::{Daemon, Failure, flows, print_json};
 use crate::control::answer::{self, SplitPath};
 
 #[derive(Debug, Args)]
@@ -29,10 +29,7 @@ impl Paths {
     fn show(&self, out: &mut dyn Write) -> Result<(), Failure> {
         let paths = self.daemon.connect()?.paths()?;
         match self.json {
-            true => {
-                let json = serde_json::to_string_pretty(&paths).expect("names have a JSON form");
-                writeln!(out, "{json}")?;
-            }
+            true => print_json(out, &paths)?,
             false => write!(out, "{}", Page(&paths))?,
         }
         Ok(())

@@ -14,8 +14,8 @@ use conntrack::{Dump, DumpError, DumpItem, EventSocket, EventSocketOptions, Item
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::Serialize;
 
-use super::Failure;
 use super::status::short;
+use super::{Failure, print_json};
 use crate::addresses::LocalAddresses;
 use crate::config::{Config, DEFAULT_FILE, PushDown, duration};
 use crate::convert::Shared;
@@ -72,10 +72,7 @@ impl Policy {
         let Action::DryRun(trial) = &self.action;
         let outcome = trial.run()?;
         match trial.json {
-            true => {
-                let json = serde_json::to_string_pretty(&outcome);
-                writeln!(out, "{}", json.expect("words and numbers have a JSON form"))?;
-            }
+            true => print_json(out, &outcome)?,
             false => write!(out, "{outcome}")?,
         }
         Ok(())

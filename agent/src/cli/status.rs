@@ -6,7 +6,7 @@ use std::io::Write;
 use clap::Args;
 
 use super::watch::Watch;
-use super::{Daemon, Failure};
+use super::{Daemon, Failure, print_json};
 use crate::control::answer::sync::SyncStatus;
 use crate::control::answer::{self, HoldStatus, Latency, PeerState, PeerStatus};
 
@@ -31,10 +31,7 @@ impl Status {
     fn show(&self, out: &mut dyn Write) -> Result<(), Failure> {
         let status = self.daemon.connect()?.status()?;
         match self.json {
-            true => {
-                let json = serde_json::to_string_pretty(&status).expect("a status has a JSON form");
-                writeln!(out, "{json}")?;
-            }
+            true => print_json(out, &status)?,
             false => write!(out, "{}", Page(&status))?,
         }
         let well = |peer: &PeerStatus| peer.state == PeerState::Live && peer.synced;

@@ -6,7 +6,7 @@ use std::io::Write;
 use clap::Args;
 
 use super::watch::Watch;
-use super::{Daemon, Failure};
+use super::{Daemon, Failure, print_json};
 use crate::control::answer::{
     AtRisk, NetworkStatus, PathStatus, PeerReach, Queues, SyncStat, Timers, Told,
 };
@@ -31,10 +31,7 @@ impl Syncstat {
     fn show(&self, out: &mut dyn Write) -> Result<(), Failure> {
         let stat = self.daemon.connect()?.syncstat()?;
         match self.json {
-            true => {
-                let json = serde_json::to_string_pretty(&stat).expect("it has a JSON form");
-                writeln!(out, "{json}")?;
-            }
+            true => print_json(out, &stat)?,
             false => write!(out, "{}", Page(&stat))?,
         }
         match stat.warnings.is_empty() {
