@@ -84,6 +84,8 @@ impl Arrivals {
         let listeners = listener_count(gateway);
         let mut command = gateway.command("conntrack");
         command.args(["-E", "-e", "NEW", "-p", "udp", "-s", source]);
+        // A network that fails is made good for at once: hundreds of flows come in one burst, and none may go unseen.
+        command.args(["--buffer-size", "16777216"]);
         let mut listener = Process::spawn(
             "conntrack -E",
             command.stdout(Stdio::piped()).stderr(Stdio::null()),
