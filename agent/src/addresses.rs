@@ -72,6 +72,11 @@ pub fn interface(name: &str) -> io::Result<Interface> {
     })
 }
 
+/// Every interface of the calling thread's network namespace.
+pub fn links() -> io::Result<Vec<Link>> {
+    Rtnl::open()?.links()
+}
+
 impl LocalAddresses {
     /// Reads the addresses of the calling thread's network namespace, and follows them from here on.
     pub fn open() -> io::Result<Self> {

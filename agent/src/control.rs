@@ -12,11 +12,13 @@
 
 use tokio::sync::{mpsc, oneshot};
 
+use crate::facts::Facts;
 use crate::metrics::SCRAPERS_MAX;
 use crate::modes::ModeRequest;
 use crate::reload;
 use answer::audit::Report;
 use answer::explain::{Explanation, FlowQuery};
+use answer::facts::FactsReport;
 use answer::sync::SyncStatus;
 use answer::{Cursor, FlowPage, Paths, Rolled, Status, SyncStat};
 pub use client::{Client, ClientError, Flows};
@@ -66,6 +68,10 @@ pub enum Ask {
     Audit(oneshot::Sender<Report>),
     /// The same, when a round that begins now is over.
     AuditNow(oneshot::Sender<Report>),
+    /// What the members' machines are like.
+    Facts(oneshot::Sender<FactsReport>),
+    /// What this one is like now: no question, and from no client.
+    TakeFacts(Facts),
     /// About members, states and checks.
     Roles(RolesRequest, oneshot::Sender<RolesAnswer>),
 }
@@ -75,7 +81,7 @@ pub type Wake = Box<dyn Fn() + Send + Sync>;
 
 /// The queue between server and driver. The driver takes with `try_recv`, after it was woken.
 pub fn asks() -> (mpsc::Sender<Ask>, mpsc::Receiver<Ask>) {
-    mpsc::channel(SOCKETS_MAX * CLIENTS_MAX + SCRAPERS_MAX)
+    mpsc::channel(SOCKETS_MAX * CLIENTS_MAX + SCRAPERS_MAX + 1)
 }
 
 /// What a client can say.
@@ -98,6 +104,7 @@ enum Verb {
     Audit,
     AuditNow,
     Paths,
+    Facts,
     Roles(RolesRequest),
     Mode(ModeRequest),
 }
@@ -107,7 +114,7 @@ impl Verb {
     fn changes(&self) -> bool {
         match self {
             Self::Status | Self::Syncstat | Self::Flows | Self::Explain(_) | Self::Audit => false,
-            Self::Paths | Self::Roles(RolesRequest::Members) => false,
+            Self::Paths | Self::Facts | Self::Roles(RolesRequest::Members) => false,
             Self::Mode(_) | Self::KeysRoll | Self::Resync | Self::Reload => true,
             Self::AuditNow | Self::Roles(_) => true,
         }

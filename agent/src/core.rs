@@ -11,6 +11,7 @@
 mod audit;
 mod datagrams;
 mod explain;
+mod facts;
 mod held;
 mod judge;
 pub mod keys;
@@ -36,6 +37,7 @@ use ccp::record::{MemberId, MemberSet};
 use ccp::time::Instant;
 use ccp::wire::header::HEADER_BYTES;
 use conntrack::{EventKind, Flow};
+use facts::Alike;
 use judge::{Began, PolicyCounters};
 use keys::{Limits, OwnKeys};
 use links::LinkCounters;
@@ -138,6 +140,7 @@ pub struct Core {
     clock: Instant,
     datagrams: DatagramCounters,
     links: LinkCounters,
+    alike: Alike,
     roles: Roles,
     events: EventCounters,
     policy: Arc<Policy>,
@@ -195,6 +198,7 @@ impl Core {
             clock: now,
             datagrams: DatagramCounters::default(),
             links: LinkCounters::default(),
+            alike: Alike::default(),
             roles: Roles::new(roles),
             events: EventCounters::default(),
             passed: VecDeque::new(),

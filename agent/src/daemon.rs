@@ -9,8 +9,9 @@ use crate::core::keys::Limits;
 use crate::core::roles::RolesSetup;
 use crate::core::seal::DatagramKey;
 use crate::core::{Core, Setup};
-use crate::doctor;
+use crate::doctor::{self, differences::Differences};
 use crate::driver::Driver;
+use crate::facts;
 use crate::kernel::Kernel;
 use crate::key_log::KeyLog;
 use crate::keys::MemberKey;
@@ -138,7 +139,7 @@ pub fn run(path: &Path, config: &Config, policy: Policy, key: &MemberKey) -> Res
         .transpose()
         .map_err(RunError::Control)?;
     let metrics = (config.metrics.listen.as_ref())
-        .map(|listen| Metrics::start(listen, wake(&wakes), sender))
+        .map(|listen| Metrics::start(listen, wake(&wakes), sender.clone()))
         .transpose()
         .map_err(failed("listen for who reads the metrics"))?;
     let key_log = (config.log.datagram_keys.as_deref())
@@ -182,6 +183,7 @@ pub fn run(path: &Path, config: &Config, policy: Policy, key: &MemberKey) -> Res
     );
     notify.ready();
     doctor::examine_and_log(config).map_err(failed("start a thread"))?;
+    facts::watch(config, sender, wake(&wakes)).map_err(failed("start a thread"))?;
     let modes = Modes::open(config);
     let mut core = Core::new(setup, Instant::default());
     let at_start = modes.at_start(config);
@@ -209,6 +211,7 @@ pub fn run(path: &Path, config: &Config, policy: Policy, key: &MemberKey) -> Res
         stop,
         origin,
         key_log,
+        differences: Differences::default(),
         faults: Faults::default(),
         alive: Box::new(move || notify.alive()),
     };

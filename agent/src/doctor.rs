@@ -1,15 +1,19 @@
-//! What is wrong with this machine, or would surprise: each check says what it found, why that matters, and the command
+//! What is wrong with this machine, differs from those of its peers, or would surprise: each check says what it found, why that matters, and the command
 //! that mends it.
 //!
 //! It only looks: nothing is changed, and whoever runs it needs what the daemon needs. `ctsync doctor` prints everything;
 //! the daemon runs the same checks when it starts, on a thread of their own, and logs what is bad.
 
 use std::fmt;
+use std::path::Path;
 
 use serde::Serialize;
 
 use crate::config::Config;
+use crate::control::Client;
 
+pub mod differences;
+mod iptables;
 mod kernel;
 mod network;
 mod ruleset;
@@ -78,6 +82,33 @@ impl Finding {
             ..Self::warning(check, found, why, cure)
         }
     }
+
+    /// As a line of the log.
+    fn log(&self) {
+        let Self {
+            check, found, cure, ..
+        } = self;
+        tracing::warn!(event = "doctor", check, found, cure, "{}", self.why);
+    }
+}
+
+/// What this machine and its peers' are like, as the daemon at `socket` knows it, compared.
+pub fn examine_peers(socket: &Path) -> Vec<Finding> {
+    match Client::connect(socket).and_then(|mut daemon| daemon.facts()) {
+        Ok(report) if report.peers.is_empty() => vec![Finding::warning(
+            "peers",
+            "no peer has told what its machine is like",
+            "whether it has the same settings, table, interfaces and time cannot be said",
+            "see `ctsync status` for whether a peer is linked",
+        )],
+        Ok(report) => differences::compare(&report),
+        Err(error) => vec![Finding::warning(
+            "peers",
+            error.to_string(),
+            "the daemon knows what the peers' machines are like; without it they are not compared",
+            "systemctl start ctsync, or run it as root: sudo ctsync doctor",
+        )],
+    }
 }
 
 /// Every check of this machine, in the order in which they are best read.
@@ -93,16 +124,8 @@ pub fn examine_and_log(config: &Config) -> std::io::Result<()> {
     let config = config.clone();
     let examine = move || {
         let bad = |it: &Finding| it.verdict == Verdict::Bad;
-        for Finding {
-            check,
-            found,
-            why,
-            cure,
-            ..
-        } in examine(&config).into_iter().filter(bad)
-        {
-            tracing::warn!(event = "doctor", check, found, cure, "{why}");
-        }
+        let findings = examine(&config).into_iter().filter(bad);
+        findings.for_each(|finding| finding.log());
     };
     // Nobody waits for it: it ends by itself, or with the daemon.
     let thread = std::thread::Builder::new().name("doctor".into());

@@ -15,7 +15,8 @@ use crate::core::Core;
 use crate::core::LinkMessage;
 use crate::core::keys::KeyMessage;
 use crate::core::seal::DatagramKey;
-use crate::kernel::Kernel;
+use crate::doctor::differences::Differences;
+use crate::kernel::{Kernel, wall_clock_nanos};
 use crate::key_log::KeyLog;
 use crate::log::Faults;
 use crate::modes::Modes;
@@ -86,6 +87,8 @@ pub struct Driver {
     pub origin: std::time::Instant,
     /// Where keys are written for who has to read a capture, if anywhere.
     pub key_log: Option<KeyLog>,
+    /// How the peers' machines differ from this one, as far as it was logged.
+    pub differences: Differences,
     /// What failed of late.
     pub faults: Faults,
     /// Called about once a second as long as the loop turns.
@@ -356,8 +359,12 @@ impl Driver {
                 Report::Said(member, message) => {
                     let now = self.now();
                     self.log_key(member, &message);
+                    self.core.set_wall_clock(wall_clock_nanos());
                     self.core.handle_link_message(member, &message, now);
                     self.apply(now);
+                    if matches!(message, LinkMessage::Facts(_)) {
+                        self.differences.look(&self.core.facts());
+                    }
                 }
                 Report::Stranger => self.core.handle_stranger(),
                 Report::Failure => self.core.handle_link_failure(),
@@ -383,6 +390,7 @@ impl Driver {
 
     /// Says what there is to say over the links.
     fn speak(&mut self) {
+        self.core.set_wall_clock(wall_clock_nanos());
         for member in MemberId::all() {
             for _ in 0..FRAMES_AT_A_TIME {
                 if !self.links.has_room(member) {
@@ -456,6 +464,11 @@ impl Driver {
                 }
                 Ask::Mode(request, answer) => {
                     (self.modes).handle_request(&mut self.core, &request, answer, now);
+                }
+                Ask::Facts(answer) => drop(answer.send(self.core.facts())),
+                Ask::TakeFacts(facts) => {
+                    self.core.set_facts(facts, now);
+                    self.differences.look(&self.core.facts());
                 }
                 Ask::Audit(answer) => drop(answer.send(self.core.audit(now))),
                 Ask::AuditNow(answer) => {

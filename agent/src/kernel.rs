@@ -268,7 +268,7 @@ impl Kernel {
 }
 
 /// What the kernel dates flows by.
-fn wall_clock_nanos() -> u64 {
+pub fn wall_clock_nanos() -> u64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     since.map_or(0, |since| {
         u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)

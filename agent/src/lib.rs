@@ -12,6 +12,7 @@ pub mod delay;
 pub mod doctor;
 pub mod driver;
 pub mod dry_run;
+pub mod facts;
 pub mod hooks;
 pub mod import;
 pub mod interfaces;

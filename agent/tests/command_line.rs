@@ -138,7 +138,7 @@ fn answer(ask: Ask) {
         }
         Ask::Roles(_, answer) => answer.send(done()).unwrap_or_default(),
         Ask::RollKeys(answer) => answer.send(rolled()).unwrap_or_default(),
-        Ask::Explain(..) => {}
+        Ask::Explain(..) | Ask::Facts(_) | Ask::TakeFacts(_) => {}
         Ask::Reload(answer) => {
             (answer.send(Err("policy.yaml:1:2: wrong; mend it".into()))).unwrap_or_default()
         }

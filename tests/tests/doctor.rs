@@ -97,6 +97,86 @@ fn what_is_wrong_is_found_and_the_cure_mends_it() {
 }
 
 #[test]
+fn machines_that_differ_are_found_by_the_daemons_and_the_cure_makes_them_equal() {
+    let lab = Lab::new(2);
+    let mut cluster = Cluster::configure(&lab, Settings::default());
+    let [here, there] = lab.gateways.as_slice() else {
+        panic!("a lab of two")
+    };
+    there.sysctl("netfilter.nf_conntrack_tcp_timeout_established", 600);
+    there.sysctl("netfilter.nf_conntrack_acct", 1);
+    there.ip("link set wan mtu 1400");
+    there.ip("link set sync0 mtu 1400");
+    there.ip("link add odd type veth peer name odder");
+    for (daemon, gateway) in cluster.members.iter_mut().zip(&lab.gateways) {
+        daemon.start(gateway);
+    }
+    let differing = [
+        "peer timers",
+        "peer sysctls",
+        "peer mtu",
+        "peer network",
+        "peer names",
+    ];
+    let mut findings = Vec::new();
+    wait_until("both have told what they are like", DEADLINE, || {
+        findings = examine(here, &cluster.members[0]).1;
+        unwell(&findings, "peer timers").is_some()
+    });
+    for check in differing {
+        let finding = unwell(&findings, check).unwrap_or_else(|| panic!("{check}: {findings:#?}"));
+        let cure = finding["cure"].as_str().expect("a text");
+        if let Some((_, command)) = cure.split_once("if gw-b is right: sysctl ") {
+            here.run(&format!("sysctl {command}"));
+        }
+    }
+    for daemon in &cluster.members {
+        wait_until("the daemon has logged what is bad", DEADLINE, || {
+            daemon
+                .log()
+                .contains("the sync network sync has an MTU of 1")
+        });
+    }
+
+    there.ip("link set wan mtu 1500");
+    there.ip("link set sync0 mtu 1500");
+    there.ip("link delete odd");
+    // Who starts looks at once; else it is within a minute.
+    for (daemon, gateway) in cluster.members.iter_mut().zip(&lab.gateways) {
+        daemon.start(gateway);
+    }
+    wait_until("they are alike", DEADLINE, || {
+        findings = examine(here, &cluster.members[0]).1;
+        findings
+            .iter()
+            .any(|it| it["check"] == "peer" && it["verdict"] == "ok")
+    });
+    for check in differing {
+        assert!(unwell(&findings, check).is_none(), "{findings:#?}");
+    }
+}
+
+#[test]
+fn traps_in_rules_of_iptables_are_found_of_both_kinds() {
+    let lab = Lab::new(2);
+    let cluster = Cluster::configure(&lab, Settings::default());
+    let here = &lab.gateways[0];
+    here.run("iptables-nft -t raw -A PREROUTING -i eth3 -j CT --zone 5");
+    here.run("iptables-legacy -t raw -A PREROUTING -p udp --dport 5353 -j CT --notrack");
+    here.run("iptables-legacy -t mangle -A FORWARD -j CONNMARK --save-mark");
+    let (_, findings) = examine(here, &cluster.members[0]);
+    for (check, place) in [
+        ("zones", "iptables-nft -t raw PREROUTING"),
+        ("notrack", "iptables-legacy -t raw PREROUTING"),
+        ("connmark", "iptables-legacy -t mangle FORWARD"),
+    ] {
+        let finding = unwell(&findings, check).unwrap_or_else(|| panic!("{check}: {findings:#?}"));
+        let found = finding["found"].as_str().expect("a text");
+        assert!(found.contains(place), "{found}");
+    }
+}
+
+#[test]
 fn without_the_privilege_it_says_so() {
     let lab = Lab::new(2);
     let cluster = Cluster::configure(&lab, Settings::default());

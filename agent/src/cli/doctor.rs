@@ -1,4 +1,4 @@
-//! `ctsync doctor`: what is wrong with this machine, why it matters, and what mends it.
+//! `ctsync doctor`: what is wrong with this machine or differs from its peers, why it matters, and what mends it.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -23,7 +23,8 @@ impl Doctor {
     pub fn execute(&self, out: &mut dyn Write) -> Result<(), Failure> {
         let config =
             Config::load(&self.config).map_err(|error| Failure::Problem(error.to_string()))?;
-        let findings = doctor::examine(&config);
+        let mut findings = doctor::examine(&config);
+        findings.extend(doctor::examine_peers(&config.control.socket));
         if self.json {
             print_json(out, &findings)?;
         } else {

@@ -5,6 +5,7 @@
 
 pub mod audit;
 pub mod explain;
+pub mod facts;
 pub mod sync;
 
 use std::borrow::Cow;

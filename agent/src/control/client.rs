@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 
 use super::answer::audit::Report;
 use super::answer::explain::{Explanation, FlowQuery};
+use super::answer::facts::FactsReport;
 use super::answer::sync::SyncStatus;
 use super::answer::{FlowRow, Paths, Reloaded, Rolled, Status, SyncStat};
 use super::roles::{Done, Members, RolesRequest};
@@ -109,6 +110,11 @@ impl Client {
     /// Destinations whose flows pass two gateways.
     pub fn paths(&mut self) -> Result<Paths, ClientError> {
         self.ask(Verb::Paths)
+    }
+
+    /// What the members' machines are like.
+    pub fn facts(&mut self) -> Result<FactsReport, ClientError> {
+        self.ask(Verb::Facts)
     }
 
     /// Has another key drawn for the daemon's datagrams, and waits until it is in use.

@@ -325,6 +325,7 @@ impl Desk {
                 Ok(Request { verb: Verb::Resync }) => self.one_line(&mut writer, Ask::Resync).await,
                 Ok(Request { verb: Verb::Audit }) => self.one_line(&mut writer, Ask::Audit).await,
                 Ok(Request { verb: Verb::Paths }) => self.one_line(&mut writer, Ask::Paths).await,
+                Ok(Request { verb: Verb::Facts }) => self.one_line(&mut writer, Ask::Facts).await,
                 Ok(Request {
                     verb: Verb::AuditNow,
                 }) => self.one_line(&mut writer, Ask::AuditNow).await,

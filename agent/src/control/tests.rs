@@ -82,7 +82,7 @@ fn answer(ask: Ask) {
             let next = (end < FLOWS).then_some(Cursor(end));
             answer.send(FlowPage { rows, next }).unwrap_or_default();
         }
-        Ask::Explain(..) => {}
+        Ask::Explain(..) | Ask::Facts(_) | Ask::TakeFacts(_) => {}
         Ask::Reload(answer) => answer
             .send(Err("policy.yaml:1:1: wrong; mend it".into()))
             .unwrap_or_default(),

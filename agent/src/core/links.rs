@@ -6,6 +6,7 @@ use ccp::time::Instant;
 use super::Core;
 use super::keys::KeyMessage;
 use super::seal::DatagramKey;
+use crate::facts::Told;
 
 /// Links between members, and the keys handed out over them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,6 +32,8 @@ pub enum LinkMessage {
     Key(KeyMessage),
     /// Of a full sync: what the protocol puts into a frame of this kind.
     Sync(u8, Vec<u8>),
+    /// Of the machine: [`crate::facts::Told`].
+    Facts(Vec<u8>),
 }
 
 impl Core {
@@ -38,12 +41,14 @@ impl Core {
     pub fn handle_link_up(&mut self, member: MemberId, now: Instant) {
         self.links.links += 1;
         self.keys.handle_link_up(member);
+        self.alike.handle_link_up(member);
         self.node.handle_link_up(member, now);
     }
 
     /// The link to a peer is gone.
     pub fn handle_link_down(&mut self, member: MemberId, now: Instant) {
         self.keys.handle_link_down(member);
+        self.alike.handle_link_down(member);
         self.node.handle_link_down(member, now);
     }
 
@@ -60,6 +65,10 @@ impl Core {
                 let handled = self.node.handle_link_message(from, *kind, body, now);
                 self.links.malformed += u64::from(handled.is_err());
             }
+            LinkMessage::Facts(body) => match Told::decode(body) {
+                Some(told) => self.alike.handle(from, told, self.clock_ms()),
+                None => self.links.malformed += 1,
+            },
         }
     }
 
@@ -67,6 +76,9 @@ impl Core {
     pub fn poll_link_message(&mut self, to: MemberId) -> Option<LinkMessage> {
         if let Some(message) = self.poll_key_message(to) {
             return Some(LinkMessage::Key(message));
+        }
+        if let Some(told) = self.alike.poll(to, self.clock_ms()) {
+            return Some(LinkMessage::Facts(told.encode()));
         }
         let mut body = Vec::new();
         let kind = self.node.poll_link_message(to, &mut body)?;

@@ -1,12 +1,12 @@
-//! What in the operator's ruleset would surprise: read with `nft`, whoever made the rules. Those of iptables-legacy are
-//! not in it, and that is said.
+//! What in the operator's ruleset would surprise: read with `nft`, and with the programs of iptables, whose rules `nft`
+//! shows without what they do, or not at all.
 
 use std::fs;
 use std::process::Command;
 
 use serde_json::Value;
 
-use super::Finding;
+use super::{Finding, iptables};
 use crate::config::Config;
 
 /// Places that are named; there may be thousands of the same.
@@ -14,7 +14,7 @@ const PLACES_MAX: usize = 3;
 
 /// What is looked for in rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Trap {
+pub enum Trap {
     Notrack,
     Zone,
     Offload,
@@ -89,71 +89,85 @@ pub fn examine(config: &Config) -> Vec<Finding> {
         )];
     };
     let copy_bit = config.kernel.copy_bit.map_or(0, |bit| bit.mask());
-    let mut findings = judge(&ruleset, copy_bit);
-    if fs::read_to_string("/proc/net/ip_tables_names").is_ok_and(|it| !it.trim().is_empty()) {
+    let (mut traps, rules) = judge(&ruleset, copy_bit);
+    let of_iptables = iptables::examine(copy_bit);
+    traps.extend(of_iptables.traps);
+    let mut findings = tell(&traps, rules + of_iptables.rules);
+    // Their modules are loaded, so that there may be rules: without them the programs fail as there is nothing to print.
+    let may_have_rules = |program: &&str| {
+        let names = match program.starts_with("ip6") {
+            true => "/proc/net/ip6_tables_names",
+            false => "/proc/net/ip_tables_names",
+        };
+        !program.contains("legacy") || fs::read(names).is_ok_and(|it| !it.is_empty())
+    };
+    if let Some(program) = of_iptables.silent.into_iter().find(may_have_rules) {
         findings.push(Finding::warning(
             "iptables",
-            "there are rules of iptables-legacy, which are not looked at",
+            format!("{program} does not print its rules"),
             "NOTRACK, zones, MASQUERADE or CONNMARK in them surprise as they would in nftables",
-            "look through `iptables-legacy-save`, or move to iptables-nft",
+            "run it as root: sudo ctsync doctor",
         ));
     }
     findings
 }
 
-/// What is in a ruleset, as `nft -j` writes it.
-fn judge(ruleset: &Value, copy_bit: u32) -> Vec<Finding> {
+/// What is in a ruleset, as `nft -j` writes it, and where; and how many rules that are not our own.
+fn judge(ruleset: &Value, copy_bit: u32) -> (Vec<(Trap, String)>, usize) {
     let objects = ruleset["nftables"]
         .as_array()
         .map_or(&[][..], Vec::as_slice);
     let rules: Vec<_> = objects
         .iter()
         .map(|object| &object["rule"])
-        .filter(|rule| rule["table"] != "ctsync")
+        .filter(|rule| rule.is_object() && rule["table"] != "ctsync")
         .collect();
-    let findings: Vec<_> = TRAPS
-        .iter()
-        .filter_map(|trap| {
-            let caught = rules.iter().filter(|rule| has(rule, *trap, copy_bit));
-            let places: Vec<_> = caught.map(|rule| place(rule)).collect();
-            let (first, rest) = places.split_at(places.len().min(PLACES_MAX));
-            let more = match rest.len() {
-                0 => String::new(),
-                count => format!(" and {count} more"),
-            };
-            (!first.is_empty()).then(|| {
-                let found = format!("in {}{more}", first.join(", "));
-                Finding::warning(trap.check(), found, trap.why(), trap.cure())
-            })
-        })
-        .collect();
-    match findings.is_empty() {
-        true => vec![Finding::ok(
-            "ruleset",
-            format!(
-                "nothing surprising in {} rules",
-                rules.iter().filter(|it| it.is_object()).count()
-            ),
-        )],
-        false => findings,
+    let caught = |trap: &Trap| {
+        let caught = rules.iter().filter(|rule| has(rule, *trap, copy_bit));
+        let caught = caught.map(|rule| (*trap, place(rule)));
+        caught.collect::<Vec<_>>()
+    };
+    (TRAPS.iter().flat_map(caught).collect(), rules.len())
+}
+
+/// A finding for each trap that there is in so many rules.
+fn tell(traps: &[(Trap, String)], rules: usize) -> Vec<Finding> {
+    if traps.is_empty() {
+        let found = format!("nothing surprising in {rules} rules");
+        return vec![Finding::ok("ruleset", found)];
     }
+    let finding = |trap: &Trap| {
+        let places = traps.iter().filter(|(it, _)| it == trap);
+        let places: Vec<_> = places.map(|(_, place)| place.as_str()).collect();
+        let (first, rest) = places.split_at(places.len().min(PLACES_MAX));
+        let more = match rest.len() {
+            0 => String::new(),
+            count => format!(" and {count} more"),
+        };
+        (!first.is_empty()).then(|| {
+            let found = format!("in {}{more}", first.join(", "));
+            Finding::warning(trap.check(), found, trap.why(), trap.cure())
+        })
+    };
+    TRAPS.iter().filter_map(finding).collect()
 }
 
 fn has(rule: &Value, trap: Trap, copy_bit: u32) -> bool {
     let statements = rule["expr"].as_array().map_or(&[][..], Vec::as_slice);
     statements.iter().any(|statement| {
         let is = |name: &str| statement.get(name).is_some();
-        // Modules of iptables are opaque, but for their names.
-        let target = statement["xt"]["name"].as_str().unwrap_or_default();
         let mangled = &statement["mangle"]["key"]["ct"]["key"];
         match trap {
-            Trap::Notrack => is("notrack") || matches!(target, "NOTRACK" | "CT"),
+            Trap::Notrack => is("notrack"),
             Trap::Zone => mangled == "zone",
             Trap::Offload => is("flow"),
-            Trap::Masquerade => is("masquerade") || target == "MASQUERADE",
+            Trap::Masquerade => is("masquerade"),
             Trap::Mark => {
-                let value = statement["mangle"]["value"].as_u64();
-                let clears = value.is_some_and(|value| value & u64::from(copy_bit) == 0);
+                let value = &statement["mangle"]["value"];
+                let number = value.as_u64();
+                // The packet's mark has not the bit.
+                let clears = number.is_some_and(|value| value & u64::from(copy_bit) == 0)
+                    || value["meta"]["key"] == "mark";
                 copy_bit != 0 && mangled == "mark" && clears
             }
         }
@@ -184,13 +198,17 @@ mod tests {
         {"rule": {"family": "inet", "table": "t", "chain": "pre", "handle": 5, "expr": [
             {"mangle": {"key": {"ct": {"key": "mark"}}, "value": {"|": [{"&": [{"ct": {"key": "mark"}}, 2147483648]}, 1]}}}]}},
         {"rule": {"family": "ip", "table": "nat", "chain": "POSTROUTING", "handle": 2, "expr": [
-            {"counter": {"packets": 0, "bytes": 0}}, {"xt": {"type": "target", "name": "MASQUERADE"}}]}},
+            {"counter": {"packets": 0, "bytes": 0}}, {"masquerade": null}]}},
+        {"rule": {"family": "inet", "table": "t", "chain": "post", "handle": 6, "expr": [
+            {"mangle": {"key": {"ct": {"key": "mark"}}, "value": {"meta": {"key": "mark"}}}}]}},
         {"rule": {"family": "inet", "table": "ctsync", "chain": "moved", "handle": 2, "expr": [
             {"mangle": {"key": {"ct": {"key": "mark"}}, "value": 0}}]}}]}"#;
 
     #[test]
     fn traps_are_found_with_their_places_and_our_own_table_is_none() {
-        let findings = judge(&serde_json::from_str(RULESET).unwrap(), 1 << 31);
+        let (traps, rules) = judge(&serde_json::from_str(RULESET).unwrap(), 1 << 31);
+        assert_eq!(rules, 5);
+        let findings = tell(&traps, rules);
         let found: Vec<_> = findings
             .iter()
             .map(|it| (it.check, it.found.as_str()))
@@ -198,16 +216,19 @@ mod tests {
         let expected = [
             ("notrack", "in inet t pre (handle 3)"),
             ("masquerade", "in ip nat POSTROUTING (handle 2)"),
-            ("connmark", "in inet t pre (handle 4)"),
+            (
+                "connmark",
+                "in inet t pre (handle 4), inet t post (handle 6)",
+            ),
         ];
         assert_eq!(found, expected);
     }
 
     #[test]
     fn empty_ruleset_is_well() {
-        let findings = judge(&serde_json::json!({ "nftables": [] }), 0);
+        let (traps, rules) = judge(&serde_json::json!({ "nftables": [] }), 0);
         assert_eq!(
-            findings,
+            tell(&traps, rules),
             [Finding::ok("ruleset", "nothing surprising in 0 rules")]
         );
     }

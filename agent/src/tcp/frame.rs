@@ -9,6 +9,7 @@
 //!   2 KEY_ACK  incarnation (u64), epoch (u8)
 //!   3 PING     nothing: its being acknowledged by TCP, or not, says what there is to know
 //!   16-31      of a full sync: the protocol's own business
+//!   56 FACTS   what the machine is like: [`crate::facts`]
 //! ```
 //!
 //! All numbers are big-endian. A kind that is not known is skipped, and so is what follows the fields that are.
@@ -27,6 +28,7 @@ const KEY: u8 = 1;
 const KEY_ACK: u8 = 2;
 const PING: u8 = 3;
 const SYNC: RangeInclusive<u8> = 16..=31;
+const FACTS: u8 = 56;
 
 const KEY_BYTES: usize = 8 + 1 + 32 + 8;
 const KEY_ACK_BYTES: usize = 8 + 1;
@@ -34,6 +36,8 @@ const KEY_ACK_BYTES: usize = 8 + 1;
 const FRAME_BYTES_MAX: u32 = 1 << 20;
 /// The longest of a full sync has 8 KiB and a flow.
 const SYNC_BYTES_MAX: u32 = 1 << 16;
+/// As many facts as there may be, with the longest names, have 23 KB.
+const FACTS_BYTES_MAX: u32 = 1 << 15;
 
 /// The next message. An error ends the link.
 pub(super) async fn read(reader: &mut (impl AsyncRead + Unpin)) -> io::Result<LinkMessage> {
@@ -50,6 +54,14 @@ pub(super) async fn read(reader: &mut (impl AsyncRead + Unpin)) -> io::Result<Li
             let mut body = vec![0; length as usize];
             reader.read_exact(&mut body).await?;
             return Ok(LinkMessage::Sync(kind, body));
+        }
+        if kind == FACTS {
+            if length > FACTS_BYTES_MAX {
+                return Err(malformed("a frame of facts is too long"));
+            }
+            let mut body = vec![0; length as usize];
+            reader.read_exact(&mut body).await?;
+            return Ok(LinkMessage::Facts(body));
         }
         let known_bytes = match kind {
             KEY => KEY_BYTES,
@@ -110,6 +122,7 @@ pub(super) async fn write(
     let mut body = Zeroizing::new(Vec::with_capacity(KEY_BYTES));
     let kind = match message {
         LinkMessage::Sync(kind, body) => return write_frame(writer, *kind, body).await,
+        LinkMessage::Facts(body) => return write_frame(writer, FACTS, body).await,
         LinkMessage::Key(KeyMessage::Offer(offer)) => {
             body.extend(offer.incarnation.to_be_bytes());
             body.push(offer.epoch);

@@ -1,0 +1,99 @@
+//! What members tell each other of their machines, over their links: [`crate::facts`].
+
+use ccp::record::{MemberId, MemberSet};
+use ccp::time::Instant;
+use std::time::Duration;
+
+use super::Core;
+use crate::control::answer::facts::{FactsReport, PeerFacts};
+use crate::facts::{Facts, Told};
+
+/// Peers are told again after this long though nothing has changed: clocks drift.
+const TOLD_AGAIN: Duration = Duration::from_secs(600);
+
+/// What is known of this machine and those of the peers.
+#[derive(Debug, Default)]
+pub(super) struct Alike {
+    own: Facts,
+    told_at: Instant,
+    /// Peers that have a link and do not know it yet.
+    untold: MemberSet,
+    linked: MemberSet,
+    peers: [Option<Peer>; MemberId::MAX],
+}
+
+#[derive(Debug)]
+struct Peer {
+    facts: Facts,
+    clock_ahead_ms: i64,
+}
+
+impl Alike {
+    pub fn handle_link_up(&mut self, member: MemberId) {
+        self.linked.insert(member);
+        self.untold.insert(member);
+    }
+
+    pub fn handle_link_down(&mut self, member: MemberId) {
+        self.linked.remove(member);
+        self.untold.remove(member);
+    }
+
+    /// What there is to tell a peer, if it has not been told.
+    pub fn poll(&mut self, to: MemberId, clock_ms: u64) -> Option<Told> {
+        if self.own.is_empty() || !self.untold.contains(to) {
+            return None;
+        }
+        self.untold.remove(to);
+        let facts = self.own.clone();
+        Some(Told { clock_ms, facts })
+    }
+
+    pub fn handle(&mut self, from: MemberId, told: Told, clock_ms: u64) {
+        let signed = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
+        if let Some(peer) = self.peers.get_mut(from.index()) {
+            *peer = Some(Peer {
+                facts: told.facts,
+                clock_ahead_ms: signed(told.clock_ms) - signed(clock_ms),
+            });
+        }
+    }
+}
+
+impl Core {
+    /// This machine is like that now; peers are told if it has changed.
+    pub fn set_facts(&mut self, facts: Facts, now: Instant) {
+        if facts != self.alike.own || now.since(self.alike.told_at) >= TOLD_AGAIN {
+            self.alike.own = facts;
+            self.alike.told_at = now;
+            self.alike.untold = self.alike.linked;
+        }
+    }
+
+    /// This machine, and those of the peers that have told.
+    pub fn facts(&self) -> FactsReport {
+        let peers = self.peers.iter().filter_map(|id| self.peer_facts(*id));
+        FactsReport {
+            facts: self.alike.own.clone(),
+            peers: peers.collect(),
+        }
+    }
+
+    /// A peer's machine, if it has told.
+    pub fn peer_facts(&self, member: MemberId) -> Option<PeerFacts> {
+        let peer = self.alike.peers.get(member.index())?.as_ref()?;
+        Some(PeerFacts {
+            id: member.get(),
+            name: self.names.get(&member).cloned().unwrap_or_default(),
+            clock_ahead_ms: peer.clock_ahead_ms,
+            facts: peer.facts.clone(),
+        })
+    }
+
+    pub(super) fn clock_ms(&self) -> u64 {
+        self.wall_clock_nanos / 1_000_000
+    }
+}
+
+#[cfg(test)]
+mod tests;
