@@ -15,7 +15,7 @@ use crate::lab::{Family, Lab, Path};
 use crate::netns::Namespace;
 
 /// How long a connection may take to open before it counts as failed.
-const OPEN_DEADLINE: Duration = Duration::from_secs(20);
+pub const OPEN_DEADLINE: Duration = Duration::from_secs(20);
 
 /// How long connections took to open, the shortest first.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +30,13 @@ impl Connects {
     pub fn percentile(&self, percent: usize) -> Duration {
         let at = (self.sorted.len() * percent).div_ceil(100).max(1) - 1;
         self.sorted.get(at).copied().unwrap_or_default()
+    }
+
+    /// These too.
+    pub fn extend(&mut self, others: Connects) {
+        self.sorted.extend(others.sorted);
+        self.sorted.sort_unstable();
+        self.failed += others.failed;
     }
 
     /// How many opened.
@@ -47,7 +54,7 @@ impl std::fmt::Display for Connects {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "{} connects: p50 {:?}, p99 {:?}, longest {:?}, {} took 100 ms or more, {} failed",
+            "{} connects: p50 {:.1?}, p99 {:.1?}, longest {:.1?}, {} took 100 ms or more, {} failed",
             self.count(),
             self.percentile(50),
             self.percentile(99),
@@ -61,14 +68,27 @@ impl std::fmt::Display for Connects {
 /// Opens `count` connections by a path, `clients` at a time.
 #[track_caller]
 pub fn connect(lab: &Lab, path: Path, family: Family, clients: usize, count: usize) -> Connects {
+    connect_within(lab, path, family, clients, count, OPEN_DEADLINE)
+}
+
+/// As [`connect`], with how long a connection may take to open before it counts as failed.
+#[track_caller]
+pub fn connect_within(
+    lab: &Lab,
+    path: Path,
+    family: Family,
+    clients: usize,
+    count: usize,
+    patience: Duration,
+) -> Connects {
     let addresses = [path.client(family), path.server(family)];
     let listener = path.listener(family);
     between(
         [&lab.client, &lab.server],
         addresses,
         listener,
-        clients,
-        count,
+        [clients, count],
+        patience,
     )
 }
 
@@ -78,8 +98,8 @@ pub fn between(
     [client, server]: [&Namespace; 2],
     [from, to]: [IpAddr; 2],
     listen_on: IpAddr,
-    clients: usize,
-    count: usize,
+    [clients, count]: [usize; 2],
+    patience: Duration,
 ) -> Connects {
     let listener = server.inside(|| {
         let address = SocketAddr::new(listen_on, 0);
@@ -99,7 +119,7 @@ pub fn between(
             for _ in 0..clients {
                 scope.spawn(|| {
                     while next.fetch_add(1, Ordering::Relaxed) < count {
-                        let took = open_and_use(from, to);
+                        let took = open_and_use(from, to, patience);
                         let mut connects = connects.lock().expect("nobody panics with it");
                         match took {
                             Ok(took) => connects.sorted.push(took),
@@ -135,11 +155,11 @@ fn serve(listener: &TcpListener) {
     }
 }
 
-fn open_and_use(from: IpAddr, to: SocketAddr) -> std::io::Result<Duration> {
+fn open_and_use(from: IpAddr, to: SocketAddr, patience: Duration) -> std::io::Result<Duration> {
     let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
     socket.bind(&SocketAddr::new(from, 0).into())?;
     let start = Instant::now();
-    socket.connect_timeout(&to.into(), OPEN_DEADLINE)?;
+    socket.connect_timeout(&to.into(), patience)?;
     let took = start.elapsed();
     let mut stream = std::net::TcpStream::from(socket);
     stream.set_read_timeout(Some(OPEN_DEADLINE))?;

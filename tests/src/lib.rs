@@ -13,6 +13,8 @@ pub mod netns;
 pub mod nspawn;
 pub mod shorts;
 pub mod sim;
+pub mod split;
+pub mod story;
 pub mod table;
 pub mod traffic;
 pub mod vm;

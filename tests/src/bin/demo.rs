@@ -1,16 +1,18 @@
 //! The demonstration: connections of every kind, and the gateway under them dies. First with ctsync, then without.
+//! `demo asymmetric` shows another: connections whose directions pass different gateways ([`split`]).
 //!
 //! Exits with 0 if every connection went on with ctsync, and every one died without; else with 1.
 
-use std::io::IsTerminal as _;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::geteuid;
 
 use tests::failover::{Failover, Outcome, Protection, every_connection};
-use tests::lab::{Family, Path, SERVICE_IPV4, SHARED_IPV4};
+use tests::lab::{Path, SERVICE_IPV4, SHARED_IPV4};
 use tests::leftovers::remove_on_interrupt;
+use tests::split;
+use tests::story::{Paint, Story};
 use tests::traffic::{Kind, Progress};
 
 /// How long the connections flow before their gateway dies.
@@ -22,13 +24,31 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     }
     remove_on_interrupt();
-    let paint = Paint::new();
-    introduce(&paint);
+    let paint = Paint::of_stdout();
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    let holds = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] => survive(&paint),
+        ["asymmetric"] => split::demonstrate(&paint),
+        _ => {
+            eprintln!("demo: it takes nothing, or the word asymmetric");
+            return ExitCode::from(2);
+        }
+    };
+    if holds {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// True if it came out as it must.
+fn survive(paint: &Paint) -> bool {
+    introduce(paint);
 
     println!("{}", paint.bold("1  With ctsync"));
-    let with = experiment(&paint, Protection::Ctsync);
+    let with = experiment(paint, Protection::Ctsync);
     println!("{}", paint.bold("2  The control: the same without ctsync"));
-    let without = experiment(&paint, Protection::Nothing);
+    let without = experiment(paint, Protection::Nothing);
 
     let count = every_connection().count();
     let survivors = |outcomes: &[Outcome]| outcomes.iter().filter(|it| it.goes_on()).count();
@@ -51,11 +71,7 @@ fn main() -> ExitCode {
             paint.bad(&verdict)
         }
     );
-    if held {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    held
 }
 
 fn introduce(paint: &Paint) {
@@ -83,10 +99,7 @@ fn introduce(paint: &Paint) {
 
 /// Runs the experiment once, and tells of it.
 fn experiment(paint: &Paint, protection: Protection) -> Vec<Outcome> {
-    let story = Story {
-        paint,
-        start: Instant::now(),
-    };
+    let story = Story::new(paint);
     let mut failover = Failover::prepare(protection);
     match protection {
         Protection::Ctsync => story.tell("one ctsync runs on each gateway, and they are in step"),
@@ -149,10 +162,6 @@ fn row(paint: &Paint, outcome: &Outcome) -> String {
         before,
         end,
     } = outcome;
-    let family = match family {
-        Family::Ipv4 => "IPv4",
-        Family::Ipv6 => "IPv6",
-    };
     let path = match path {
         Path::Plain => "",
         Path::Masqueraded => "source NAT",
@@ -192,54 +201,5 @@ fn amount(kind: Kind, count: u64) -> String {
         Kind::Bulk => format!("{}.{} MB", count / 1_000_000, count / 100_000 % 10),
         Kind::Interactive => format!("{count} replies"),
         Kind::Datagrams => format!("{count} echoes"),
-    }
-}
-
-/// Tells what happens, and when.
-struct Story<'a> {
-    paint: &'a Paint,
-    start: Instant,
-}
-
-impl Story<'_> {
-    fn tell(&self, event: &str) {
-        println!("  {:7.3} s  {event}", self.start.elapsed().as_secs_f64());
-    }
-
-    fn strike(&self, event: &str) {
-        self.tell(&self.paint.bad(event));
-    }
-}
-
-/// Colours, on a terminal.
-struct Paint {
-    is_terminal: bool,
-}
-
-impl Paint {
-    fn new() -> Paint {
-        Paint {
-            is_terminal: std::io::stdout().is_terminal(),
-        }
-    }
-
-    fn bold(&self, text: &str) -> String {
-        self.with("1", text)
-    }
-
-    fn good(&self, text: &str) -> String {
-        self.with("32", text)
-    }
-
-    fn bad(&self, text: &str) -> String {
-        self.with("31", text)
-    }
-
-    fn with(&self, code: &str, text: &str) -> String {
-        if self.is_terminal {
-            format!("\x1b[{code}m{text}\x1b[0m")
-        } else {
-            text.to_owned()
-        }
     }
 }
