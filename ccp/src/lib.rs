@@ -3,8 +3,8 @@
 //! [`node::Node`] is one member: what happened goes in by `handle_*`, what is to be done comes out by `poll_*`. It only
 //! dispatches to the parts: [`membership`] (who is there, and has proven it), [`paths`] (over which network), [`election`] (who
 //! is active), [`outbox`] and [`sender`] (what we tell), [`receiver`] (what we are told), [`snapshot`] (everything at
-//! once), all of them over one [`table`] of flows. [`record`] says what a flow is, [`wire`] alone
-//! knows bytes.
+//! once), all of them over one [`table`] of flows. [`record`] says what a flow is, [`progress`] how far it has come, [`wire`]
+//! alone knows bytes.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -23,6 +23,7 @@ pub mod network;
 pub mod node;
 pub mod outbox;
 pub mod paths;
+pub mod progress;
 pub mod range;
 pub mod receiver;
 pub mod record;
@@ -30,7 +31,6 @@ pub mod seal;
 pub mod sender;
 pub mod snapshot;
 pub mod table;
-mod tcp;
 pub mod time;
 pub mod timer;
 pub mod wire;

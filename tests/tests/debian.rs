@@ -43,6 +43,14 @@ fn packets_are_held_with_their_flows_attached() {
 }
 
 #[test]
+fn the_order_of_states_is_also_that_of_this_kernel() {
+    let (debian, prepare) = with_tests("tests", "progress");
+    // The rest follows from it.
+    let printed = debian.run(&format!("{prepare} ./tests every_transition"));
+    assert!(printed.contains(" 0 failed; "), "{printed}");
+}
+
+#[test]
 fn translated_connections_whose_directions_pass_different_gateways_open() {
     let (debian, prepare) = with_tests("tests", "translated");
     debian.carry(&program());

@@ -10,8 +10,9 @@ use tests::netns::wait_until;
 use tests::table::{COPY_BIT, wait_equal};
 use tests::traffic::{Connection, Kind};
 
-/// How long tables, and what is known of a flow, may take to agree.
-const AGREE_DEADLINE: Duration = Duration::from_secs(10);
+/// How long tables, and what is known of a flow, may take to agree: on a busy machine packets may pass both gateways while
+/// routes move, and flows that move so often are marked again after 10 s only (PROTOCOL.md 7.8).
+const AGREE_DEADLINE: Duration = Duration::from_secs(30);
 
 #[test]
 fn flows_that_move_belong_to_the_gateway_that_their_packets_pass() {

@@ -7,9 +7,9 @@
 use super::{Event, Node};
 use crate::hold::{Ended, Holds, PacketNumber, Turn};
 use crate::outbox::Change;
+use crate::progress;
 use crate::record::{FlowKey, FlowState, Patch, TcpOptions};
 use crate::table::{Entry, Life, Origin, Pending, Slot};
-use crate::tcp;
 use crate::time::Instant;
 
 /// Split flows that wait to be told to the owner; there will be others of the same path.
@@ -128,7 +128,7 @@ impl Node {
             .and_then(|slot| self.table.get(slot))
             .is_some_and(|entry| {
                 let [ours, theirs] = states(entry, patch);
-                entry.life == Life::Live && !tcp::begins_anew(key.proto, ours, theirs)
+                entry.life == Life::Live && !progress::begins_anew(key.proto, ours, theirs)
             });
         let slot = match known {
             Some(slot) if goes_on => return self.advance_held(slot, patch),
@@ -159,7 +159,7 @@ impl Node {
     fn advance_held(&mut self, slot: Slot, patch: &Patch) -> Option<Slot> {
         let entry = self.table.get_mut(slot)?;
         let [ours, theirs] = states(entry, patch);
-        if tcp::merge(entry.key.proto, ours, theirs) != theirs {
+        if progress::merge(entry.key.proto, ours, theirs) != theirs {
             // It was sent again, and is known to have arrived.
             return Some(slot);
         }

@@ -3,9 +3,9 @@
 use super::{Action, Node};
 use crate::membership::PeerState;
 use crate::outbox::Change;
+use crate::progress;
 use crate::record::{FlowKey, FlowState, MemberId, Packets, Patch};
 use crate::table::{Entry, Life, Origin, Slot};
-use crate::tcp;
 use crate::wire::flow;
 
 /// A change that the local kernel told, not caused by us.
@@ -99,7 +99,7 @@ impl Node {
         let tcp_before = entry.state.tcp;
         let changed = entry.state.apply(patch);
         // The other end's may have passed another gateway, which this kernel had not been told when it said this.
-        let is_joined = tcp::join_ends(key.proto, tcp_before, &mut entry.state);
+        let is_joined = progress::join_ends(key.proto, tcp_before, &mut entry.state);
         let is_news = match (entry.origin, patch.packets) {
             (Origin::Own, _) | (Origin::Found | Origin::Copy { .. }, None) => changed,
             // The first packet of a flow that has moved here.
@@ -228,12 +228,14 @@ enum Birth {
 fn birth(entry: &Entry, patch: &Patch) -> Birth {
     let (proto, ours) = (entry.key.proto, entry.state.proto_state);
     let theirs = patch.proto_state.unwrap_or(ours);
-    if entry.life == Life::Dead || tcp::begins_anew(proto, ours, theirs) {
+    if entry.life == Life::Dead || progress::begins_anew(proto, ours, theirs) {
         return Birth::New;
     }
     match entry.origin {
         Origin::Own if !entry.in_kernel => Birth::Held,
-        Origin::Copy { .. } if entry.in_kernel && tcp::merge(proto, ours, theirs) != theirs => {
+        Origin::Copy { .. }
+            if entry.in_kernel && progress::merge(proto, ours, theirs) != theirs =>
+        {
             Birth::Known
         }
         Origin::Own | Origin::Found | Origin::Copy { .. } => Birth::New,
@@ -244,6 +246,6 @@ fn birth(entry: &Entry, patch: &Patch) -> Birth {
 /// not assured: that is put back once at most.
 fn is_no_end(entry: &Entry) -> bool {
     entry.state.nat().src.is_some()
-        && tcp::goes_on(entry.key.proto, entry.state.proto_state)
+        && progress::goes_on(entry.key.proto, entry.state.proto_state)
         && (entry.state.status.assured || entry.origin == Origin::Own)
 }

@@ -7,9 +7,9 @@
 use super::{Action, End, Node};
 use crate::audit::{Class, Difference};
 use crate::outbox::Change;
+use crate::progress;
 use crate::record::{Claim, FlowKey, FlowState, Packets, Patch};
 use crate::table::{Entry, Life, Origin, Slot};
-use crate::tcp;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::hash::BuildHasher;
@@ -255,8 +255,10 @@ fn compare(entry: &Entry, row: &Patch) -> Progress {
     let status = row.status.unwrap_or(told.status);
     let has_more_bits =
         status.seen_reply && !told.status.seen_reply || status.assured && !told.status.assured;
+    let proto = entry.key.proto;
     let further = state != told.proto_state
-        && tcp::merge(entry.key.proto, told.proto_state, state) == state
+        && (progress::merge(proto, told.proto_state, state) == state
+            || progress::begins_anew(proto, told.proto_state, state))
         || has_more_bits;
     if row.nat != told.nat() {
         Progress::Carrier(Class::Nat, Action::Replace)

@@ -9,8 +9,8 @@
 //! looked at then.
 
 use super::{Action, Node};
+use crate::progress;
 use crate::table::{Entry, Life, Origin, Slot};
-use crate::tcp;
 use crate::time::Instant;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -153,7 +153,7 @@ impl Node {
 fn may_outlive(entry: &Entry) -> bool {
     entry.life == Life::Live
         && matches!(entry.origin, Origin::Copy { .. })
-        && tcp::goes_on(entry.key.proto, entry.state.proto_state)
+        && progress::goes_on(entry.key.proto, entry.state.proto_state)
 }
 
 /// An eighth of the timeout at most, so that who carries the flow is known long before it runs out at either gateway.

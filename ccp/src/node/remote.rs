@@ -2,10 +2,10 @@
 
 use super::{Action, DeltaId, Event, Node, Ticket};
 use crate::outbox::Change;
+use crate::progress;
 use crate::receiver::{Arrival, Said, Via, is_news};
 use crate::record::{Claim, FlowKey, FlowState, MemberId, Record, Term, Told};
 use crate::table::{Entry, Life, Origin, Pending, Slot};
-use crate::tcp;
 use crate::time::Instant;
 use crate::wire::DecodeError;
 use crate::wire::cursor::Reader;
@@ -404,18 +404,18 @@ impl Said {
 fn join(entry: &Entry, theirs: &FlowState) -> FlowState {
     let is_copy = matches!(entry.origin, Origin::Copy { .. });
     let (proto, ours) = (entry.key.proto, &entry.state);
-    let goes_on =
-        entry.life == Life::Live && !tcp::begins_anew(proto, ours.proto_state, theirs.proto_state);
+    let goes_on = entry.life == Life::Live
+        && !progress::begins_anew(proto, ours.proto_state, theirs.proto_state);
     let mut joined = theirs.clone();
     if goes_on && !is_copy {
-        joined.proto_state = tcp::merge(proto, ours.proto_state, theirs.proto_state);
+        joined.proto_state = progress::merge(proto, ours.proto_state, theirs.proto_state);
         joined.status.seen_reply |= ours.status.seen_reply;
         joined.status.assured |= ours.status.assured;
         if joined.proto_state != theirs.proto_state {
             // A timeout goes with its state: what is closed would else stay for as long as what is established.
             joined.timeout_secs = ours.timeout_secs;
         }
-        tcp::join_ends(proto, ours.tcp, &mut joined);
+        progress::join_ends(proto, ours.tcp, &mut joined);
     }
     joined
 }
@@ -427,9 +427,10 @@ fn has_moved(entry: &Entry, theirs: &FlowState, said: &Said) -> bool {
     let told_by_another =
         matches!(entry.origin, Origin::Copy { member, .. } if member != said.member);
     let goes_on = entry.life == Life::Live
-        && !tcp::begins_anew(entry.key.proto, ours.proto_state, theirs.proto_state);
+        && !progress::begins_anew(entry.key.proto, ours.proto_state, theirs.proto_state);
     let further = theirs.proto_state != ours.proto_state
-        && tcp::merge(entry.key.proto, ours.proto_state, theirs.proto_state) == theirs.proto_state
+        && progress::merge(entry.key.proto, ours.proto_state, theirs.proto_state)
+            == theirs.proto_state
         || theirs.status.seen_reply && !ours.status.seen_reply
         || theirs.status.assured && !ours.status.assured;
     said.claim == Claim::Found && told_by_another && goes_on && further

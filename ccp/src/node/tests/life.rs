@@ -2,8 +2,10 @@
 
 use super::world::{Faults, World, key, member, patch};
 use crate::node::End;
-use crate::record::{Endpoint, Nat, Patch};
+use crate::progress;
+use crate::record::{Endpoint, FlowKey, Nat, Packets, Patch};
 use crate::table::Origin;
+use alloc::vec::Vec;
 use core::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -218,5 +220,57 @@ fn a_state_that_wins_over_a_claim_that_crosses_it_keeps_its_timeout() {
             (8, 10),
             "gateway {at}"
         );
+    }
+}
+
+/// PROTOCOL.md 6.9: packets pass both gateways at once, and what each makes of the flow crosses the other's word of it.
+#[test]
+fn claims_that_cross_leave_the_further_state_on_both_gateways() {
+    const TCP: u8 = 6;
+    const SCTP: u8 = 132;
+    let mut world = World::new(2, Faults::NONE, 40);
+    world.run(SECOND);
+    let mut flows = Vec::new();
+    for (proto, states) in [(TCP, 1..10), (SCTP, 2..9)] {
+        for here in states.clone() {
+            for there in states.clone().skip(1) {
+                for first in 0..2 {
+                    let number = u32::try_from(flows.len()).expect("they are few");
+                    let key = FlowKey {
+                        proto,
+                        ..key(number)
+                    };
+                    flows.push((key, [here, there], first));
+                }
+            }
+        }
+    }
+    for (key, _, first) in &flows {
+        world.open(*first, *key);
+        world.change(
+            *first,
+            *key,
+            &in_state(if key.proto == TCP { 1 } else { 2 }),
+        );
+    }
+    world.run(SECOND);
+    for (key, [here, there], first) in &flows {
+        world.change(*first, *key, &in_state(*here));
+        world.change(1 - first, *key, &in_state(*there));
+    }
+    world.run(SECOND * 5);
+    world.check();
+    for (key, [here, there], first) in flows {
+        let further = progress::merge(key.proto, here, there);
+        let state = world.kernel(0)[&key].proto_state;
+        assert_eq!(state, further, "{here} at {first}, {there} at the other");
+    }
+}
+
+/// What the kernel tells when a packet that passes brings a flow into a state.
+fn in_state(proto_state: u8) -> Patch {
+    Patch {
+        packets: Some(Packets::Passed),
+        ..patch(proto_state)
     }
 }
