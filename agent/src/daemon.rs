@@ -165,7 +165,7 @@ pub fn run(path: &Path, config: &Config, policy: Policy, key: &MemberKey) -> Res
         (Some(steering), Some(backend)) => match Holding::install(backend, steering) {
             Ok(holding) => Some(Arc::new(holding)),
             Err(error) if config.hold.mode == HoldMode::Auto => {
-                warn!(%error, "packets are not held");
+                warn!(event = "not-held", %error, "packets are not held");
                 None
             }
             Err(error) => return Err(RunError::Holding(error)),
@@ -225,6 +225,7 @@ pub fn run(path: &Path, config: &Config, policy: Policy, key: &MemberKey) -> Res
 fn open_key_log(path: &Path) -> Result<KeyLog, RunError> {
     let log = KeyLog::open(path).map_err(failed("open the file of `log: {datagram_keys}`"))?;
     warn!(
+        event = "keys-logged",
         file = %path.display(),
         "keys of datagrams are written to a file: who reads it can read and forge what members say"
     );
@@ -241,6 +242,7 @@ fn queue(config: &Config) -> Result<(Option<Queue>, Option<Steering>), RunError>
             let steering = Steering::of(config, queue.translation_is_known());
             if !queue.translation_is_known() {
                 info!(
+                    event = "not-held",
                     "this kernel does not say how a held packet is translated (CONFIG_NETFILTER_NETLINK_GLUE_CT): packets \
                      of translated flows are not held where that can be seen"
                 );
@@ -248,7 +250,7 @@ fn queue(config: &Config) -> Result<(Option<Queue>, Option<Steering>), RunError>
             Ok((Some(queue), steering))
         }
         Err(error) if config.hold.mode == HoldMode::Auto => {
-            warn!(%error, "packets are not held");
+            warn!(event = "not-held", %error, "packets are not held");
             Ok((None, None))
         }
         Err(error) => Err(RunError::Queue(error)),

@@ -275,6 +275,7 @@ impl Driver {
         while let Some(key) = self.core.poll_split() {
             if let Some((address, bits)) = self.suspects.learn(&key, now) {
                 info!(
+                    event = "split",
                     destination = format!("{address}/{bits}"),
                     "a flow passes this gateway one way and another the other: first packets to there are held"
                 );
@@ -288,7 +289,7 @@ impl Driver {
             // It runs programs; packets are not to wait for them.
             std::thread::spawn(move || {
                 if let Err(error) = holding.replace(destinations) {
-                    warn!(%error, "the destinations that are held for stay as they were");
+                    warn!(event = "not-held", %error, "the destinations that are held for stay as they were");
                 }
             });
         }

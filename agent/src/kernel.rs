@@ -202,6 +202,7 @@ impl Kernel {
         let holder = lookup(&flow.reply, flow.zone).ok().flatten();
         let holder = holder.map_or_else(|| "one that has ended".to_owned(), |flow| words(&flow));
         warn!(
+            event = "conflict",
             flow = words(flow),
             stays = holder,
             "a flow of a peer has the reply tuple of another here, which stays"

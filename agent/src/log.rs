@@ -1,6 +1,6 @@
 //! Where the log goes, and how often the same thing is said in it.
 //!
-//! To the journal, with values as fields (`CTSYNC_MEMBER=2`), when systemd has connected our stderr to it; to stderr as
+//! To the journal, with values as fields (`CTSYNC_MEMBER=2`; [`journal`]), when systemd has connected our stderr to it; to stderr as
 //! lines of text otherwise.
 
 use std::io::IsTerminal;
@@ -12,16 +12,17 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
 use crate::config::Level;
+use journal::Journal;
+
+mod journal;
 
 /// Begins to log. An error says that it was begun before.
 pub fn start(level: Level) -> Result<(), TryInitError> {
     let registry = tracing_subscriber::registry().with(filter(level));
     if is_journal(std::env::var("JOURNAL_STREAM").ok().as_deref())
-        && let Ok(journal) = tracing_journald::layer()
+        && let Ok(journal) = Journal::open()
     {
-        return registry
-            .with(journal.with_field_prefix(Some("CTSYNC".into())))
-            .try_init();
+        return registry.with(journal).try_init();
     }
     let text = tracing_subscriber::fmt::layer()
         .compact()

@@ -82,7 +82,7 @@ impl Drop for Metrics {
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
-            tracing::error!("the thread of the metrics panicked");
+            tracing::error!(event = "defect", "the thread of the metrics panicked");
         }
         if let Some(socket) = &self.socket {
             // If somebody else has removed it, it is gone as well.

@@ -107,7 +107,7 @@ impl Reloader {
                             wake();
                         }
                         Err(reason) => {
-                            error!("nothing was reloaded: {reason}");
+                            error!(event = "reload-failed", "nothing was reloaded: {reason}");
                             for answer in answers {
                                 let _ = answer.send(Err(reason.clone()));
                             }
@@ -150,7 +150,7 @@ impl Drop for Reloader {
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
-            error!("the thread that reloads panicked");
+            error!(event = "defect", "the thread that reloads panicked");
         }
     }
 }
@@ -163,7 +163,7 @@ fn wait(rung: &mut UnixStream) -> bool {
             Ok(_) => return true,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => {
-                error!(%error, "nothing can be reloaded any more");
+                error!(event = "defect", %error, "nothing can be reloaded any more");
                 return false;
             }
         }
@@ -186,12 +186,15 @@ impl Work {
         (self.config, self.sections) = (config, sections);
         for section in &restart {
             warn!(
-                section,
-                "this has changed too, and takes effect at the next restart"
+                event = "restart-needed",
+                section, "this has changed too, and takes effect at the next restart"
             );
         }
         let (services, rules) = (policy.services().len(), policy.rules().len());
-        info!(services, rules, "the policy was reloaded");
+        info!(
+            event = "reloaded",
+            services, rules, "the policy was reloaded"
+        );
         let reloaded = Reloaded {
             services,
             rules,

@@ -138,7 +138,7 @@ impl Drop for Ruleset {
         match nft(&[], &text(&[])) {
             Ok(()) | Err(RulesetError::Run(_)) => {}
             Err(error) => {
-                tracing::warn!(%error, "the table of ctsync stays in the ruleset; it harms nothing");
+                tracing::warn!(event = "table-stays", %error, "the table of ctsync stays in the ruleset; it harms nothing");
             }
         }
     }

@@ -189,7 +189,7 @@ impl Drop for Links {
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
-            tracing::error!("the thread of the links panicked");
+            tracing::error!(event = "defect", "the thread of the links panicked");
         }
     }
 }

@@ -275,4 +275,28 @@ fn every_event_of_the_log_is_in_the_manual_and_no_other() {
         .map(str::to_owned)
         .collect();
     assert_eq!(logged, described);
+    // An entry there is its name as a comment, a new `uuidgen | tr -d -`, and what it means.
+    let catalog = read("packaging/journal/ctsync.catalog");
+    let entries = catalog.split("\n\n# ").skip(1);
+    let explained: BTreeSet<_> = entries
+        .filter_map(|it| it.lines().next().map(str::to_owned))
+        .collect();
+    assert_eq!(logged, explained);
+}
+
+#[test]
+fn every_line_of_the_log_begins_with_its_event() {
+    let sources = files(".rs").into_iter();
+    for file in sources.filter(|it| it.starts_with("agent/src/") && !is_test(it)) {
+        let text = read(&file);
+        let lines: Vec<_> = code(&text).map(|(_, line)| line.trim()).collect();
+        let text = lines.join(" ");
+        for level in ["info!(", "warn!(", "error!("] {
+            for (at, _) in text.match_indices(level) {
+                let said = text[at + level.len()..].trim_start();
+                let said: String = said.chars().take(80).collect();
+                assert!(said.starts_with("event = \""), "{file}: {level}{said}");
+            }
+        }
+    }
 }

@@ -220,6 +220,11 @@ fn a_fresh_debian_becomes_a_gateway_that_is_upgraded_and_removed_under_traffic()
 
     let journal = a.run("journalctl --output=json CTSYNC_EVENT=peer-live");
     assert!(journal.contains("\"CTSYNC_MEMBER\":\"2\""), "{journal}");
+    let explained = a.run("journalctl --catalog CTSYNC_EVENT=peer-live");
+    assert!(
+        explained.contains("Member 2 (gw-2) is heard, and hears us."),
+        "{explained}"
+    );
 
     // A reload is done when systemctl says so; one that fails changes nothing, and systemctl says that, too.
     let before = main_pid(a);

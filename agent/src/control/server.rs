@@ -156,7 +156,10 @@ impl Drop for Server {
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
-            tracing::error!("the thread of the control socket panicked");
+            tracing::error!(
+                event = "defect",
+                "the thread of the control socket panicked"
+            );
         }
         if inode(&self.path).is_ok_and(|inode| inode == self.inode) {
             // It cannot fail but by someone else's doing, and then there is nothing to mend here.
@@ -226,7 +229,9 @@ fn serve(
     runtime.spawn(async move {
         match UnixListener::from_std(listener) {
             Ok(listener) => accept(listener, desk).await,
-            Err(error) => tracing::error!(%error, "cannot listen on the control socket"),
+            Err(error) => {
+                tracing::error!(event = "defect", %error, "cannot listen on the control socket")
+            }
         }
     });
     // Nothing is ever sent: the other half is dropped when it is time to go. Clients are cut off with the runtime.

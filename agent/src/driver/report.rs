@@ -30,11 +30,13 @@ impl Driver {
                     "peer is dead: it is silent, or does not hear us; its flows stay"
                 ),
                 Event::PeerSlow(member) => warn!(
+                    event = "peer-slow",
                     member = member.get(),
                     name = name(member),
                     "peer acknowledges too late: packets are no longer held for it"
                 ),
                 Event::PeerInTime(member) => info!(
+                    event = "peer-in-time",
                     member = member.get(),
                     name = name(member),
                     "peer acknowledges in time: packets are held for it again"
@@ -94,21 +96,25 @@ impl Driver {
                 ),
                 Event::OnTime => info!(event = "on-time", "this daemon gets to run in time again"),
                 Event::SnapshotBegun(member) => info!(
+                    event = "full-sync-begun",
                     member = member.get(),
                     name = name(member),
                     "full sync: the peer is asked for everything"
                 ),
                 Event::SnapshotEnded(member) => info!(
+                    event = "full-sync-fetched",
                     member = member.get(),
                     name = name(member),
                     "full sync: what the peer had is here; what changed since follows"
                 ),
                 Event::SnapshotBroken(member) => warn!(
+                    event = "full-sync-broken",
                     member = member.get(),
                     name = name(member),
                     "full sync: the peer gives no more; what is missing comes from another, or bit by bit"
                 ),
                 Event::Joined(took) => info!(
+                    event = "full-sync-over",
                     took_ms = took.as_millis(),
                     "full sync is over: everything that the others had is in this kernel"
                 ),
@@ -125,7 +131,10 @@ impl Driver {
             let [flows, of_about] = progress.rows;
             let lasts_ms = progress.lasts.as_millis();
             let (member, name) = (member.get(), self.name(member));
-            info!(member, name, flows, of_about, lasts_ms, "full sync goes on");
+            info!(
+                event = "full-sync-progress",
+                member, name, flows, of_about, lasts_ms, "full sync goes on"
+            );
         }
     }
 }
