@@ -6,6 +6,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
+use ccp::build::Capability;
 use ccp::modes::{Changed, Generation, Mode};
 use ccp::network::NetworkId;
 use ccp::record::MemberSet;
@@ -146,6 +147,13 @@ impl Modes {
                 "no peer is live, so nobody can say whether it carries: see `ctsync status`"
                     .to_owned(),
             );
+        }
+        let lacking = core.node().membership().lacking(Capability::Modes);
+        if let Some(member) = lacking.iter().next() {
+            let name = core.names().get(&member).map_or("", String::as_str);
+            return Err(format!(
+                "{name} runs a version that cannot switch modes: update it first"
+            ));
         }
         Ok(network)
     }

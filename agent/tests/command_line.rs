@@ -250,6 +250,8 @@ fn status() -> Status {
             id: 2,
             name: "gw-b".into(),
             state: PeerState::Live,
+            version: None,
+            lacks: Vec::new(),
             linked: true,
             synced: true,
             rtt_us: Some(200),
@@ -260,6 +262,7 @@ fn status() -> Status {
             hold: PeerHold::default(),
             reach: Reach::default(),
         }],
+        capabilities: vec![],
         warnings: vec![],
         counters: Counters(vec![
             ("datagrams_sent".into(), 12),

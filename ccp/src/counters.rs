@@ -76,6 +76,10 @@ counters! {
     datagrams_duplicate,
     /// Times that another network took over for one to a peer.
     network_switches,
+    /// Attributes, of hellos and of records, that were skipped: they are of another version.
+    unknown_attributes,
+    /// Records that were.
+    unknown_records,
     /// Deltas received before.
     deltas_duplicate,
     /// Deltas before the telling we follow, or too far past a gap.

@@ -13,6 +13,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod audit;
+pub mod build;
 pub mod counters;
 pub mod election;
 pub mod hold;

@@ -5,6 +5,7 @@
 //! played back to us, and a run that was replaced cannot prove itself again. From then on packet numbers tell new
 //! from seen (PROTOCOL.md 3).
 
+use crate::build::{Build, Capabilities, Capability};
 use crate::record::{MemberId, MemberSet};
 use crate::seal::ReplayWindow;
 use crate::time::Instant;
@@ -88,6 +89,8 @@ pub struct Peer {
     pub state: PeerState,
     /// True if, as its newest hello says, it has everything that the others had at its start.
     pub joined: bool,
+    /// What its newest hello says of its daemon.
+    pub build: Option<Build>,
 }
 
 /// All peers.
@@ -167,15 +170,26 @@ impl Membership {
 
     /// Those that hear us and are heard.
     pub fn live(&self) -> MemberSet {
-        let mut live = MemberSet::default();
-        for peer in self
-            .peers
-            .iter()
-            .filter(|peer| peer.state == PeerState::Live)
-        {
-            live.insert(peer.member);
-        }
-        live
+        self.live_peers().map(|peer| peer.member).collect()
+    }
+
+    fn live_peers(&self) -> impl Iterator<Item = &Peer> {
+        let peers = self.peers.iter();
+        peers.filter(|peer| peer.state == PeerState::Live)
+    }
+
+    /// Those of the live peers that lack a capability.
+    pub fn lacking(&self, capability: Capability) -> MemberSet {
+        (self.live_peers())
+            .filter(|peer| !peer.capabilities().contains(capability))
+            .map(|peer| peer.member)
+            .collect()
+    }
+
+    /// What this member and all live peers can.
+    pub fn agreed(&self) -> Capabilities {
+        let own = Build::THIS.capabilities;
+        (self.live_peers()).fold(own, |all, peer| all.common(peer.capabilities()))
     }
 
     /// True if a datagram of `member` counts: it comes from the incarnation that has proven itself and was not seen.
@@ -229,6 +243,7 @@ impl Membership {
         if !known {
             peer.begin([incarnation, packet_number], hello, last_sent, now);
             peer.joined = hello.joined;
+            peer.build = hello.build;
             peer.state = PeerState::Live;
             self.answer(now);
             return Change::NewRun;
@@ -411,7 +426,13 @@ impl Peer {
             table_before: None,
             state: PeerState::NeverSeen,
             joined: false,
+            build: None,
         }
+    }
+
+    /// What its daemon can, as it says itself.
+    pub fn capabilities(&self) -> Capabilities {
+        self.build.unwrap_or_default().capabilities
     }
 
     /// True if the peer's daemon restarted but its kernel table is the one it had before.

@@ -43,9 +43,9 @@ use crate::sender::{PeerSend, Sender};
 use crate::table::{Entry, Life, Origin, Pending, Slot, Table};
 use crate::time::Instant;
 use crate::timer::Timer;
-use crate::wire::DecodeError;
 use crate::wire::control::{Ack, Hello};
 use crate::wire::header::{Header, Opcode, SEVERAL};
+use crate::wire::{DecodeError, Skipped};
 use alloc::collections::VecDeque;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -171,7 +171,9 @@ impl Node {
         self.now = now;
         let member = header.source;
         if header.opcode == Opcode::Hello {
-            let hello = Hello::decode(body)?;
+            let mut skipped = Skipped::default();
+            let hello = Hello::decode(body, &mut skipped)?;
+            self.count_skipped(skipped);
             self.handle_hello(header, &hello, network, now);
             return Ok(());
         }
@@ -203,6 +205,7 @@ impl Node {
                 self.sender.trim(&mut self.table, tombstones);
             }
             Opcode::Hello => {}
+            Opcode::Unknown(_) => return Err(DecodeError::Opcode),
         }
         Ok(())
     }
@@ -455,6 +458,11 @@ impl Node {
     /// Which run of a member counts now.
     fn run(&self, member: MemberId) -> u8 {
         self.membership.peer(member).map_or(0, |peer| peer.run)
+    }
+
+    fn count_skipped(&mut self, skipped: Skipped) {
+        self.counters.unknown_attributes += skipped.attributes;
+        self.counters.unknown_records += skipped.records;
     }
 
     fn note(&mut self, event: Event) {

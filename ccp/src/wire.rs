@@ -1,8 +1,9 @@
 //! Bytes on the wire: the only code that takes datagrams apart or puts them together (PROTOCOL.md 2 to 4).
 //!
 //! Everything is big-endian or LEB128. A body that does not decode changes nothing: it is taken apart whole before any
-//! of it is acted on. What is unknown but well formed (a record kind, an attribute) is skipped by its length.
+//! of it is acted on. What is unknown but well formed (a record kind, an attribute) is skipped by its length, and counted.
 
+mod build;
 pub mod control;
 pub mod cursor;
 pub mod flow;
@@ -16,6 +17,15 @@ use core::fmt;
 /// Greatest sequence that is taken for one: no sender lives to reach it, and sums with it cannot overflow.
 pub const SEQ_MAX: u64 = 1 << 62;
 
+/// What was passed over in a body as it is of another version.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Skipped {
+    /// Attributes, of hellos and of records.
+    pub attributes: u64,
+    /// Records.
+    pub records: u64,
+}
+
 /// Why a datagram was not understood; each has a counter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DecodeError {
@@ -27,7 +37,7 @@ pub enum DecodeError {
     CheckPoint,
     /// Another version of the protocol.
     Version,
-    /// An operation this version does not know.
+    /// An operation, or a kind of frame, that this version does not know.
     Opcode,
     /// No member has that number.
     Member,

@@ -57,6 +57,7 @@ impl Display for Page<'_> {
             holds,
             key,
             peers,
+            capabilities: _,
             warnings,
             role,
             counters,
@@ -101,6 +102,7 @@ impl Display for Page<'_> {
         )?;
         writeln!(f)?;
         write!(f, "{}", Peers(peers))?;
+        builds_of_peers(f, version, peers)?;
         holds_of_peers(f, peers)?;
         if !warnings.is_empty() {
             writeln!(f)?;
@@ -185,6 +187,8 @@ fn peer_line(f: &mut fmt::Formatter<'_>, peer: &PeerStatus) -> fmt::Result {
         id,
         name,
         state,
+        version: _,
+        lacks: _,
         linked,
         synced,
         rtt_us,
@@ -209,6 +213,22 @@ fn peer_line(f: &mut fmt::Formatter<'_>, peer: &PeerStatus) -> fmt::Result {
         "{id:<4}  {:<18}  {state:<10}  {link:<4}  {synced:<6}  {rtt:>10}  {heard:>9}  {unacknowledged:>7}  {missing:>7}  {refused:>7}",
         short(name, 18),
     )
+}
+
+/// Peers of another version than this one, and what they lack.
+fn builds_of_peers(f: &mut fmt::Formatter<'_>, own: &str, peers: &[PeerStatus]) -> fmt::Result {
+    for peer in peers {
+        let version = peer.version.as_deref().unwrap_or("before 0.1.0");
+        let is_other = peer.version.is_some() && version != own;
+        if is_other || !peer.lacks.is_empty() {
+            write!(f, "{} runs version {version}", peer.name)?;
+            if !peer.lacks.is_empty() {
+                write!(f, ", which lacks {}", peer.lacks.join(", "))?;
+            }
+            writeln!(f)?;
+        }
+    }
+    Ok(())
 }
 
 /// How long packets waited for each peer, if any did.

@@ -15,6 +15,8 @@ fn peer(id: u8, name: &str) -> PeerStatus {
         id,
         name: name.into(),
         state: PeerState::NeverSeen,
+        version: None,
+        lacks: Vec::new(),
         linked: false,
         synced: false,
         rtt_us: None,
@@ -75,6 +77,8 @@ fn status_fits_100_columns() {
         peers: vec![
             PeerStatus {
                 state: PeerState::Live,
+                version: None,
+                lacks: Vec::new(),
                 linked: true,
                 synced: true,
                 rtt_us: Some(214),
@@ -99,6 +103,7 @@ fn status_fits_100_columns() {
             },
             peer(16, "gw-p"),
         ],
+        capabilities: vec![],
         warnings: vec!["one-way: gw-b is heard, but does not hear this member".into()],
         counters: Counters(vec![
             ("datagrams_sent".into(), 123_456),

@@ -48,6 +48,8 @@ pub struct Status {
     pub role: RoleStatus,
     /// The other members, by id.
     pub peers: Vec<PeerStatus>,
+    /// What this member and every live peer can, whatever their versions.
+    pub capabilities: Vec<String>,
     /// What is wrong between members, a sentence each.
     pub warnings: Vec<String>,
     /// Everything that is counted since the start.
@@ -103,6 +105,10 @@ pub struct PeerStatus {
     pub name: String,
     /// Whether it lives.
     pub state: PeerState,
+    /// Version of its daemon; `None` if it did not say.
+    pub version: Option<String>,
+    /// What this member's version can and the peer's cannot, as far as it is live.
+    pub lacks: Vec<String>,
     /// Whether there is a link to it (TLS), over which keys are handed out.
     pub linked: bool,
     /// Whether it was told every flow that this member has, and told every one of its own; changes on their way aside.

@@ -2,6 +2,7 @@
 
 use ccp::record::{MemberId, MemberSet};
 use ccp::time::Instant;
+use ccp::wire::DecodeError;
 
 use super::Core;
 use super::keys::KeyMessage;
@@ -19,6 +20,8 @@ pub struct LinkCounters {
     pub failures: u64,
     /// Said over links, and not understood.
     pub malformed: u64,
+    /// Said over links, and skipped: it is of another version.
+    pub unknown: u64,
     /// Keys that peers handed us.
     pub keys_received: u64,
     /// Times that another key of ours took the place of the one before.
@@ -30,7 +33,8 @@ pub struct LinkCounters {
 pub enum LinkMessage {
     /// Of keys.
     Key(KeyMessage),
-    /// Of a full sync: what the protocol puts into a frame of this kind.
+    /// Of a full sync: what the protocol puts into a frame of this kind. So is what is of no kind that this version knows,
+    /// without its body.
     Sync(u8, Vec<u8>),
     /// Of the machine: [`crate::facts::Told`].
     Facts(Vec<u8>),
@@ -62,8 +66,11 @@ impl Core {
         match message {
             LinkMessage::Key(message) => self.handle_key_message(from, message, now),
             LinkMessage::Sync(kind, body) => {
-                let handled = self.node.handle_link_message(from, *kind, body, now);
-                self.links.malformed += u64::from(handled.is_err());
+                match self.node.handle_link_message(from, *kind, body, now) {
+                    Ok(()) => {}
+                    Err(DecodeError::Opcode) => self.links.unknown += 1,
+                    Err(_) => self.links.malformed += 1,
+                }
             }
             LinkMessage::Facts(body) => match Told::decode(body) {
                 Some(told) => self.alike.handle(from, told, self.clock_ms()),

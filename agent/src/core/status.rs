@@ -8,6 +8,7 @@ use crate::control::answer::{
 };
 use crate::convert::ip;
 use crate::names;
+use ccp::build::Capability;
 use ccp::membership::{Peer, PeerState as Liveness};
 use ccp::record::{self, Endpoint, FlowKey, MemberId};
 use ccp::table::{self, Entry, Life};
@@ -47,6 +48,9 @@ impl Core {
                 .peers()
                 .map(|peer| self.peer_status(peer, now))
                 .collect(),
+            capabilities: names_of(|capability| {
+                self.node.membership().agreed().contains(capability)
+            }),
             warnings: self.warnings(now),
             counters: Counters(self.counters()),
         }
@@ -137,6 +141,13 @@ impl Core {
                 Liveness::Live => PeerState::Live,
                 Liveness::Dead => PeerState::Dead,
             },
+            version: peer.build.map(|build| build.version.to_string()),
+            lacks: names_of(|capability| {
+                self.node
+                    .membership()
+                    .lacking(capability)
+                    .contains(peer.member)
+            }),
             linked: self.keys.is_linked(peer.member),
             synced: told_all && self.node.incoming(peer.member).synced,
             rtt_us: send.and_then(|send| send.rtt()).map(micros),
@@ -176,6 +187,7 @@ impl Core {
             strangers,
             failures,
             malformed: links_malformed,
+            unknown: links_unknown,
             keys_received,
             rolls,
         } = self.links;
@@ -220,6 +232,7 @@ impl Core {
             ("tls_strangers", strangers),
             ("tls_failures", failures),
             ("tls_malformed", links_malformed),
+            ("tls_unknown", links_unknown),
             ("keys_received", keys_received),
             ("key_rolls", rolls),
             ("events_received", events),
@@ -273,6 +286,12 @@ impl Core {
             member: member.get(),
         }
     }
+}
+
+fn names_of(wanted: impl Fn(Capability) -> bool) -> Vec<String> {
+    let some = (Capability::ALL.into_iter()).filter(|capability| wanted(*capability));
+    some.map(|capability| capability.name().to_owned())
+        .collect()
 }
 
 fn translation(key: &FlowKey, endpoint: Endpoint) -> Translation {

@@ -1,6 +1,6 @@
 use super::keys::Limits;
 use super::roles::RolesSetup;
-use super::seal::DatagramKey;
+use super::seal::{Cipher, DatagramKey};
 use super::{Core, Setup};
 use crate::addresses::AddressSet;
 use crate::convert::Shared;
@@ -10,6 +10,7 @@ use ccp::node::{Action, Config, Outcome};
 use ccp::paths::Spread;
 use ccp::record::MemberId;
 use ccp::time::Instant;
+use ccp::wire::header::{Header, Opcode};
 use conntrack::consts::{IPS_ASSURED, IPS_SEEN_REPLY};
 use conntrack::{Event, EventKind, Flow, L4, ProtoInfo, TcpInfo, Tuple};
 use std::time::Duration;
@@ -237,7 +238,7 @@ fn a_datagram_that_is_not_ours_changes_one_counter_and_nothing_else() {
     let mut cases = vec![
         ("datagrams_malformed", with(0, 0)),
         ("datagrams_other_version", with(2, 9)),
-        ("datagrams_unknown_opcode", with(3, 0x77)),
+        ("datagrams_forged", with(3, 0x77)),
         ("datagrams_other_cluster", with(5, 8)),
         ("datagrams_unknown_member", with(6, 9)),
         ("datagrams_unknown_member", with(6, 0)),
@@ -280,6 +281,31 @@ fn datagrams(core: &mut Core, now: Instant) -> Vec<Vec<u8>> {
         said.push(datagram.to_vec());
     }
     said
+}
+
+/// PROTOCOL.md 2.2
+#[test]
+fn an_operation_of_another_version_is_counted_and_its_sender_lives() {
+    let mut cores = cluster();
+    let now = Instant::from_micros(450_000);
+    let heard = |cores: &[Core; 2], now| cores[1].status(now).peers[0].last_heard_ms;
+    let said = datagrams(&mut cores[0], now)
+        .pop()
+        .expect("it says something");
+    let (header, _) = Header::decode(&said).unwrap();
+    let later = Header {
+        opcode: Opcode::Unknown(0x77),
+        packet_number: header.packet_number + 1,
+        ..header
+    };
+    let mut datagram = [&later.encode()[..], b"what nobody knows"].concat();
+    Cipher::new(&DatagramKey::new([9; 32])).seal(later.packet_number, &mut datagram);
+    assert_ne!(heard(&cores, now), Some(0));
+    for counter_name in ["datagrams_unknown_opcode", "datagrams_replayed_or_unproven"] {
+        cores[1].handle_datagram(&mut datagram.clone(), NetworkId::FIRST, now);
+        assert_eq!(counter(&cores[1], counter_name), 1, "{counter_name}");
+    }
+    assert_eq!(heard(&cores, now), Some(0));
 }
 
 #[test]

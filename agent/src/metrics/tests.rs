@@ -58,6 +58,8 @@ fn status() -> Status {
             id: 2,
             name: "gw-\"b\"".into(),
             state: PeerState::Live,
+            version: None,
+            lacks: Vec::new(),
             linked: true,
             synced: false,
             rtt_us: Some(214),
@@ -83,6 +85,7 @@ fn status() -> Status {
                 ..Reach::default()
             },
         }],
+        capabilities: vec![],
         warnings: vec![],
         counters: Counters(vec![
             ("sent_bytes".into(), 12_345),

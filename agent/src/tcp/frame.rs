@@ -12,7 +12,7 @@
 //!   56 FACTS   what the machine is like: [`crate::facts`]
 //! ```
 //!
-//! All numbers are big-endian. A kind that is not known is skipped, and so is what follows the fields that are.
+//! All numbers are big-endian. The body of a kind that is not known is skipped, and so is what follows the fields that are.
 
 use std::io;
 use std::ops::RangeInclusive;
@@ -87,7 +87,8 @@ pub(super) async fn read(reader: &mut (impl AsyncRead + Unpin)) -> io::Result<Li
                     epoch: fields.read_u8().await?,
                 }));
             }
-            _ => {}
+            PING => {}
+            _ => return Ok(LinkMessage::Sync(kind, Vec::new())),
         }
     }
 }

@@ -8,7 +8,8 @@ mod fetch;
 mod give;
 
 use super::{Event, Node};
-use crate::membership::PeerState;
+use crate::build::Capability;
+use crate::membership::{Peer, PeerState};
 use crate::receiver::Place;
 use crate::record::{MemberId, MemberSet, Told};
 use crate::sender::Tombstones;
@@ -394,8 +395,10 @@ impl Node {
         if self.join.fetches >= FETCHES_MAX {
             return None;
         }
+        let gives = |peer: &&Peer| peer.capabilities().contains(Capability::FullSync);
         let mut fit = (self.membership.peers())
             .filter(|peer| live.contains(peer.member) && peer.joined)
+            .filter(gives)
             .map(|peer| peer.member)
             .filter(|member| !self.join.tried.contains(*member));
         let first = fit.next()?;

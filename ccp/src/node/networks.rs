@@ -1,6 +1,7 @@
 //! Hellos over every network, and what they say of the paths there.
 
 use super::{Audience, Event, Node};
+use crate::build::Build;
 use crate::modes::{Changed, Generation, Mode, Modes};
 use crate::network::{NetworkId, NetworkSet, Routes};
 use crate::sender::PeerSend;
@@ -66,6 +67,7 @@ impl Node {
             let base = |member| sender.peer(member).map_or(0, PeerSend::base);
             let hello = self.membership.poll_hello(now, sender.last_seq(), base)?;
             let hello = Hello {
+                build: Some(Build::THIS),
                 joined: self.join().is_joined(),
                 asks: self.asks(),
                 standing: Some(self.roles.election.standing(now)),

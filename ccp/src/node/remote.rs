@@ -7,10 +7,10 @@ use crate::receiver::{Arrival, Said, Via, is_news};
 use crate::record::{Claim, FlowKey, FlowState, MemberId, Record, Term, Told};
 use crate::table::{Entry, Life, Origin, Pending, Slot};
 use crate::time::Instant;
-use crate::wire::DecodeError;
 use crate::wire::cursor::Reader;
 use crate::wire::flow;
 use crate::wire::header::Urgency;
+use crate::wire::{DecodeError, Skipped};
 use alloc::vec::Vec;
 
 impl Node {
@@ -30,13 +30,13 @@ impl Node {
         body: &[u8],
         now: Instant,
     ) -> Result<(), DecodeError> {
-        let mut reader = Reader::new(body);
+        let (mut reader, mut skipped) = (Reader::new(body), Skipped::default());
         let seq = reader.u64()?;
         // Nothing is acted on before all of it was read. The buffer is kept from one delta to the next.
         let mut records = core::mem::take(&mut self.records);
         records.clear();
         while !reader.is_empty() {
-            match flow::take_record(&mut reader) {
+            match flow::take_record(&mut reader, &mut skipped) {
                 Ok(record) => records.extend(record),
                 Err(error) => {
                     self.records = records;
@@ -44,6 +44,7 @@ impl Node {
                 }
             }
         }
+        self.count_skipped(skipped);
         self.take_records(member, urgency, seq, &mut records, now);
         self.records = records;
         Ok(())

@@ -4,6 +4,7 @@ use crate::range::RangeSet;
 use crate::record::{Family, FlowKey, MemberId, MemberSet, Record, ZoneDirection};
 use crate::table::{Entry, Origin, Slot, Table};
 use crate::time::Instant;
+use crate::wire::Skipped;
 use crate::wire::control::{ACK_RANGES_MAX, Ack};
 use crate::wire::cursor::Reader;
 use crate::wire::flow;
@@ -108,7 +109,10 @@ impl Bench {
             let mut reader = Reader::new(&out);
             let (seq, mut ports) = (reader.seq().unwrap(), Vec::new());
             while !reader.is_empty() {
-                match flow::take_record(&mut reader).unwrap().unwrap() {
+                match flow::take_record(&mut reader, &mut Skipped::default())
+                    .unwrap()
+                    .unwrap()
+                {
                     Record::Upsert { key, .. } | Record::Delete { key, .. } => {
                         ports.push(key.l4[0])
                     }

@@ -1,9 +1,11 @@
 //! Bodies of the datagrams that are not changes: hello and acknowledgement (PROTOCOL.md 3 and 5).
 
+use super::build::ATTRIBUTE_BUILD;
 use super::cursor::{Reader, put_varint};
 use super::mode::ATTRIBUTE_MODE;
 use super::standing::ATTRIBUTE_STANDING;
-use super::{DecodeError, SEQ_MAX};
+use super::{DecodeError, SEQ_MAX, Skipped};
+use crate::build::Build;
 use crate::election::Standing;
 use crate::modes::ModeReport;
 use crate::network::{NetworkId, NetworkSet};
@@ -18,6 +20,8 @@ pub struct Hello {
     pub table: u64,
     /// Sequence of the last delta it sent, 0 before the first.
     pub last_seq: u64,
+    /// What the sender's daemon can; `None` if it is older than that being said.
+    pub build: Option<Build>,
     /// Every member it heard of since its start.
     pub heard: Vec<Heard>,
     /// The paths to it, from each member.
@@ -96,6 +100,9 @@ impl Hello {
     pub fn encode(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.table.to_be_bytes());
         out.extend_from_slice(&self.last_seq.to_be_bytes());
+        if let Some(build) = &self.build {
+            build.encode(out);
+        }
         for heard in &self.heard {
             out.extend_from_slice(&[ATTRIBUTE_HEARD, HEARD_BYTES, heard.member.get()]);
             out.extend_from_slice(&heard.incarnation.to_be_bytes());
@@ -120,7 +127,7 @@ impl Hello {
     }
 
     /// Reads a body; attributes not known are skipped, more of them than there can be members is an error.
-    pub fn decode(body: &[u8]) -> Result<Self, DecodeError> {
+    pub fn decode(body: &[u8], skipped: &mut Skipped) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(body);
         let (table, last_seq) = (reader.u64()?, reader.seq()?);
         let mut hello = Self {
@@ -147,7 +154,8 @@ impl Hello {
                 ATTRIBUTE_MODE => hello.modes.extend(ModeReport::decode(&mut value)?),
                 ATTRIBUTE_STANDING => hello.standing = Standing::decode(&mut value)?,
                 ATTRIBUTE_JOIN => hello.take_join(&mut value)?,
-                _ => {}
+                ATTRIBUTE_BUILD => hello.build = Some(Build::decode(&mut value)?),
+                _ => skipped.attributes += 1,
             }
         }
         Ok(hello)

@@ -5,8 +5,8 @@
 //! | tcp: wscale u8, flags u8 | attributes: tag u8, length u8, value ... |
 //! ```
 
-use super::DecodeError;
 use super::cursor::{Reader, put_varint};
+use super::{DecodeError, Skipped};
 use crate::record::{
     Address, Claim, Endpoint, Expectation, Extra, Family, FlowKey, FlowState, Helper, Nat, Record,
     SeqAdj, Status, SynProxy, TcpOptions, Term, Told, ZoneDirection,
@@ -130,23 +130,33 @@ pub fn put_told(out: &mut Vec<u8>, told: Told) {
 }
 
 /// Takes the next record off `reader`. `Ok(None)` is a record of a kind this version does not know.
-pub fn take_record(reader: &mut Reader<'_>) -> Result<Option<Record>, DecodeError> {
+pub fn take_record(
+    reader: &mut Reader<'_>,
+    skipped: &mut Skipped,
+) -> Result<Option<Record>, DecodeError> {
     let len = usize::from(reader.u8()?);
     let mut reader = Reader::new(reader.bytes(len)?);
     let kind = reader.u8()?;
     match kind >> 6 {
-        OP_UPSERT => take_upsert(&mut reader, kind).map(Some),
-        OP_DELETE => take_delete(&mut reader, kind).map(Some),
+        OP_UPSERT => take_upsert(&mut reader, kind, skipped).map(Some),
+        OP_DELETE => take_delete(&mut reader, kind, skipped).map(Some),
         OP_TOLD => Ok(Some(Record::Told(Told {
             member: reader.member()?,
             base: reader.seq_varint()?,
             from: reader.seq_varint()?,
         }))),
-        _ => Ok(None),
+        _ => {
+            skipped.records += 1;
+            Ok(None)
+        }
     }
 }
 
-fn take_upsert(reader: &mut Reader<'_>, kind: u8) -> Result<Record, DecodeError> {
+fn take_upsert(
+    reader: &mut Reader<'_>,
+    kind: u8,
+    skipped: &mut Skipped,
+) -> Result<Record, DecodeError> {
     let mut key = take_key(reader, kind)?;
     let flags = reader.u8()?;
     let mut state = FlowState {
@@ -178,7 +188,7 @@ fn take_upsert(reader: &mut Reader<'_>, kind: u8) -> Result<Record, DecodeError>
                 take_claim(tag, &mut value, &mut key, &mut term, &mut claim)?
             }
             tag::EXPECTED => extra.expected = Some(take_expected(&mut value, key.family)?),
-            _ => take_extra(tag, &mut value, &mut extra)?,
+            _ => take_extra(tag, &mut value, &mut extra, skipped)?,
         }
     }
     state.nat = (nat != Nat::default()).then(|| Box::new(nat));
@@ -199,14 +209,23 @@ fn take_upsert(reader: &mut Reader<'_>, kind: u8) -> Result<Record, DecodeError>
     })
 }
 
-fn take_delete(reader: &mut Reader<'_>, kind: u8) -> Result<Record, DecodeError> {
+fn take_delete(
+    reader: &mut Reader<'_>,
+    kind: u8,
+    skipped: &mut Skipped,
+) -> Result<Record, DecodeError> {
     let mut key = take_key(reader, kind)?;
     let (mut term, mut claim) = (Term::default(), Claim::Carried);
     while !reader.is_empty() {
         let tag = reader.u8()?;
         let len = usize::from(reader.u8()?);
         let mut value = Reader::new(reader.bytes(len)?);
-        take_claim(tag, &mut value, &mut key, &mut term, &mut claim)?;
+        match tag {
+            tag::TERM | tag::FOUND | tag::ZONE => {
+                take_claim(tag, &mut value, &mut key, &mut term, &mut claim)?
+            }
+            _ => skipped.attributes += 1,
+        }
     }
     Ok(Record::Delete { key, term, claim })
 }
@@ -463,7 +482,12 @@ fn put_u32s(out: &mut Vec<u8>, tag: u8, numbers: &[u32]) {
     });
 }
 
-fn take_extra(tag: u8, value: &mut Reader<'_>, extra: &mut Extra) -> Result<(), DecodeError> {
+fn take_extra(
+    tag: u8,
+    value: &mut Reader<'_>,
+    extra: &mut Extra,
+    skipped: &mut Skipped,
+) -> Result<(), DecodeError> {
     match tag {
         tag::LABELS => extra.labels = Some(value.array()?),
         tag::HELPER => extra.helper = Some(take_helper(value)?),
@@ -482,7 +506,7 @@ fn take_extra(tag: u8, value: &mut Reader<'_>, extra: &mut Extra) -> Result<(), 
         }
         tag::SCTP_VTAG => extra.sctp_vtag = Some([value.u32()?, value.u32()?]),
         tag::DCCP => extra.dccp = Some((value.u8()?, value.u64()?)),
-        _ => {}
+        _ => skipped.attributes += 1,
     }
     Ok(())
 }

@@ -19,23 +19,34 @@ pub const TAG_BYTES: usize = 16;
 
 /// What a datagram is about. Numbers not listed are kept for interface probes (0x10), audit (0x30).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
 pub enum Opcode {
     /// `MY_STATE`: I am here, this is whom I hear.
-    Hello = 1,
+    Hello,
     /// Changes of flows.
-    Delta = 2,
+    Delta,
     /// What of a member's changes is in my kernel.
-    Ack = 3,
+    Ack,
+    /// Something of another version: whoever sent it lives, but what it says is not known.
+    Unknown(u8),
 }
 
 impl Opcode {
-    fn decode(code: u8) -> Result<Self, DecodeError> {
+    /// Its number on the wire.
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Hello => 1,
+            Self::Delta => 2,
+            Self::Ack => 3,
+            Self::Unknown(code) => code,
+        }
+    }
+
+    const fn decode(code: u8) -> Self {
         match code {
-            1 => Ok(Self::Hello),
-            2 => Ok(Self::Delta),
-            3 => Ok(Self::Ack),
-            _ => Err(DecodeError::Opcode),
+            1 => Self::Hello,
+            2 => Self::Delta,
+            3 => Self::Ack,
+            _ => Self::Unknown(code),
         }
     }
 }
@@ -105,7 +116,7 @@ impl Header {
             magic0,
             magic1,
             VERSION,
-            self.opcode as u8,
+            self.opcode.code(),
             cluster0,
             cluster1,
             self.source.get(),
@@ -135,7 +146,7 @@ impl Header {
         if reader.u8()? != VERSION {
             return Err(DecodeError::Version);
         }
-        let opcode = reader.u8()?;
+        let opcode = Opcode::decode(reader.u8()?);
         let cluster = reader.u16()?;
         let source = MemberId::new(reader.u8()?).ok_or(DecodeError::Member)?;
         let destination = match reader.u8()? {
@@ -148,7 +159,6 @@ impl Header {
         let incarnation = reader.u64()?;
         let epoch = reader.u8()?;
         let packet_number = reader.u64()?;
-        let opcode = Opcode::decode(opcode)?;
         let urgency = if flags & FLAG_URGENT == 0 {
             Urgency::Normal
         } else {

@@ -1,8 +1,7 @@
 //! What is said over links during a full sync: bodies of frames (PROTOCOL.md 9).
 
-use super::DecodeError;
 use super::cursor::{Reader, put_varint};
-use super::flow;
+use super::{DecodeError, Skipped, flow};
 use crate::record::{Claim, MemberId, MemberSet, Record};
 use crate::snapshot::Parts;
 use crate::table::Entry;
@@ -135,10 +134,10 @@ impl<'a> Message<'a> {
         }
     }
 
-    /// Reads a body; `Ok(None)` is a kind that this version does not know. Bytes past the known are skipped.
-    pub fn decode(kind: u8, body: &'a [u8]) -> Result<Option<Self>, DecodeError> {
+    /// Reads a body; a kind that this version does not know is [`DecodeError::Opcode`]. Bytes past the known are skipped.
+    pub fn decode(kind: u8, body: &'a [u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(body);
-        Ok(Some(match kind {
+        Ok(match kind {
             kind::REQUEST => Self::Request(Request {
                 id: reader.u64()?,
                 asker: reader.u64()?,
@@ -152,8 +151,8 @@ impl<'a> Message<'a> {
             kind::END => Self::End(reader.u64()?),
             kind::MORE => Self::More(reader.u64()?, reader.u64()?),
             kind::REFUSED => Self::Refused(reader.u64()?),
-            _ => return Ok(None),
-        }))
+            _ => return Err(DecodeError::Opcode),
+        })
     }
 }
 
@@ -185,9 +184,12 @@ pub fn put_row(out: &mut Vec<u8>, member: MemberId, claim: Claim, entry: &Entry)
 }
 
 /// Takes the next flow off `reader`; `None` is one of a kind that this version does not know.
-pub fn take_row(reader: &mut Reader<'_>) -> Result<Option<Row>, DecodeError> {
+pub fn take_row(
+    reader: &mut Reader<'_>,
+    skipped: &mut Skipped,
+) -> Result<Option<Row>, DecodeError> {
     let (member, seq) = (reader.member()?, reader.seq_varint()?);
-    let record = flow::take_record(reader)?;
+    let record = flow::take_record(reader, skipped)?;
     Ok(record.map(|record| Row {
         member,
         seq,

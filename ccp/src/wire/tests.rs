@@ -1,7 +1,8 @@
 use super::control::{ACK_RANGES_MAX, Ack, Ask, Heard, Hello, PathReport};
 use super::cursor::{Reader, put_varint};
 use super::header::{Destination, HEADER_BYTES, Header, Opcode, Urgency};
-use super::{DecodeError, SEQ_MAX, flow};
+use super::{DecodeError, SEQ_MAX, Skipped, flow};
+use crate::build::{Build, Capabilities, Version};
 use crate::election::{Fitness, Load, Mode, Standing, State};
 use crate::network::NetworkSet;
 use crate::range::RangeSet;
@@ -14,6 +15,8 @@ use alloc::vec::Vec;
 use proptest::option;
 use proptest::prelude::*;
 use std::vec;
+
+mod golden;
 
 fn member() -> impl Strategy<Value = MemberId> {
     (1u8..=16).prop_map(|id| MemberId::new(id).unwrap())
@@ -185,7 +188,7 @@ fn put(out: &mut Vec<u8>, record: &Record) {
 fn take_all(bytes: &[u8]) -> Result<Vec<Record>, DecodeError> {
     let (mut reader, mut records) = (Reader::new(bytes), Vec::new());
     while !reader.is_empty() {
-        records.extend(flow::take_record(&mut reader)?);
+        records.extend(flow::take_record(&mut reader, &mut Skipped::default())?);
     }
     Ok(records)
 }
@@ -221,13 +224,17 @@ prop_compose! {
 prop_compose! {
     fn hello()(table in any::<u64>(), last_seq in seq(), paths in prop::collection::vec(path(), 0..16),
         heard in prop::collection::vec((member(), any::<u64>(), seq(), any::<u64>()), 0..32),
-        standing in option::of(standing()), joined in any::<bool>(),
+        build in option::of((any::<[u8; 3]>(), any::<u64>())), standing in option::of(standing()), joined in any::<bool>(),
         asks in prop::collection::vec((member(), any::<u64>(), seq(), seq()), 0..16)) -> Hello {
         let heard = heard.into_iter().map(|(member, incarnation, base, packet_number)| {
             Heard { member, incarnation, base, packet_number }
         });
         let asks = asks.into_iter().map(|(member, incarnation, base, from)| Ask { member, incarnation, base, from });
-        Hello { table, last_seq, heard: heard.collect(), modes: Vec::new(), paths, standing, joined, asks: asks.collect() }
+        let build = build.map(|([major, minor, patch], bits)| Build {
+            version: Version { major, minor, patch },
+            capabilities: Capabilities::from_bits(bits),
+        });
+        Hello { table, last_seq, build, heard: heard.collect(), modes: Vec::new(), paths, standing, joined, asks: asks.collect() }
     }
 }
 
@@ -247,12 +254,12 @@ prop_compose! {
 }
 
 prop_compose! {
-    fn header()(cluster in any::<u16>(), opcode in 0usize..3, source in member(), to in option::of(member()),
+    fn header()(cluster in any::<u16>(), opcode in 0usize..4, source in member(), to in option::of(member()),
         interface in any::<u8>(), urgent in any::<bool>(), policy in any::<u16>(), epoch in any::<u8>(),
         numbers in any::<[u64; 2]>()) -> Header {
         Header {
             cluster,
-            opcode: [Opcode::Hello, Opcode::Delta, Opcode::Ack][opcode],
+            opcode: [Opcode::Hello, Opcode::Delta, Opcode::Ack, Opcode::Unknown(0x7f)][opcode],
             source,
             destination: to.map_or(Destination::All, Destination::Member),
             interface,
@@ -302,7 +309,11 @@ proptest! {
         let mut unknown = vec![value.len() as u8 + 1, 0xc0];
         unknown.extend_from_slice(&value);
         bytes.extend_from_slice(&unknown);
-        prop_assert_eq!(take_all(&bytes), Ok(vec![record]));
+        let (mut reader, mut skipped) = (Reader::new(&bytes), Skipped::default());
+        prop_assert_eq!(flow::take_record(&mut reader, &mut skipped), Ok(Some(record.clone())));
+        prop_assert_eq!(flow::take_record(&mut reader, &mut skipped), Ok(None));
+        let attributes = u64::from(!matches!(record, Record::Told(_)));
+        prop_assert_eq!(skipped, Skipped { attributes, records: 1 });
     }
 
     /// PROTOCOL.md 5.3
@@ -319,10 +330,12 @@ proptest! {
         let mut bytes = Vec::new();
         hello.encode(&mut bytes);
         for cut in 0..16 {
-            prop_assert_eq!(Hello::decode(&bytes[..cut]), Err(DecodeError::Truncated));
+            prop_assert_eq!(Hello::decode(&bytes[..cut], &mut Skipped::default()), Err(DecodeError::Truncated));
         }
         bytes.extend_from_slice(&[tag, 3, 1, 2, 3]);
-        prop_assert_eq!(Hello::decode(&bytes), Ok(hello));
+        let mut skipped = Skipped::default();
+        prop_assert_eq!(Hello::decode(&bytes, &mut skipped), Ok(hello));
+        prop_assert_eq!(skipped, Skipped { attributes: 1, records: 0 });
     }
 
     /// PROTOCOL.md 2.1
@@ -341,7 +354,7 @@ proptest! {
         if let Ok(records) = take_all(&bytes) {
             prop_assert!(records.len() <= bytes.len());
         }
-        let _ = (Hello::decode(&bytes), Ack::decode(&bytes), Header::decode(&bytes));
+        let _ = (Hello::decode(&bytes, &mut Skipped::default()), Ack::decode(&bytes), Header::decode(&bytes));
     }
 
     #[test]
@@ -370,7 +383,6 @@ fn what_is_not_ours_is_told_apart_by_cause() {
     let cases = [
         (0, 0x1a, DecodeError::Magic),
         (2, 2, DecodeError::Version),
-        (3, 0x10, DecodeError::Opcode),
         (6, 0, DecodeError::Member),
         (6, 17, DecodeError::Member),
         (7, 200, DecodeError::Member),
@@ -412,7 +424,10 @@ fn more_than_thirty_two_of_anything_is_refused() {
         heard.extend([0; 24]);
         heard
     }));
-    assert_eq!(Hello::decode(&bytes), Err(DecodeError::Record));
+    assert_eq!(
+        Hello::decode(&bytes, &mut Skipped::default()),
+        Err(DecodeError::Record)
+    );
 }
 
 /// PROTOCOL.md 4.3
@@ -542,7 +557,8 @@ fn what_a_helper_expects_travels_with_the_flow_that_announced_it() {
             };
             let mut bytes = Vec::new();
             flow::put_upsert(&mut bytes, &key, &state, Term::default(), Claim::Carried);
-            let taken = flow::take_record(&mut Reader::new(&bytes)).unwrap();
+            let taken =
+                flow::take_record(&mut Reader::new(&bytes), &mut Skipped::default()).unwrap();
             let Some(Record::Upsert { state: taken, .. }) = taken else {
                 panic!("{taken:?}");
             };
@@ -550,7 +566,7 @@ fn what_a_helper_expects_travels_with_the_flow_that_announced_it() {
             for len in 1..bytes.len() {
                 let mut short = bytes[..len].to_vec();
                 short[0] = len as u8 - 1;
-                let _ = flow::take_record(&mut Reader::new(&short));
+                let _ = flow::take_record(&mut Reader::new(&short), &mut Skipped::default());
             }
         }
     }

@@ -9,9 +9,9 @@ use crate::snapshot::Parts;
 use crate::snapshot::client::Fetch;
 use crate::table::{Life, Slot};
 use crate::time::Instant;
-use crate::wire::DecodeError;
 use crate::wire::cursor::Reader;
 use crate::wire::snapshot::{Message, Row, Start, take_row};
+use crate::wire::{DecodeError, Skipped};
 use alloc::vec::Vec;
 
 impl Node {
@@ -99,10 +99,11 @@ impl Node {
 
     fn handle_rows(&mut self, rows: &[u8]) -> Result<(), DecodeError> {
         let mut taken = Vec::new();
-        let mut reader = Reader::new(rows);
+        let (mut reader, mut skipped) = (Reader::new(rows), Skipped::default());
         while !reader.is_empty() {
-            taken.extend(take_row(&mut reader)?);
+            taken.extend(take_row(&mut reader, &mut skipped)?);
         }
+        self.count_skipped(skipped);
         let runs = (self.join.fetch.as_ref()).map_or([None; MemberId::MAX], |fetch| fetch.runs);
         for row in taken {
             self.join.rows[0] += 1;

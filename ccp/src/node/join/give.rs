@@ -19,9 +19,7 @@ impl Node {
         now: Instant,
     ) -> Result<(), DecodeError> {
         self.now = now;
-        let Some(message) = Message::decode(kind, body)? else {
-            return Ok(());
-        };
+        let message = Message::decode(kind, body)?;
         match message {
             Message::Request(request) => self.handle_request(from, &request),
             Message::More(id, frames) => {
