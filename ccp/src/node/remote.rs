@@ -146,14 +146,20 @@ impl Node {
             };
         let action = action(entry, &joined, stays_unmarked);
         let is_further = !joined.same_but_timeout(&state);
+        // We no longer say that ours has ended, and who has not heard it would refuse this claim for the sake of ours.
+        let outlived = entry.origin == Origin::Own
+            && entry.life == Life::Dead
+            && (said.term, said.member) < (entry.term, me);
         entry.state = joined;
         entry.told = true;
         entry.pass = pass;
         match entry.origin {
-            Origin::Own | Origin::Found if is_further => {
-                // Packets passed here that the claimant did not know of when it took the flow over.
+            Origin::Own | Origin::Found if is_further || outlived => {
+                // Packets passed here that the claimant did not know of when it took the flow over; or nobody knows that its
+                // claim is the newer one.
                 entry.origin = Origin::Own;
-                entry.term = said.term.next();
+                entry.life = Life::Live;
+                entry.term = said.term.max(entry.term).next();
                 self.outbox.push(&mut self.table, slot, Change::Upsert);
             }
             Origin::Own | Origin::Found | Origin::Copy { .. } => {

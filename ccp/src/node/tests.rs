@@ -339,6 +339,24 @@ fn a_flow_that_begins_again_at_another_member_is_not_refused_for_its_end() {
     world.check();
 }
 
+/// PROTOCOL.md 6.2: the end is told no longer where the flow begins again, so it outdoes what the deaf one still has.
+#[test]
+fn a_flow_that_begins_again_while_a_member_is_deaf_for_its_end_is_not_refused_for_its_life() {
+    let mut world = World::new(3, Faults::NONE, 26);
+    world.run(SECOND);
+    world.open(2, key(1));
+    world.run(SECOND);
+    world.cut(1, 2);
+    world.close(2, key(1));
+    world.run(SECOND / 4);
+    world.open(0, key(1));
+    world.run(SECOND / 4);
+    world.update(0, key(1), 5);
+    world.heal();
+    world.run(SECOND);
+    world.check();
+}
+
 /// PROTOCOL.md 6.5
 #[test]
 fn a_flow_that_begins_again_where_its_copy_was_outlives_the_late_end_of_the_old_one() {
