@@ -35,6 +35,7 @@ mod resync;
 mod role;
 mod rules;
 mod run;
+mod services;
 mod status;
 mod syncstat;
 mod top;
@@ -67,6 +68,8 @@ enum Verb {
     Flows(flows::Flows),
     /// Show which service and rule decided on a flow, and where it is
     Explain(explain::Explain),
+    /// Show what each service of the policy costs, and how long its flows live
+    Services(services::Services),
     /// Show destinations whose flows pass two gateways, so that first packets wait
     Paths(paths::Paths),
     /// Show what comparing the kernel's table with what is known has found
@@ -130,6 +133,7 @@ pub fn main() -> ExitCode {
         Verb::Syncstat(syncstat) => print_table(|out| syncstat.execute(out)),
         Verb::Flows(flows) => print_table(|out| flows.execute(out)),
         Verb::Explain(explain) => print(|out| explain.execute(out)),
+        Verb::Services(services) => print_table(|out| services.execute(out)),
         Verb::Paths(paths) => print_table(|out| paths.execute(out)),
         Verb::Audit(audit) => print(|out| audit.execute(out)),
         Verb::Members(members) => print_table(|out| members.execute(out)),

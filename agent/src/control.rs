@@ -19,6 +19,7 @@ use crate::reload;
 use answer::audit::Report;
 use answer::explain::{Explanation, FlowQuery};
 use answer::facts::FactsReport;
+use answer::services::Services;
 use answer::sync::SyncStatus;
 use answer::{Cursor, FlowPage, Paths, Rolled, Status, SyncStat};
 pub use client::{Client, ClientError, Flows};
@@ -62,6 +63,8 @@ pub enum Ask {
     SyncStat(oneshot::Sender<SyncStat>),
     /// Everything of the peers anew; the answer says that it has begun.
     Resync(oneshot::Sender<SyncStatus>),
+    /// What each service costs.
+    Services(oneshot::Sender<Services>),
     /// Destinations whose flows pass two gateways.
     Paths(oneshot::Sender<Paths>),
     /// What comparing the kernel's table with what is known has found.
@@ -105,6 +108,7 @@ enum Verb {
     AuditNow,
     Paths,
     Facts,
+    Services,
     Roles(RolesRequest),
     Mode(ModeRequest),
 }
@@ -114,7 +118,8 @@ impl Verb {
     fn changes(&self) -> bool {
         match self {
             Self::Status | Self::Syncstat | Self::Flows | Self::Explain(_) | Self::Audit => false,
-            Self::Paths | Self::Facts | Self::Roles(RolesRequest::Members) => false,
+            Self::Paths | Self::Facts | Self::Services => false,
+            Self::Roles(RolesRequest::Members) => false,
             Self::Mode(_) | Self::KeysRoll | Self::Resync | Self::Reload => true,
             Self::AuditNow | Self::Roles(_) => true,
         }

@@ -29,13 +29,14 @@ use crate::config::Hold;
 use crate::convert::{self, Shared};
 use crate::delay::Delays;
 use crate::policy::Policy;
+use crate::services::Services;
 use audit::Audit;
 use ccp::hold::PacketNumber;
 use ccp::network::Routes;
 use ccp::node::{Action, Config, End, Event, Expected, Local, Node, Outcome, Ticket};
 use ccp::record::{MemberId, MemberSet};
 use ccp::time::Instant;
-use ccp::wire::header::HEADER_BYTES;
+use ccp::wire::header::{HEADER_BYTES, Opcode};
 use conntrack::{EventKind, Flow};
 use facts::Alike;
 use judge::{Began, PolicyCounters};
@@ -147,6 +148,7 @@ pub struct Core {
     /// Flows that are told later, if they live.
     delays: Delays,
     judged: PolicyCounters,
+    services: Services,
     rejudging: Rejudging,
     wall_clock_nanos: u64,
     /// Packets that go on without having been held.
@@ -175,6 +177,7 @@ impl Core {
         let (cluster, me) = (node.cluster, node.member);
         Self {
             scope: Scope::new(addresses),
+            services: Services::new(&policy),
             policy,
             delays: Delays::default(),
             judged: PolicyCounters::default(),
@@ -219,7 +222,7 @@ impl Core {
         self.events.received += 1;
         let key = convert::key(&event.flow);
         if event.kind == EventKind::Destroy {
-            self.note_destroyed(&key);
+            self.note_destroyed(&key, &event.flow);
             self.node.handle_local(&key, Local::Destroy(end(event)));
             return;
         }
@@ -228,7 +231,12 @@ impl Core {
             self.events.out_of_scope += 1;
             return;
         }
-        if !self.admits(&key, &event.flow, Began::Now) {
+        let decision = self.decide(&key, &event.flow);
+        self.services.note_event(decision.service);
+        if event.kind == EventKind::New {
+            (self.services).note_begun(&key, decision.service, self.clock);
+        }
+        if !self.admits(&key, &event.flow, decision, Began::Now) {
             return;
         }
         let change = match event.kind {
@@ -303,6 +311,10 @@ impl Core {
         self.buffer.clear();
         let transmit = self.node.poll_transmit(now, &mut self.buffer)?;
         debug_assert!(self.buffer.len() >= HEADER_BYTES);
+        if transmit.header.opcode == Opcode::Delta {
+            let body = self.buffer.get(HEADER_BYTES..).unwrap_or_default();
+            self.services.note_delta(&self.policy, body);
+        }
         self.keys
             .cipher()
             .seal(transmit.header.packet_number, &mut self.buffer);

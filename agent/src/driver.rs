@@ -458,6 +458,7 @@ impl Driver {
                     stat.networks = self.networks.status();
                     drop(answer.send(stat));
                 }
+                Ask::Services(answer) => drop(answer.send(self.core.services(now))),
                 Ask::Paths(answer) => {
                     let holding = self.holding.as_ref();
                     let used = holding.is_some_and(|holding| holding.learns());

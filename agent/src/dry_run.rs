@@ -10,8 +10,9 @@ use crate::addresses::AddressSet;
 use crate::convert::{self, Shared};
 use crate::core::scope::Scope;
 use crate::policy::{Decision, Policy, Sync};
-use ccp::record::FlowKey;
+use ccp::record::{Claim, FlowKey, FlowState, Term};
 use ccp::time::Instant;
+use ccp::wire::flow::{put_delete, put_upsert};
 use conntrack::{Event, EventKind, Flow};
 use hashbrown::HashMap;
 use serde::Serialize;
@@ -30,6 +31,8 @@ pub struct Counts {
     pub told: u64,
     /// Changes that they would not.
     pub saved: u64,
+    /// Bytes of those, as records of a datagram.
+    pub saved_bytes: u64,
     /// Flows that the peers would have been told of when their delay was over, or before, as others came of them.
     pub late: u64,
     /// Flows that the peers would not have been told of while they lived.
@@ -59,6 +62,8 @@ pub struct Row {
 struct Waiting {
     clause: Option<usize>,
     due: Instant,
+    /// Bytes of its record.
+    bytes: u64,
 }
 
 /// A policy on trial.
@@ -71,6 +76,8 @@ pub struct DryRun {
     waiting: HashMap<FlowKey, Waiting>,
     /// As many as the daemon lets wait; one more is told at once.
     waiting_max: usize,
+    /// Where records are made, to see how long they are.
+    record: Vec<u8>,
 }
 
 impl DryRun {
@@ -83,6 +90,7 @@ impl DryRun {
             counts: BTreeMap::new(),
             waiting: HashMap::new(),
             waiting_max,
+            record: Vec::new(),
         }
     }
 
@@ -98,21 +106,23 @@ impl DryRun {
         let waiting = self.waiting.get(&key).copied();
         let clause = waiting.map_or(decision.clause, |waiting| waiting.clause);
         let is_new = event.kind == EventKind::New;
+        let bytes = self.record_bytes(&key, event);
         let counts = self.counts(clause);
         counts.events += 1;
+        counts.saved_bytes += bytes;
         counts.flows += u64::from(is_new);
         match (waiting, decision.sync) {
-            (Some(waiting), _) => self.handle_waiting(&key, waiting, event, now),
-            (None, Sync::Always) => self.tell(&event.flow, &key, clause),
+            (Some(waiting), _) => self.handle_waiting(&key, waiting, event, bytes, now),
+            (None, Sync::Always) => self.tell(&event.flow, &key, clause, bytes),
             (None, Sync::Never) => self.counts(clause).untold += u64::from(is_new),
             (None, Sync::Delayed(delay)) => {
                 let has_room = self.waiting.len() < self.waiting_max;
                 match is_new && has_room && event.flow.helper.is_none() {
                     true => {
                         let due = now + delay;
-                        self.waiting.insert(key, Waiting { clause, due });
+                        self.waiting.insert(key, Waiting { clause, due, bytes });
                     }
-                    false => self.tell(&event.flow, &key, clause),
+                    false => self.tell(&event.flow, &key, clause, bytes),
                 }
             }
         }
@@ -123,8 +133,8 @@ impl DryRun {
         let over: Vec<_> = (self.waiting)
             .extract_if(|_, waiting| waiting.due <= now)
             .collect();
-        for (_, Waiting { clause, .. }) in over {
-            self.tell_late(clause);
+        for (_, waiting) in over {
+            self.tell_late(waiting);
         }
     }
 
@@ -162,11 +172,7 @@ impl DryRun {
                 continue;
             }
             let reason = self.policy.reason(*decision);
-            let (sync, delay) = match decision.sync {
-                Sync::Always => ("always", None),
-                Sync::Never => ("never", None),
-                Sync::Delayed(delay) => ("delayed", Some(delay.as_secs())),
-            };
+            let (sync, delay) = decision.sync.words();
             let counts = Counts {
                 saved: counts.events - counts.told,
                 ..*counts
@@ -228,35 +234,69 @@ impl DryRun {
     }
 
     /// Something happened to a flow that waits, or whose delay is over and nobody looked since.
-    fn handle_waiting(&mut self, key: &FlowKey, waiting: Waiting, event: &Event, now: Instant) {
+    fn handle_waiting(
+        &mut self,
+        key: &FlowKey,
+        waiting: Waiting,
+        event: &Event,
+        bytes: u64,
+        now: Instant,
+    ) {
         if waiting.due <= now {
             self.waiting.remove(key);
-            self.tell_late(waiting.clause);
-            self.tell(&event.flow, key, waiting.clause);
+            self.tell_late(waiting);
+            self.tell(&event.flow, key, waiting.clause, bytes);
         } else if event.kind == EventKind::Destroy {
             self.waiting.remove(key);
             self.counts(waiting.clause).untold += 1;
         } else if event.flow.helper.is_some() {
             // What a helper reads may expect others at any moment.
             self.waiting.remove(key);
-            self.tell_late(waiting.clause);
+            self.tell_late(waiting);
         }
     }
 
     /// The peers are told of a change, and before it of the master of the flow, if that waits.
-    fn tell(&mut self, flow: &Flow, key: &FlowKey, clause: Option<usize>) {
-        self.counts(clause).told += 1;
+    fn tell(&mut self, flow: &Flow, key: &FlowKey, clause: Option<usize>, bytes: u64) {
+        self.counts(clause).told(bytes);
         let master = (flow.master.as_ref()).map(|master| convert::master_key(key, master));
         if let Some(waiting) = master.and_then(|master| self.waiting.remove(&master)) {
-            self.tell_late(waiting.clause);
+            self.tell_late(waiting);
         }
     }
 
     /// The peers are told of a flow that waited.
-    fn tell_late(&mut self, clause: Option<usize>) {
-        let counts = self.counts(clause);
-        counts.told += 1;
+    fn tell_late(&mut self, waiting: Waiting) {
+        let counts = self.counts(waiting.clause);
+        counts.told(waiting.bytes);
         counts.late += 1;
+    }
+
+    /// How long the record of a change is.
+    fn record_bytes(&mut self, key: &FlowKey, event: &Event) -> u64 {
+        self.record.clear();
+        if event.kind == EventKind::Destroy {
+            put_delete(&mut self.record, key, Term::default(), Claim::Carried);
+        } else {
+            let mut state = FlowState::default();
+            state.apply(&convert::patch(&event.flow, self.shared));
+            put_upsert(
+                &mut self.record,
+                key,
+                &state,
+                Term::default(),
+                Claim::Carried,
+            );
+        }
+        self.record.len() as u64
+    }
+}
+
+impl Counts {
+    /// What had counted as saved was told.
+    fn told(&mut self, bytes: u64) {
+        self.told += 1;
+        self.saved_bytes = self.saved_bytes.saturating_sub(bytes);
     }
 }
 
@@ -266,6 +306,7 @@ impl AddAssign for Counts {
         self.events += other.events;
         self.told += other.told;
         self.saved += other.saved;
+        self.saved_bytes += other.saved_bytes;
         self.late += other.late;
         self.untold += other.untold;
         self.exposed += other.exposed;

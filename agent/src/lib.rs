@@ -30,6 +30,7 @@ pub mod queue;
 pub mod reload;
 pub mod roles;
 pub mod ruleset;
+pub mod services;
 pub mod suspects;
 pub mod tcp;
 pub mod tls;

@@ -62,8 +62,20 @@ pub struct Rule {
 struct Clause {
     by: By,
     condition: Condition,
+    service: ServiceId,
     sync: Sync,
     hold: Hold,
+}
+
+/// A service by its place in a policy: built-in ones first, then those of the files, then what matches none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ServiceId(u16);
+
+impl ServiceId {
+    /// Its place.
+    pub fn index(self) -> usize {
+        self.0.into()
+    }
 }
 
 /// Who decides, by its place in the policy.
@@ -83,6 +95,8 @@ pub struct Decision {
     pub hold: Hold,
     /// The clause that decided, for [`Policy::reason`]; `None` if none matched.
     pub clause: Option<usize>,
+    /// The service that it is of.
+    pub service: ServiceId,
 }
 
 /// Why a flow is treated as it is, in the operator's words.
@@ -132,11 +146,28 @@ impl Policy {
     /// What becomes of a flow with this key and this connmark.
     pub fn decide(&self, key: &FlowKey, mark: u32) -> Decision {
         let clause = self.classifier.first(key, mark);
-        let (sync, hold) = match clause.and_then(|clause| self.clauses.get(clause)) {
-            Some(clause) => (clause.sync, clause.hold),
-            None => (Sync::Always, Hold::Auto),
+        let (service, sync, hold) = match clause.and_then(|clause| self.clauses.get(clause)) {
+            Some(clause) => (clause.service, clause.sync, clause.hold),
+            None => (self.no_service(), Sync::Always, Hold::Auto),
         };
-        Decision { sync, hold, clause }
+        Decision {
+            sync,
+            hold,
+            clause,
+            service,
+        }
+    }
+
+    /// Every service that a flow can be of, in the order of their [`ServiceId`]; true of built-in ones. The last stands for
+    /// flows that match none.
+    pub fn all_services(&self) -> impl Iterator<Item = (Option<&Service>, bool)> {
+        let builtins = (self.builtins.iter()).map(|builtin| (Some(&builtin.service), true));
+        let services = self.services.iter().map(|service| (Some(service), false));
+        builtins.chain(services).chain([(None, false)])
+    }
+
+    fn no_service(&self) -> ServiceId {
+        service_id(self.builtins.len() + self.services.len())
     }
 
     /// Who made a decision.
@@ -187,10 +218,20 @@ impl fmt::Display for Reason<'_> {
     }
 }
 
+fn service_id(at: usize) -> ServiceId {
+    ServiceId(u16::try_from(at).expect("services are counted when they are read"))
+}
+
 /// What is asked of a flow, in order.
 fn clauses(builtins: &[Builtin], services: &[Service], rules: &[Rule]) -> Vec<Clause> {
+    let id = |by| match by {
+        By::Builtin(at) => service_id(at),
+        By::Service(at) => service_id(builtins.len() + at),
+        By::Rule(at) => service_id(builtins.len() + rules[at].service),
+    };
     let clause = |by, service: &Service, condition: Option<&Condition>| Clause {
         by,
+        service: id(by),
         condition: condition.cloned().unwrap_or_else(|| Condition {
             flows: service.flows.clone(),
             ..Condition::default()

@@ -146,6 +146,7 @@ fn answer(ask: Ask) {
         Ask::Paths(answer) => answer.send(Paths::default()).unwrap_or_default(),
         Ask::SyncStat(answer) => answer.send(SyncStat::default()).unwrap_or_default(),
         Ask::Resync(answer) => answer.send(SyncStatus::default()).unwrap_or_default(),
+        Ask::Services(_) => {}
         Ask::Audit(answer) | Ask::AuditNow(answer) => answer.send(report()).unwrap_or_default(),
     }
 }
@@ -759,6 +760,7 @@ fn man_page_has_every_verb_and_option() {
         "check",
         "status",
         "flows",
+        "services",
         "keys roll",
         "top",
         "doctor",

@@ -121,3 +121,38 @@ fn the_delay_counts_from_the_start_of_the_flow_also_when_the_daemon_starts_later
     assert!(took > Duration::from_millis(7900), "{took:?}");
     assert_eq!(connection.progress().failure, None);
 }
+
+#[test]
+fn what_each_service_costs_is_shown_by_both_members() {
+    let lab = Lab::new(2);
+    let cluster = start(
+        &lab,
+        "services: { chat: { protocol: tcp, sync: always }, quiet: { protocol: udp, sync: never } }\n",
+    );
+    let _connection = Connection::open(&lab, Kind::Interactive, Path::Plain, Family::Ipv4);
+    wait_equal(&lab.gateways, DEADLINE);
+    let _datagrams = Connection::open(&lab, Kind::Datagrams, Path::Plain, Family::Ipv4);
+    let cost = |member: usize, service: &str, what: &str| {
+        let answer = cluster.members[member].ask_json("services");
+        let answer: serde_json::Value = serde_json::from_str(&answer).expect("it is JSON");
+        let services = answer["services"].as_array().expect("it is a list");
+        let row = services.iter().find(|row| row["service"] == service);
+        let row = row.unwrap_or_else(|| panic!("{service}: {answer}"));
+        row[what].as_u64().expect("it is a number")
+    };
+    assert_eq!(cost(0, "chat", "flows"), 1);
+    assert!(cost(0, "chat", "events") >= 2);
+    let (messages, bytes) = (cost(0, "chat", "messages"), cost(0, "chat", "bytes"));
+    assert!((1..=10).contains(&messages), "{messages}");
+    assert!(
+        (16 * messages..=100 * messages).contains(&bytes),
+        "{bytes} of {messages}"
+    );
+    // The kernel makes no event of it, and nobody is told.
+    for what in ["flows", "events", "messages", "bytes"] {
+        assert_eq!(cost(0, "quiet", what), 0, "{what}");
+    }
+    assert_eq!(cost(1, "chat", "messages"), 0, "a copy costs its carrier");
+    let page = cluster.members[0].ask("services");
+    assert!(page.lines().all(|line| line.len() <= 100), "{page}");
+}

@@ -213,8 +213,8 @@ impl fmt::Display for Outcome {
         )?;
         writeln!(
             f,
-            "{:<20}  {:<13}{:>9}{:>10}{:>10}{:>10}{:>8}{:>8}{:>9}",
-            "SERVICE", "SYNC", "FLOWS", "EVENTS", "TOLD", "SAVED", "LATE", "UNTOLD", "EXPOSED"
+            "{:<20}  {:<13}{:>9}{:>10}{:>10}{:>12}{:>7}{:>8}{:>9}",
+            "SERVICE", "SYNC", "FLOWS", "TOLD", "SAVED", "BYTES SAVED", "LATE", "UNTOLD", "EXPOSED"
         )?;
         for row in &self.services {
             let name = row.service.as_deref().unwrap_or("(no service)");
@@ -238,15 +238,16 @@ impl fmt::Display for Outcome {
 fn line(f: &mut fmt::Formatter<'_>, service: &str, sync: &str, counts: &Counts) -> fmt::Result {
     let Counts {
         flows,
-        events,
+        events: _,
         told,
         saved,
+        saved_bytes,
         late,
         untold,
         exposed,
     } = counts;
     writeln!(
         f,
-        "{service:<20}  {sync:<13}{flows:>9}{events:>10}{told:>10}{saved:>10}{late:>8}{untold:>8}{exposed:>9}"
+        "{service:<20}  {sync:<13}{flows:>9}{told:>10}{saved:>10}{saved_bytes:>12}{late:>7}{untold:>8}{exposed:>9}"
     )
 }

@@ -367,6 +367,7 @@ fn a_dry_run_fits_100_columns() {
         events: 123_456_789,
         told: 3_456_789,
         saved: 120_000_000,
+        saved_bytes: 4_800_000_000,
         late: 123_456,
         untold: 1_234_567,
         exposed: 1_048_576,
@@ -390,14 +391,47 @@ fn a_dry_run_fits_100_columns() {
     let expected = "\
 events of 10 s, as this policy would have them told
 
-SERVICE               SYNC             FLOWS    EVENTS      TOLD     SAVED    LATE  UNTOLD  EXPOSED
-web-of-a-very-long-~  delayed 3600s 12345678 123456789   3456789 120000000  123456 1234567  1048576
-(no service)          always        12345678 123456789   3456789 120000000  123456 1234567  1048576
-all                                 12345678 123456789   3456789 120000000  123456 1234567  1048576
+SERVICE               SYNC             FLOWS      TOLD     SAVED BYTES SAVED   LATE  UNTOLD  EXPOSED
+web-of-a-very-long-~  delayed 3600s 12345678   3456789 120000000  4800000000 123456 1234567  1048576
+(no service)          always        12345678   3456789 120000000  4800000000 123456 1234567  1048576
+all                                 12345678   3456789 120000000  4800000000 123456 1234567  1048576
 
 a note
 ";
     let page = outcome.to_string();
+    assert_eq!(page, expected);
+    assert!(page.lines().all(|line| line.len() <= 100));
+}
+
+#[test]
+fn services_fit_100_columns() {
+    let cost = |service: Option<&str>, watched| crate::control::answer::services::ServiceCost {
+        service: service.map(str::to_owned),
+        builtin: false,
+        sync: "delayed".into(),
+        delay_seconds: Some(3600),
+        flows: 12_345_678,
+        events: 123_456_789,
+        messages: 98_765_432,
+        bytes: 45_678_901_234,
+        watched,
+        ended_within_1s: watched / 3,
+        ended_within_3s: watched / 2,
+        ended_within_15s: watched,
+        ended_within_30s: watched,
+    };
+    let answer = crate::control::answer::services::Services {
+        services: vec![cost(Some("web-of-a-very-long-name"), 640), cost(None, 0)],
+        left_out: 3,
+    };
+    let expected = "\
+SERVICE               SYNC             FLOWS    EVENTS  MESSAGES       BYTES   <1s   <3s  <15s  <30s
+web-of-a-very-long-~  delayed 3600s 12345678 123456789  98765432 45678901234   33%   50%  100%  100%
+(no service)          delayed 3600s 12345678 123456789  98765432 45678901234     -     -     -     -
+
+3 more cost less
+";
+    let page = services::Page(&answer).to_string();
     assert_eq!(page, expected);
     assert!(page.lines().all(|line| line.len() <= 100));
 }

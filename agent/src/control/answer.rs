@@ -6,6 +6,7 @@
 pub mod audit;
 pub mod explain;
 pub mod facts;
+pub mod services;
 pub mod sync;
 
 use std::borrow::Cow;

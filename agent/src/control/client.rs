@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use super::answer::audit::Report;
 use super::answer::explain::{Explanation, FlowQuery};
 use super::answer::facts::FactsReport;
+use super::answer::services::Services;
 use super::answer::sync::SyncStatus;
 use super::answer::{FlowRow, Paths, Reloaded, Rolled, Status, SyncStat};
 use super::roles::{Done, Members, RolesRequest};
@@ -115,6 +116,11 @@ impl Client {
     /// What the members' machines are like.
     pub fn facts(&mut self) -> Result<FactsReport, ClientError> {
         self.ask(Verb::Facts)
+    }
+
+    /// What each service costs.
+    pub fn services(&mut self) -> Result<Services, ClientError> {
+        self.ask(Verb::Services)
     }
 
     /// Has another key drawn for the daemon's datagrams, and waits until it is in use.

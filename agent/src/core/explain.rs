@@ -5,7 +5,7 @@ use crate::control::answer::Origin;
 use crate::control::answer::explain::{Explanation, FlowQuery, Has, Known, PeerHas};
 use crate::convert;
 use crate::names;
-use crate::policy::{Hold, Sync};
+use crate::policy::Hold;
 use ccp::record::{FlowKey, MemberId, Nat};
 use ccp::table::{self, Entry, Life, Pending};
 use ccp::time::Instant;
@@ -22,11 +22,7 @@ impl Core {
         let nat = entry.map_or(Nat::default(), |entry| entry.state.nat());
         let decision = self.policy.decide(&key, mark);
         let reason = self.policy.reason(decision);
-        let (sync, delay) = match decision.sync {
-            Sync::Always => ("always", None),
-            Sync::Never => ("never", None),
-            Sync::Delayed(delay) => ("delayed", Some(delay.as_secs())),
-        };
+        let (sync, delay) = decision.sync.words();
         let hold = match decision.hold {
             Hold::Always => "always",
             Hold::Auto => "auto",

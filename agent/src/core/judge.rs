@@ -5,10 +5,12 @@
 
 use super::Core;
 use super::reload::Rejudging;
+use crate::control::answer::services::Services;
 use crate::convert;
-use crate::policy::{Policy, Sync};
+use crate::policy::{Decision, Policy, Sync};
 use ccp::node::Local;
 use ccp::record::{FlowKey, FlowState};
+use ccp::time::Instant;
 use conntrack::{Flow, Tuple};
 use std::time::Duration;
 
@@ -59,10 +61,25 @@ impl Core {
         &self.policy
     }
 
+    /// The answer to `services`.
+    pub fn services(&mut self, now: Instant) -> Services {
+        self.services.answer(&self.policy, now)
+    }
+
+    /// What the policy says of a flow of the kernel.
+    pub(super) fn decide(&self, key: &FlowKey, flow: &Flow) -> Decision {
+        self.policy.decide(key, flow.mark.unwrap_or_default())
+    }
+
     /// True if what the kernel told of a flow is for the protocol: the peers are to know of it.
-    pub(super) fn admits(&mut self, key: &FlowKey, flow: &Flow, began: Began) -> bool {
-        let mark = flow.mark.unwrap_or_default();
-        match self.policy.decide(key, mark).sync {
+    pub(super) fn admits(
+        &mut self,
+        key: &FlowKey,
+        flow: &Flow,
+        decision: Decision,
+        began: Began,
+    ) -> bool {
+        match decision.sync {
             Sync::Always => {
                 self.delays.remove(key);
                 flow.master
@@ -133,9 +150,16 @@ impl Core {
     }
 
     /// A flow ended.
-    pub(super) fn note_destroyed(&mut self, key: &FlowKey) {
-        if self.delays.remove(key) {
-            self.judged.delayed_ended += 1;
+    pub(super) fn note_destroyed(&mut self, key: &FlowKey, flow: &Flow) {
+        let has_waited = self.delays.remove(key);
+        self.judged.delayed_ended += u64::from(has_waited);
+        let is_forwarded = || {
+            let patch = convert::patch(flow, self.shared);
+            self.scope.is_forwarded(key, &patch.nat)
+        };
+        if has_waited || self.node.knows(key) || is_forwarded() {
+            self.services.note_event(self.decide(key, flow).service);
+            self.services.note_ended(key, self.clock);
         }
     }
 

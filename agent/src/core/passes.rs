@@ -57,7 +57,8 @@ impl Core {
         let key = convert::key(flow);
         let state = convert::patch(flow, self.shared);
         let began = self.began(flow);
-        if self.scope.is_forwarded(&key, &state.nat) && self.admits(&key, flow, began) {
+        let decision = self.decide(&key, flow);
+        if self.scope.is_forwarded(&key, &state.nat) && self.admits(&key, flow, decision, began) {
             let unknown = if self.first_pass {
                 Origin::Found
             } else {

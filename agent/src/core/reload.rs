@@ -26,6 +26,7 @@ pub(super) enum Rejudging {
 impl Core {
     /// This policy is in force from now on.
     pub fn set_policy(&mut self, policy: Arc<Policy>) {
+        self.services.replace(&self.policy, &policy);
         self.policy = policy;
         self.rejudging = Rejudging::Wanted;
         self.pass_wanted = true;

@@ -74,6 +74,8 @@ fn what_is_never_synchronised_saves_every_message_and_is_exposed_while_it_lives(
         events: 4,
         told: 0,
         saved: 4,
+        // Three records of a live flow, one of an end.
+        saved_bytes: 3 * 16 + 14,
         late: 0,
         untold: 2,
         exposed: 1,
@@ -111,6 +113,8 @@ fn a_delayed_flow_costs_nothing_if_it_ends_within_its_delay_and_one_message_for_
         events: 10,
         told: 3,
         saved: 7,
+        // Of eight records of a live flow and two of an end two and one are told.
+        saved_bytes: 6 * 18 + 14,
         late: 2,
         untold: 1,
         exposed: 1,

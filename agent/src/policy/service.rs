@@ -36,6 +36,17 @@ pub enum Sync {
     Delayed(Duration),
 }
 
+impl Sync {
+    /// How it is written, and of a delayed one the delay in seconds.
+    pub fn words(self) -> (&'static str, Option<u64>) {
+        match self {
+            Self::Always => ("always", None),
+            Self::Never => ("never", None),
+            Self::Delayed(delay) => ("delayed", Some(delay.as_secs())),
+        }
+    }
+}
+
 /// Whether the first packet of a flow waits until the peers have the flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Hold {

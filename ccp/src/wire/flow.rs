@@ -5,6 +5,10 @@
 //! | tcp: wscale u8, flags u8 | attributes: tag u8, length u8, value ... |
 //! ```
 
+mod outline;
+
+pub use outline::{Outline, take_outline};
+
 use super::cursor::{Reader, put_varint};
 use super::{DecodeError, Skipped};
 use crate::record::{

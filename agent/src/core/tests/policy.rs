@@ -3,13 +3,20 @@
 use super::*;
 use crate::convert;
 use crate::policy::tests::parse;
+use crate::services::Services;
 use conntrack::HelperName;
 
 /// A cluster whose first member has this policy.
 fn cluster_with(policy: &str) -> [Core; 2] {
     let mut cores = cluster();
-    cores[0].policy = parse(policy).unwrap().into();
+    begin_with(&mut cores[0], policy);
     cores
+}
+
+/// It has this policy, as if it had never had another.
+fn begin_with(core: &mut Core, policy: &str) {
+    core.policy = parse(policy).unwrap().into();
+    core.services = Services::new(&core.policy);
 }
 
 const DELAYED: &str = "services: { web: { protocol: tcp, ports: 80, sync: delayed, delay: 2s } }";
@@ -112,7 +119,7 @@ fn the_delay_counts_from_the_start_of_the_flow() {
 #[test]
 fn a_flow_of_unknown_age_that_was_there_before_the_daemon_is_told_at_once() {
     let mut first = core(1, 7, 9);
-    first.policy = parse(DELAYED).unwrap().into();
+    begin_with(&mut first, DELAYED);
     first.begin_pass();
     first.handle_row(&tcp(3));
     first.end_pass();
