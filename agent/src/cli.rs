@@ -35,6 +35,7 @@ mod resync;
 mod role;
 mod rules;
 mod run;
+mod schema;
 mod services;
 mod status;
 mod syncstat;
@@ -104,6 +105,8 @@ enum Verb {
     Doctor(doctor::Doctor),
     /// Turn a configuration of conntrackd into one of ours
     ImportConntrackd(import_conntrackd::ImportConntrackd),
+    /// Print what `--json` of a verb prints, as a JSON Schema
+    Schema(schema::PrintSchema),
     /// Print the completions of a shell
     Completions(completions::Completions),
 }
@@ -151,6 +154,7 @@ pub fn main() -> ExitCode {
         Verb::Top(top) => print_table(|out| top.execute(out)),
         Verb::Doctor(doctor) => print_table(|out| doctor.execute(out)),
         Verb::ImportConntrackd(import) => print(|out| import.execute(out)),
+        Verb::Schema(schema) => print(|out| schema.execute(out)),
         Verb::Completions(completions) => print(|out| completions.execute(out)),
     };
     match done {

@@ -15,13 +15,14 @@ use ccp::time::Instant;
 use ccp::wire::flow::{put_delete, put_upsert};
 use conntrack::{Event, EventKind, Flow};
 use hashbrown::HashMap;
+use schemars::JsonSchema;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::ops::AddAssign;
 use std::time::Duration;
 
 /// What became of the flows of one service.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Counts {
     /// Flows that began.
     pub flows: u64,
@@ -42,7 +43,7 @@ pub struct Counts {
 }
 
 /// The counts of one service.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Row {
     /// Its name; `None` for flows that match none.
     pub service: Option<String>,

@@ -10,6 +10,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 mod gather;
@@ -29,7 +30,7 @@ pub const NETWORK: &str = "network ";
 pub const SYSCTL: &str = "net.";
 
 /// What a machine is like, by name.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Facts(BTreeMap<String, u64>);
 

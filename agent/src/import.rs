@@ -8,6 +8,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 mod options;
@@ -22,7 +23,7 @@ pub use parse::SyntaxError;
 const FILE_BYTES_MAX: u64 = 256 * 1024;
 
 /// What became of a file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Import {
     /// `ctsync.yaml`, with places to fill in.
     pub config: String,
@@ -33,7 +34,7 @@ pub struct Import {
 }
 
 /// Something to know about a line of the file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Note {
     /// Counted from 1.
     pub line: u64,

@@ -212,3 +212,66 @@ fn status_and_flows_tell_of_every_flow_and_stop_when_nobody_reads_on() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.is_empty(), "{said}");
 }
+
+/// What every verb is called with, and the name of the schema of what it prints. The last ones change things.
+const VERBS: &[(&str, &str)] = &[
+    ("status", "status"),
+    ("syncstat", "syncstat"),
+    ("flows", "flows"),
+    ("explain tcp 10.0.0.100:1 203.0.113.100:2", "explain"),
+    ("paths", "paths"),
+    ("audit --now", "audit"),
+    ("members", "members"),
+    ("interfaces", "interfaces"),
+    ("doctor", "doctor"),
+    ("rules", "rules"),
+    ("top --pages 1", "top"),
+    ("keys roll", "keys-roll"),
+    ("check-in disk ok", "check-in"),
+    ("reload", "reload"),
+    ("resync", "resync"),
+    ("mode multicast", "mode"),
+    ("drain", "drain"),
+    ("up", "up"),
+    ("down", "down"),
+];
+
+#[test]
+fn what_every_verb_prints_with_json_is_as_its_schema_says() {
+    let lab = Lab::new(2);
+    let cluster = Cluster::start(&lab, Transport::Unicast);
+    let mut crowd = Crowd::default();
+    crowd.tcp(&lab, Path::Masqueraded, Family::Ipv4, 3);
+    tests::table::wait_equal(&lab.gateways, Duration::from_secs(30));
+    let (gateway, daemon) = (&lab.gateways[0], &cluster.members[0]);
+    let directory = Directory::new("schemas");
+    for (verb, name) in VERBS {
+        let output = gateway
+            .command(program())
+            .args(verb.split(' '))
+            .args(["--json", "--config"])
+            .arg(daemon.config())
+            .stdin(Stdio::null())
+            .output()
+            .expect("it can be started");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_ne!(output.status.code(), Some(USAGE), "{verb}: {said}");
+        let printed = match *name {
+            // An object a line.
+            "flows" => output.stdout.split(|it| *it == b'\n').next(),
+            _ => Some(output.stdout.as_slice()),
+        };
+        let printed = printed.filter(|it| !it.is_empty());
+        let printed = printed.unwrap_or_else(|| panic!("{verb} prints nothing: {said}"));
+        let [answer, schema] = ["answer", "schema"].map(|it| directory.path().join(it));
+        fs::write(&answer, printed).expect("the directory is ours");
+        let described = Command::new(program()).args(["schema", name]).output();
+        fs::write(&schema, described.expect("it runs").stdout).expect("the directory is ours");
+        tests::netns::run(
+            Command::new("jsonschema")
+                .arg("-i")
+                .arg(&answer)
+                .arg(&schema),
+        );
+    }
+}

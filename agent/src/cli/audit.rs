@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use clap::Args;
 
+use super::watch::Watch;
 use super::{Daemon, Failure, flows, print_json};
 use crate::control::answer::audit::{Difference, DifferenceCounts, Report, Round};
 
@@ -17,10 +18,16 @@ pub(super) struct Audit {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    watch: Watch,
 }
 
 impl Audit {
     pub fn execute(&self, out: &mut dyn Write) -> Result<(), Failure> {
+        self.watch.show(out, |out| self.show(out))
+    }
+
+    fn show(&self, out: &mut dyn Write) -> Result<(), Failure> {
         let report = self.daemon.connect()?.audit(self.now)?;
         match self.json {
             true => print_json(out, &report)?,

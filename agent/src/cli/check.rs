@@ -4,9 +4,10 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::Failure;
+use super::{Failure, print_json};
 use crate::config::{Config, DEFAULT_FILE, LoadError};
 
 #[derive(Debug, Args)]
@@ -23,15 +24,24 @@ pub(super) struct Check {
 }
 
 /// What is wrong, for programs.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 struct Fault<'a> {
+    /// The file.
     file: &'a Path,
     /// Counted from 1; `None` when the file as a whole is wrong.
     line: Option<u64>,
     /// Counted from 1, in characters.
     column: Option<u64>,
+    /// What is wrong.
     reason: String,
+    /// What to do.
     cure: String,
+}
+
+/// Why a configuration is refused.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Refusal<'a> {
+    error: Fault<'a>,
 }
 
 impl Check {
@@ -72,8 +82,7 @@ impl Check {
         if !self.json {
             return Err(Failure::Problem(text.to_owned()));
         }
-        let json = serde_json::to_string(&serde_json::json!({ "error": fault }));
-        writeln!(out, "{}", json.expect("text and numbers have a JSON form"))?;
+        print_json(out, &Refusal { error: fault })?;
         Err(Failure::Printed)
     }
 }

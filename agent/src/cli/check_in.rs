@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::{Daemon, Failure, role};
+use super::{Daemon, Failure, print_json, role};
 use crate::config::duration;
-use crate::control::roles::{CheckSays, RolesRequest};
+use crate::control::roles::{CheckSays, Done, RolesRequest};
 
 #[derive(Debug, Args)]
 pub(super) struct CheckIn {
@@ -21,6 +21,9 @@ pub(super) struct CheckIn {
     timeout: Option<Duration>,
     #[command(flatten)]
     daemon: Daemon,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -36,7 +39,7 @@ enum Says {
 }
 
 impl CheckIn {
-    pub fn execute(&self, _out: &mut dyn Write) -> Result<(), Failure> {
+    pub fn execute(&self, out: &mut dyn Write) -> Result<(), Failure> {
         let millis = |it: Duration| u64::try_from(it.as_millis()).unwrap_or(u64::MAX);
         let request = RolesRequest::CheckIn {
             name: self.name.clone(),
@@ -48,7 +51,11 @@ impl CheckIn {
             },
             timeout_ms: self.timeout.map(millis),
         };
-        role::ask(&mut self.daemon.connect()?, request)
+        role::ask(&mut self.daemon.connect()?, request)?;
+        if self.json {
+            print_json(out, &Done { refused: None })?;
+        }
+        Ok(())
     }
 }
 

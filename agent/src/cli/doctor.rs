@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::watch::Watch;
 use super::{Failure, print_json};
 use crate::config::{Config, DEFAULT_FILE};
 use crate::doctor::{self, Verdict};
@@ -17,10 +18,17 @@ pub(super) struct Doctor {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    watch: Watch,
 }
 
 impl Doctor {
     pub fn execute(&self, out: &mut dyn Write) -> Result<(), Failure> {
+        self.watch.show(out, |out| self.show(out))
+    }
+
+    /// Ends as a problem when something is bad.
+    fn show(&self, out: &mut dyn Write) -> Result<(), Failure> {
         let config =
             Config::load(&self.config).map_err(|error| Failure::Problem(error.to_string()))?;
         let mut findings = doctor::examine(&config);

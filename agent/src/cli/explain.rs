@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use clap::Args;
 
+use super::watch::Watch;
 use super::{Daemon, Failure, print_json};
 use crate::control::answer::Origin;
 use crate::control::answer::explain::{Explanation, FlowQuery, Has, Known};
@@ -20,6 +21,8 @@ pub(super) struct Explain {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    watch: Watch,
 }
 
 impl Explain {
@@ -33,12 +36,14 @@ impl Explain {
                 words.join(" ")
             ))
         })?;
-        let explanation = self.daemon.connect()?.explain(query)?;
-        match self.json {
-            true => print_json(out, &explanation)?,
-            false => page(out, &explanation)?,
-        }
-        Ok(())
+        self.watch.show(out, |out| {
+            let explanation = self.daemon.connect()?.explain(query)?;
+            match self.json {
+                true => print_json(out, &explanation)?,
+                false => page(out, &explanation)?,
+            }
+            Ok(())
+        })
     }
 }
 

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use clap::Args;
 
+use super::watch::Watch;
 use super::{Daemon, Failure};
 use crate::control::answer::{Endpoints, FlowRow, Origin, Translation};
 
@@ -20,10 +21,16 @@ pub(super) struct Flows {
     /// Print JSON, one object a line
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    watch: Watch,
 }
 
 impl Flows {
     pub fn execute(&self, out: &mut dyn Write) -> Result<(), Failure> {
+        self.watch.show(out, |out| self.show(out))
+    }
+
+    fn show(&self, out: &mut dyn Write) -> Result<(), Failure> {
         let mut client = self.daemon.connect()?;
         let flows = client.flows()?;
         if !self.json {

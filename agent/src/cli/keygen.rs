@@ -4,8 +4,10 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
+use schemars::JsonSchema;
+use serde::Serialize;
 
-use super::Failure;
+use super::{Failure, print_json};
 use crate::keys::{DEFAULT_FILE, KeyError, MemberKey};
 
 #[derive(Debug, Args)]
@@ -16,6 +18,16 @@ pub(super) struct Keygen {
     /// Make nothing: print the public half of the key in this file
     #[arg(long, value_name = "FILE", conflicts_with = "out")]
     public: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// The public half of a member's key.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct PublicHalf {
+    /// As it goes into `members`: base64.
+    public_key: String,
 }
 
 impl Keygen {
@@ -25,7 +37,11 @@ impl Keygen {
             Some(file) => MemberKey::load(file).map_err(problem)?,
             None => MemberKey::create(&self.out).map_err(problem)?,
         };
-        writeln!(out, "{}", key.public())?;
+        let public_key = key.public().to_string();
+        match self.json {
+            true => print_json(out, &PublicHalf { public_key })?,
+            false => writeln!(out, "{public_key}")?,
+        }
         Ok(())
     }
 }

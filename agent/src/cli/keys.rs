@@ -4,7 +4,7 @@ use std::io::Write;
 
 use clap::{Args, Subcommand};
 
-use super::{Daemon, Failure};
+use super::{Daemon, Failure, print_json};
 use crate::control::answer::Rolled;
 
 #[derive(Debug, Args)]
@@ -41,8 +41,7 @@ impl Roll {
         let rolled = self.daemon.connect()?.roll_keys()?;
         let Rolled { epoch, unlinked } = &rolled;
         if self.json {
-            let json = serde_json::to_string(&rolled).expect("numbers have a JSON form");
-            writeln!(out, "{json}")?;
+            print_json(out, &rolled)?;
         } else {
             writeln!(out, "key {epoch} of this run is in use")?;
         }

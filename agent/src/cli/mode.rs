@@ -3,8 +3,10 @@
 use std::io::Write;
 
 use clap::Args;
+use schemars::JsonSchema;
+use serde::Serialize;
 
-use super::{Daemon, Failure};
+use super::{Daemon, Failure, print_json};
 use crate::modes::{ModeRequest, ModeWord};
 
 #[derive(Debug, Args)]
@@ -15,6 +17,18 @@ pub(super) struct Mode {
     mode: ModeWord,
     /// On which sync network [default: all of them]
     network: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// A network whose mode was switched.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Used {
+    /// Its name.
+    network: String,
+    /// What is used on every member: `unicast`, `multicast` or `broadcast`.
+    mode: &'static str,
 }
 
 impl Mode {
@@ -27,6 +41,8 @@ impl Mode {
                 networks.into_iter().map(|network| network.name).collect()
             }
         };
+        let mode = crate::modes::name(self.mode.into());
+        let mut used = Vec::new();
         for network in networks {
             let request = ModeRequest {
                 network: network.clone(),
@@ -36,8 +52,13 @@ impl Mode {
             if let Some(refused) = done.refused {
                 return Err(Failure::Problem(refused));
             }
-            let mode = crate::modes::name(self.mode.into());
-            writeln!(out, "{network}: {mode} is used, on every member")?;
+            if !self.json {
+                writeln!(out, "{network}: {mode} is used, on every member")?;
+            }
+            used.push(Used { network, mode });
+        }
+        if self.json {
+            print_json(out, &used)?;
         }
         Ok(())
     }

@@ -12,6 +12,7 @@ use ccp::time::Instant;
 use clap::{Args, Subcommand};
 use conntrack::{Dump, DumpError, DumpItem, EventSocket, EventSocketOptions, Item};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::status::short;
@@ -55,7 +56,7 @@ struct Trial {
 }
 
 /// What came out.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Outcome {
     /// For how long.
     pub seconds: u64,

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use clap::Args;
 
-use super::{Daemon, Failure};
+use super::{Daemon, Failure, print_json};
 use crate::control::ClientError;
 use crate::control::answer::Reloaded;
 
@@ -32,10 +32,7 @@ impl Reload {
             restart,
         } = &reloaded;
         if self.json {
-            let json =
-                serde_json::to_string(&reloaded).expect("numbers and names have a JSON form");
-            writeln!(out, "{json}")?;
-            return Ok(());
+            return Ok(print_json(out, &reloaded)?);
         }
         writeln!(
             out,

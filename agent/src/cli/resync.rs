@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{Daemon, Failure};
+use super::{Daemon, Failure, print_json};
 
 /// How often the daemon is asked how far it is.
 const LOOK: Duration = Duration::from_millis(100);
@@ -34,8 +34,7 @@ impl Resync {
             sleep(LOOK);
         }
         if self.json {
-            let json = serde_json::to_string(&last).expect("numbers have a JSON form");
-            writeln!(out, "{json}")?;
+            print_json(out, &last)?;
         } else {
             writeln!(out, "everything that the peers have is in this kernel")?;
         }

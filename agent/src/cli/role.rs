@@ -4,8 +4,10 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use schemars::JsonSchema;
+use serde::Serialize;
 
-use super::{Daemon, Failure};
+use super::{Daemon, Failure, print_json};
 use crate::control::Client;
 use crate::control::roles::{Members, RolesRequest};
 
@@ -21,12 +23,18 @@ pub(super) struct Down {
     /// Stay down after a restart, until `ctsync up`
     #[arg(long)]
     persist: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct Up {
     #[command(flatten)]
     daemon: Daemon,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -36,6 +44,18 @@ pub(super) struct Drain {
     /// Give up, and stay active, when it takes more seconds than this
     #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=600))]
     timeout: u32,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What came of it.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Outcome {
+    /// What this member is now.
+    state: String,
+    /// The names of those that are active, or active-attention.
+    active: Vec<String>,
 }
 
 impl Down {
@@ -44,6 +64,9 @@ impl Down {
         let persist = self.persist;
         ask(&mut client, RolesRequest::Down { persist })?;
         let seen = watch(&mut client, SEEN_WITHIN, |it| state(it) == "down")?;
+        if self.json {
+            return Ok(print_json(out, &Outcome::of(&seen))?);
+        }
         match state(&seen) {
             "down" => writeln!(out, "this member is down; {}", who_is_active(&seen))?,
             other => writeln!(
@@ -62,6 +85,9 @@ impl Up {
         let seen = watch(&mut client, SEEN_WITHIN, |it| {
             matches!(state(it), "standby" | "active")
         })?;
+        if self.json {
+            return Ok(print_json(out, &Outcome::of(&seen))?);
+        }
         writeln!(
             out,
             "this member is {}; {}",
@@ -82,7 +108,10 @@ impl Drain {
         let seen = watch(&mut client, timeout + SEEN_WITHIN, is_over)?;
         match seen.drain.as_ref() {
             Some(drain) if drain.state == "done" => {
-                writeln!(out, "{}; this member is {}", drain.text, state(&seen))?;
+                match self.json {
+                    true => print_json(out, &Outcome::of(&seen))?,
+                    false => writeln!(out, "{}; this member is {}", drain.text, state(&seen))?,
+                }
                 Ok(())
             }
             Some(drain) => Err(Failure::Problem(drain.text.clone())),
@@ -120,13 +149,22 @@ fn state(members: &Members) -> &str {
     this.map_or("unknown", |it| &it.state)
 }
 
+impl Outcome {
+    fn of(members: &Members) -> Self {
+        Self {
+            state: state(members).to_owned(),
+            active: active(members),
+        }
+    }
+}
+
+fn active(members: &Members) -> Vec<String> {
+    let active = (members.members.iter()).filter(|it| it.state.starts_with("active"));
+    active.map(|it| it.name.clone()).collect()
+}
+
 fn who_is_active(members: &Members) -> String {
-    let active = members
-        .members
-        .iter()
-        .filter(|it| it.state.starts_with("active"));
-    let names: Vec<_> = active.map(|it| it.name.as_str()).collect();
-    match names.as_slice() {
+    match active(members).as_slice() {
         [] => "nobody is active".to_owned(),
         names => format!("active: {}", names.join(", ")),
     }

@@ -4,8 +4,10 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
+use schemars::JsonSchema;
+use serde::Serialize;
 
-use super::Failure;
+use super::{Failure, print_json};
 use crate::config::{Config, DEFAULT_FILE};
 use crate::ruleset;
 use crate::ruleset::hold::{Backend, Steering};
@@ -18,6 +20,21 @@ pub(super) struct Rules {
     /// Print JSON
     #[arg(long)]
     json: bool,
+}
+
+/// The nftables table that the daemon installs.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Sections {
+    /// Its parts, in their order.
+    sections: Vec<Part>,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+struct Part {
+    /// What it is for.
+    about: &'static str,
+    /// What stands between the braces of the table.
+    nft: String,
 }
 
 impl Rules {
@@ -33,10 +50,12 @@ impl Rules {
         };
         let sections = ruleset::sections(&config, &policy, by_nft.as_ref());
         if self.json {
-            let sections: Vec<_> = (sections.iter())
-                .map(|section| serde_json::json!({ "about": section.about, "nft": section.text }))
-                .collect();
-            writeln!(out, "{}", serde_json::json!({ "sections": sections }))?;
+            let sections = sections.into_iter().map(|section| Part {
+                about: section.about,
+                nft: section.text,
+            });
+            let sections = sections.collect();
+            print_json(out, &Sections { sections })?;
         } else {
             write!(out, "{}", ruleset::text(&sections))?;
             if let Some(steering) = by_iptables {

@@ -4,11 +4,13 @@ use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use super::status::{Age, Peers, round_trip, short};
 use super::watch::CLEAR;
-use super::{Daemon, Failure};
-use crate::control::answer::Status;
+use super::{Daemon, Failure, print_json};
+use crate::control::answer::{Counters, HoldStatus, Status};
 
 /// Counters shown: those that grow fastest, as many as a small terminal has room for.
 const RATES_MAX: usize = 14;
@@ -24,6 +26,18 @@ pub(super) struct Top {
     /// End after so many pages
     #[arg(long, value_name = "COUNT")]
     pages: Option<u32>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// A page for programs.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Page<'a> {
+    /// By how much each counter grew in a second, on average since the page before.
+    rates: Counters,
+    /// How things are.
+    status: &'a Status,
 }
 
 impl Top {
@@ -33,11 +47,17 @@ impl Top {
         while self.pages.is_none_or(|pages| shown < pages) {
             std::thread::sleep(Duration::from_secs(self.interval.into()));
             let now = self.look()?;
-            if io::stdout().is_terminal() {
-                out.write_all(CLEAR.as_bytes())?;
-            }
             let elapsed = now.0.duration_since(before.0);
-            out.write_all(page(&before.1, &now.1, elapsed).as_bytes())?;
+            if self.json {
+                let rates = rates(&before.1, &now.1, elapsed);
+                let status = &now.1;
+                print_json(out, &Page { rates, status })?;
+            } else {
+                if io::stdout().is_terminal() {
+                    out.write_all(CLEAR.as_bytes())?;
+                }
+                out.write_all(page(&before.1, &now.1, elapsed).as_bytes())?;
+            }
             out.flush()?;
             before = now;
             shown += 1;
@@ -75,8 +95,9 @@ pub(super) fn page(before: &Status, now: &Status, elapsed: Duration) -> String {
         flows.found,
         Peers(peers),
     );
+    page += &held(before, now, elapsed);
     page += &paths(now);
-    page += &rates(before, now, elapsed);
+    page += &fastest(&rates(before, now, elapsed));
     page
 }
 
@@ -110,22 +131,52 @@ fn paths(now: &Status) -> String {
     lines + "\n"
 }
 
-/// The counters that grow, the fastest first.
-fn rates(before: &Status, now: &Status, elapsed: Duration) -> String {
+/// Packets that wait until the peers have their flow, if any do or did.
+fn held(before: &Status, now: &Status, elapsed: Duration) -> String {
+    let HoldStatus {
+        now: waiting,
+        latency,
+        ..
+    } = &now.holds;
+    if *waiting == 0 && latency.count == 0 {
+        return String::new();
+    }
+    let released = latency.count.saturating_sub(before.holds.latency.count);
+    let time = |it: Option<u64>| it.map_or_else(|| "-".to_owned(), round_trip);
+    format!(
+        "{waiting} packets held, {} a second let go; half of them within {}, 99 % within {}\n\n",
+        a_second(released, elapsed),
+        time(latency.p50_us),
+        time(latency.p99_us),
+    )
+}
+
+/// How much every counter grew in a second.
+fn rates(before: &Status, now: &Status, elapsed: Duration) -> Counters {
     let earlier = |name: &str| {
         let found = before.counters.0.iter().find(|(it, _)| it == name);
         found.map_or(0, |(_, value)| *value)
     };
     let counters = now.counters.0.iter();
-    let mut grown: Vec<_> = counters
-        .map(|(name, value)| (value.saturating_sub(earlier(name)), name))
-        .filter(|(grown, _)| *grown > 0)
-        .collect();
-    grown.sort_by(|left, right| right.0.cmp(&left.0).then(left.1.cmp(right.1)));
+    let rates = counters.map(|(name, value)| {
+        let grown = value.saturating_sub(earlier(name));
+        (name.clone(), a_second(grown, elapsed))
+    });
+    Counters(rates.collect())
+}
+
+fn a_second(grown: u64, elapsed: Duration) -> u64 {
     let millis = elapsed.as_millis().max(1);
+    u64::try_from(u128::from(grown) * 1000 / millis).unwrap_or(u64::MAX)
+}
+
+/// The counters that grow, the fastest first.
+fn fastest(rates: &Counters) -> String {
+    let mut grown: Vec<_> = rates.0.iter().filter(|(_, rate)| *rate > 0).collect();
+    grown.sort_by(|left, right| right.1.cmp(&left.1).then(left.0.cmp(&right.0)));
     let mut lines = format!("{:<32}  {:>12}\n", "COUNTER", "PER SECOND");
-    for (grown, name) in grown.iter().take(RATES_MAX) {
-        lines += &format!("{name:<32}  {:>12}\n", u128::from(*grown) * 1000 / millis);
+    for (name, rate) in grown.into_iter().take(RATES_MAX) {
+        lines += &format!("{name:<32}  {rate:>12}\n");
     }
     lines
 }

@@ -13,6 +13,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
 
+use schemars::JsonSchema;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::ser::{SerializeMap, Serializer};
 use serde::{Deserialize, Serialize};
@@ -27,7 +28,7 @@ mod holds;
 mod networks;
 
 /// The answer to `status`: this member, as it sees itself and its peers.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
     /// Version of the daemon, as `ctsync --version` prints it.
     pub version: String,
@@ -58,7 +59,7 @@ pub struct Status {
 }
 
 /// Who a member is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct MemberStatus {
     /// Its number, 1 to 16.
     pub id: u8,
@@ -67,7 +68,7 @@ pub struct MemberStatus {
 }
 
 /// What a member is in the cluster; `members` has the rest of it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RoleStatus {
     /// `down`, `init`, `standby`, `ready`, `active`, or `active-attention`.
     pub state: String,
@@ -78,7 +79,7 @@ pub struct RoleStatus {
 }
 
 /// The key that seals a member's datagrams.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct KeyStatus {
     /// Its number among the keys of this run, from 0; it wraps after 255.
     pub epoch: u8,
@@ -87,7 +88,7 @@ pub struct KeyStatus {
 }
 
 /// How many flows are known, by how this member came to know them; each flow counts once.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FlowCounts {
     /// Flows that began here, or moved here.
     pub own: u64,
@@ -98,7 +99,7 @@ pub struct FlowCounts {
 }
 
 /// A peer, as this member sees it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PeerStatus {
     /// Its number, 1 to 16.
     pub id: u8,
@@ -132,7 +133,7 @@ pub struct PeerStatus {
 }
 
 /// Whether a peer lives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum PeerState {
     /// It was heard within `dead_after`.
@@ -144,7 +145,7 @@ pub enum PeerState {
 }
 
 /// The answer to `keys-roll`: another key is in use.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Rolled {
     /// Its number.
     pub epoch: u8,
@@ -153,7 +154,7 @@ pub struct Rolled {
 }
 
 /// The answer to `reload`: the policy as it is written now is in force.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Reloaded {
     /// How many services it has.
     pub services: usize,
@@ -168,7 +169,7 @@ pub struct Reloaded {
 pub struct Counters(pub Vec<(Cow<'static, str>, u64)>);
 
 /// One row of the answer to `flows`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FlowRow {
     /// Address family.
     pub family: Family,
@@ -195,7 +196,7 @@ pub struct FlowRow {
 }
 
 /// Address family.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Family {
     /// IPv4
@@ -205,7 +206,7 @@ pub enum Family {
 }
 
 /// Who talks to whom.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Endpoints {
     /// Source address.
     pub src: IpAddr,
@@ -218,7 +219,7 @@ pub struct Endpoints {
 }
 
 /// What one end of a flow is translated to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Translation {
     /// The address.
     pub addr: IpAddr,
@@ -227,7 +228,7 @@ pub struct Translation {
 }
 
 /// How this member came to know a flow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Origin {
     /// It began here, or moved here.

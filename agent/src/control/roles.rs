@@ -1,5 +1,6 @@
 //! What is asked and answered about members, their states and their checks.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What an operator, or a script of his, can ask for.
@@ -56,14 +57,14 @@ pub enum RolesAnswer {
 }
 
 /// It was done, or why not.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Done {
     /// `None`: it was done. Else why not, and what to do.
     pub refused: Option<String>,
 }
 
 /// The members, as this one sees them.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Members {
     /// `ha` or `load-sharing`.
     pub mode: String,
@@ -90,7 +91,7 @@ pub struct Members {
 }
 
 /// One member.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Member {
     /// Its number.
     pub id: u8,
@@ -116,7 +117,7 @@ pub struct Member {
 }
 
 /// An interface that has to be up.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Interface {
     /// Its name; a VLAN's is its parent's and its number, `eth1.30`.
     pub name: String,
@@ -127,7 +128,7 @@ pub struct Interface {
 }
 
 /// A check.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Check {
     /// Its name.
     pub name: String,
@@ -140,7 +141,7 @@ pub struct Check {
 }
 
 /// A planned failover.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Drain {
     /// `waiting`, `done`, `failed`.
     pub state: String,
@@ -149,7 +150,7 @@ pub struct Drain {
 }
 
 /// This member became something else.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Transition {
     /// Milliseconds ago.
     pub ago_ms: u64,

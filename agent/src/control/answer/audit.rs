@@ -2,12 +2,13 @@
 
 use std::borrow::Cow;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Endpoints;
 
 /// The answer to `audit`: what comparing this kernel's table with what is known has found.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Report {
     /// Seconds between two rounds, if the table is not so large that it takes longer.
     pub interval_seconds: u64,
@@ -24,7 +25,7 @@ pub struct Report {
 }
 
 /// A round: the whole table was read.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Round {
     /// When it ended.
     pub seconds_ago: u64,
@@ -37,7 +38,7 @@ pub struct Round {
 }
 
 /// How many differences there were, by class.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DifferenceCounts {
     /// The kernel lacked a copy.
     pub missing: u64,
@@ -52,7 +53,7 @@ pub struct DifferenceCounts {
 }
 
 /// One difference.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Difference {
     /// When the round ended that found it.
     pub seconds_ago: u64,

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Which flow: its original direction, before any translation.
@@ -24,7 +25,7 @@ pub struct FlowQuery {
 }
 
 /// The answer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Explanation {
     /// False if it is not the cluster's at all: of or to the gateway itself, broadcast, multicast or link-local.
     pub forwarded: bool,
@@ -49,7 +50,7 @@ pub struct Explanation {
 }
 
 /// What a member knows of a flow.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Known {
     /// Nothing: it is not in the kernel, or nobody is told of it.
@@ -80,7 +81,7 @@ pub enum Known {
 }
 
 /// Whether a member has a flow.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PeerHas {
     /// Its number.
     pub id: u8,
@@ -91,7 +92,7 @@ pub struct PeerHas {
 }
 
 /// Whether a member has a flow, as far as this one knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Has {
     /// It carries it.

@@ -1,11 +1,12 @@
 //! What the daemon answers to `facts`: what of the members' machines should be alike.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::facts::Facts;
 
 /// The answer to `facts`, which `ctsync doctor` compares.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FactsReport {
     /// This machine.
     pub facts: Facts,
@@ -14,7 +15,7 @@ pub struct FactsReport {
 }
 
 /// A peer's machine.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PeerFacts {
     /// Number of the peer.
     pub id: u8,

@@ -1,11 +1,12 @@
 //! What is told of packets that wait for the peers: in `status` how long they do, in `paths` which ones.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Endpoints;
 
 /// Packets that wait, or did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HoldStatus {
     /// How many wait now.
     pub now: u64,
@@ -16,7 +17,7 @@ pub struct HoldStatus {
 }
 
 /// A peer, as somebody to wait for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PeerHold {
     /// True if it missed its deadline repeatedly: nobody waits for it.
     pub aside: bool,
@@ -25,7 +26,7 @@ pub struct PeerHold {
 }
 
 /// Times, in microseconds, since the daemon's start; `None` if none was taken.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Latency {
     /// How many were taken.
     pub count: u64,
@@ -40,7 +41,7 @@ pub struct Latency {
 }
 
 /// The answer to `paths`: the destinations whose flows pass this gateway one way and another the other.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Paths {
     /// Whether first packets are held because of what was learnt: with `hold: { mode: auto }`, where the kernel can.
     pub used: bool,
@@ -53,7 +54,7 @@ pub struct Paths {
 }
 
 /// A destination whose flows pass two gateways.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SplitPath {
     /// Address and length of the prefix, `203.0.113.0/24`.
     pub destination: String,

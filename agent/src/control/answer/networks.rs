@@ -1,9 +1,10 @@
 //! What is told of sync networks: in `status` of each peer, and in `syncstat` of everything.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How a peer and this member reach each other.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Reach {
     /// Whether the peer is heard.
     pub heard: bool,
@@ -16,7 +17,7 @@ pub struct Reach {
 }
 
 /// The way to and from a peer over one network.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PathStatus {
     /// Name of the network.
     pub name: String,
@@ -37,7 +38,7 @@ pub struct PathStatus {
 }
 
 /// Which directions of a way work.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum PathState {
     /// Both.
@@ -63,7 +64,7 @@ impl PathState {
 }
 
 /// The answer to `syncstat`: how well changes get from member to member. Counts are since the daemon's start.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SyncStat {
     /// Seconds since the daemon began its work, and to count.
     pub uptime_seconds: u64,
@@ -86,7 +87,7 @@ pub struct SyncStat {
 }
 
 /// Times that what was missing could not be sent again, but everything was told anew.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AtRisk {
     /// Times that this member had missed too much, and asked a peer to tell it everything.
     pub asked_peers: u64,
@@ -99,7 +100,7 @@ pub struct AtRisk {
 }
 
 /// Deltas in one direction.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Told {
     /// Deltas, those that went or came again left out.
     pub deltas: u64,
@@ -114,7 +115,7 @@ pub struct Told {
 }
 
 /// What waits.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Queues {
     /// Deltas that the peer that is furthest behind has not acknowledged.
     pub unacknowledged: u64,
@@ -123,7 +124,7 @@ pub struct Queues {
 }
 
 /// What is waited for, in milliseconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Timers {
     /// The longest that a change waits for others, in microseconds.
     pub flush_us: u64,
@@ -134,7 +135,7 @@ pub struct Timers {
 }
 
 /// A sync network at this member.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NetworkStatus {
     /// Its name.
     pub name: String,
@@ -167,7 +168,7 @@ pub struct NetworkStatus {
 }
 
 /// A peer and how it is reached.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PeerReach {
     /// Its number.
     pub id: u8,

@@ -1,9 +1,10 @@
 //! What the daemon answers about full syncs.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Whether everything that the others have is in this kernel.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SyncStatus {
     /// It is, changes on their way aside.
     pub complete: bool,

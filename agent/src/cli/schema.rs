@@ -1,0 +1,107 @@
+//! `ctsync schema`: what `--json` of a verb prints, as a JSON Schema made of the types that are printed.
+
+use std::io::Write;
+
+use clap::{Args, ValueEnum};
+use schemars::{JsonSchema, Schema, schema_for};
+
+use super::{Failure, check, keygen, mode, policy, print_json, role, rules, top};
+use crate::control::answer::audit::Report;
+use crate::control::answer::explain::Explanation;
+use crate::control::answer::sync::SyncStatus;
+use crate::control::answer::{Counters, FlowRow, Paths, Reloaded, Rolled, Status, SyncStat};
+use crate::control::roles::{Done, Interface, Members};
+use crate::doctor::Finding;
+use crate::import::Import;
+
+#[derive(Debug, Args)]
+pub(super) struct PrintSchema {
+    /// Of what; of `flows` it describes one line, of `top` one page [default: list what there is]
+    #[arg(value_enum)]
+    of: Option<Output>,
+}
+
+/// What is printed with `--json`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Output {
+    Audit,
+    /// What is wrong with a file; one that is good is printed as it is written
+    Check,
+    CheckIn,
+    Doctor,
+    Down,
+    Drain,
+    Explain,
+    Flows,
+    ImportConntrackd,
+    Interfaces,
+    Keygen,
+    KeysRoll,
+    Members,
+    Mode,
+    Paths,
+    PolicyDryRun,
+    Reload,
+    Resync,
+    Rules,
+    Status,
+    Syncstat,
+    Top,
+    Up,
+}
+
+impl PrintSchema {
+    pub fn execute(&self, out: &mut dyn Write) -> Result<(), Failure> {
+        if let Some(of) = self.of {
+            return Ok(print_json(out, &of.schema())?);
+        }
+        for of in Output::value_variants() {
+            let name = of.to_possible_value().expect("none is hidden");
+            writeln!(out, "{}", name.get_name())?;
+        }
+        Ok(())
+    }
+}
+
+impl Output {
+    fn schema(self) -> Schema {
+        match self {
+            Self::Audit => schema_for!(Report),
+            Self::Check => schema_for!(check::Refusal<'_>),
+            Self::CheckIn => schema_for!(Done),
+            Self::Doctor => schema_for!(Vec<Finding>),
+            Self::Down | Self::Drain | Self::Up => schema_for!(role::Outcome),
+            Self::Explain => schema_for!(Explanation),
+            Self::Flows => schema_for!(FlowRow),
+            Self::ImportConntrackd => schema_for!(Import),
+            Self::Interfaces => schema_for!(Vec<Interface>),
+            Self::Keygen => schema_for!(keygen::PublicHalf),
+            Self::KeysRoll => schema_for!(Rolled),
+            Self::Members => schema_for!(Members),
+            Self::Mode => schema_for!(Vec<mode::Used>),
+            Self::Paths => schema_for!(Paths),
+            Self::PolicyDryRun => schema_for!(policy::Outcome),
+            Self::Reload => schema_for!(Reloaded),
+            Self::Resync => schema_for!(SyncStatus),
+            Self::Rules => schema_for!(rules::Sections),
+            Self::Status => schema_for!(Status),
+            Self::Syncstat => schema_for!(SyncStat),
+            Self::Top => schema_for!(top::Page),
+        }
+    }
+}
+
+/// An object of numbers.
+impl JsonSchema for Counters {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Counters".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> Schema {
+        schemars::json_schema!({
+            "description": "Numbers by name; ctsync(8) says under COUNTERS what each counts.",
+            "type": "object",
+            "additionalProperties": { "type": "integer", "minimum": 0 },
+        })
+    }
+}
