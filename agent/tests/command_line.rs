@@ -11,6 +11,7 @@ use std::thread;
 use agent::config::roles::DEFAULT_PRIORITY;
 use agent::config::{Config, Transport};
 use agent::control::answer::audit::{Difference, DifferenceCounts, Report, Round};
+use agent::control::answer::services::{ServiceCost, Services};
 use agent::control::answer::sync::SyncStatus;
 use agent::control::answer::{
     Counters, Cursor, Endpoints, Family, FlowCounts, FlowPage, FlowRow, HoldStatus, KeyStatus,
@@ -146,7 +147,7 @@ fn answer(ask: Ask) {
         Ask::Paths(answer) => answer.send(Paths::default()).unwrap_or_default(),
         Ask::SyncStat(answer) => answer.send(SyncStat::default()).unwrap_or_default(),
         Ask::Resync(answer) => answer.send(SyncStatus::default()).unwrap_or_default(),
-        Ask::Services(_) => {}
+        Ask::Services(answer) => answer.send(services(0)).unwrap_or_default(),
         Ask::Audit(answer) | Ask::AuditNow(answer) => answer.send(report()).unwrap_or_default(),
     }
 }
@@ -206,6 +207,29 @@ fn audit_says_when_the_table_was_equal_last_and_what_was_found() {
         .unwrap();
     let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(json["history"][0]["class"], "missing");
+}
+
+/// Two services, one of which has cost so many messages.
+fn services(messages: u64) -> Services {
+    let cost = |service: &str, messages| ServiceCost {
+        service: Some(service.into()),
+        builtin: false,
+        sync: "always".into(),
+        delay_seconds: None,
+        flows: 7,
+        events: 21,
+        messages,
+        bytes: messages * 20,
+        watched: 0,
+        ended_within_1s: 0,
+        ended_within_3s: 0,
+        ended_within_15s: 0,
+        ended_within_30s: 0,
+    };
+    Services {
+        services: vec![cost("web", messages), cost("dns", 0)],
+        left_out: 0,
+    }
 }
 
 fn rolled() -> Rolled {
@@ -630,6 +654,11 @@ fn top_shows_the_peers_and_what_grows() {
             ]);
             answer.send(status).unwrap_or_default();
         }
+        Ask::Services(answer) => {
+            static LOOKS: AtomicU64 = AtomicU64::new(0);
+            let looks = LOOKS.fetch_add(1, Ordering::Relaxed);
+            answer.send(services(1000 * looks)).unwrap_or_default();
+        }
         other => answer(other),
     });
     let (code, page, said) = outcome(&mut ctsync(&[
@@ -646,6 +675,8 @@ fn top_shows_the_peers_and_what_grows() {
         "{page}"
     );
     assert_eq!(page.matches("datagrams_sent").count(), 2, "{page}");
+    assert_eq!(page.matches("\nweb ").count(), 2, "{page}");
+    assert!(!page.contains("dns"), "it costs nothing: {page}");
     assert!(
         !page.contains("datagrams_forged"),
         "what does not grow is left out: {page}"

@@ -225,6 +225,7 @@ const VERBS: &[(&str, &str)] = &[
     ("interfaces", "interfaces"),
     ("doctor", "doctor"),
     ("rules", "rules"),
+    ("services", "services"),
     ("top --pages 1", "top"),
     ("keys roll", "keys-roll"),
     ("check-in disk ok", "check-in"),

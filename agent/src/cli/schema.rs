@@ -8,6 +8,7 @@ use schemars::{JsonSchema, Schema, schema_for};
 use super::{Failure, check, keygen, mode, policy, print_json, role, rules, top};
 use crate::control::answer::audit::Report;
 use crate::control::answer::explain::Explanation;
+use crate::control::answer::services::Services;
 use crate::control::answer::sync::SyncStatus;
 use crate::control::answer::{Counters, FlowRow, Paths, Reloaded, Rolled, Status, SyncStat};
 use crate::control::roles::{Done, Interface, Members};
@@ -44,6 +45,7 @@ enum Output {
     Reload,
     Resync,
     Rules,
+    Services,
     Status,
     Syncstat,
     Top,
@@ -84,6 +86,7 @@ impl Output {
             Self::Reload => schema_for!(Reloaded),
             Self::Resync => schema_for!(SyncStatus),
             Self::Rules => schema_for!(rules::Sections),
+            Self::Services => schema_for!(Services),
             Self::Status => schema_for!(Status),
             Self::Syncstat => schema_for!(SyncStat),
             Self::Top => schema_for!(top::Page),

@@ -10,10 +10,13 @@ use serde::Serialize;
 use super::status::{Age, Peers, round_trip, short};
 use super::watch::CLEAR;
 use super::{Daemon, Failure, print_json};
+use crate::control::answer::services::{ServiceCost, Services};
 use crate::control::answer::{Counters, HoldStatus, Status};
 
 /// Counters shown: those that grow fastest, as many as a small terminal has room for.
 const RATES_MAX: usize = 14;
+/// Services shown.
+const SERVICES_MAX: usize = 5;
 
 #[derive(Debug, Args)]
 pub(super) struct Top {
@@ -38,6 +41,15 @@ pub(super) struct Page<'a> {
     rates: Counters,
     /// How things are.
     status: &'a Status,
+    /// What each service has cost.
+    services: &'a Services,
+}
+
+/// What is seen at a time.
+pub(super) struct Look {
+    pub at: Instant,
+    pub status: Status,
+    pub services: Services,
 }
 
 impl Top {
@@ -47,16 +59,13 @@ impl Top {
         while self.pages.is_none_or(|pages| shown < pages) {
             std::thread::sleep(Duration::from_secs(self.interval.into()));
             let now = self.look()?;
-            let elapsed = now.0.duration_since(before.0);
             if self.json {
-                let rates = rates(&before.1, &now.1, elapsed);
-                let status = &now.1;
-                print_json(out, &Page { rates, status })?;
+                print_json(out, &Page::of(&before, &now))?;
             } else {
                 if io::stdout().is_terminal() {
                     out.write_all(CLEAR.as_bytes())?;
                 }
-                out.write_all(page(&before.1, &now.1, elapsed).as_bytes())?;
+                out.write_all(page(&before, &now).as_bytes())?;
             }
             out.flush()?;
             before = now;
@@ -65,14 +74,32 @@ impl Top {
         Ok(())
     }
 
-    fn look(&self) -> Result<(Instant, Status), Failure> {
-        let status = self.daemon.connect()?.status()?;
-        Ok((Instant::now(), status))
+    fn look(&self) -> Result<Look, Failure> {
+        let mut daemon = self.daemon.connect()?;
+        Ok(Look {
+            status: daemon.status()?,
+            services: daemon.services()?,
+            at: Instant::now(),
+        })
     }
 }
 
-/// What people see, of two looks with so much time between them; in at most 100 columns.
-pub(super) fn page(before: &Status, now: &Status, elapsed: Duration) -> String {
+impl<'a> Page<'a> {
+    fn of(before: &Look, now: &'a Look) -> Self {
+        let elapsed = now.at.duration_since(before.at);
+        Self {
+            rates: rates(&before.status, &now.status, elapsed),
+            status: &now.status,
+            services: &now.services,
+        }
+    }
+}
+
+/// What people see, of two looks; in at most 100 columns.
+pub(super) fn page(before: &Look, now: &Look) -> String {
+    let elapsed = now.at.duration_since(before.at);
+    let (services_before, services_now) = (&before.services, &now.services);
+    let (before, now) = (&before.status, &now.status);
     let Status {
         cluster,
         member,
@@ -97,6 +124,7 @@ pub(super) fn page(before: &Status, now: &Status, elapsed: Duration) -> String {
     );
     page += &held(before, now, elapsed);
     page += &paths(now);
+    page += &services(services_before, services_now, elapsed);
     page += &fastest(&rates(before, now, elapsed));
     page
 }
@@ -149,6 +177,46 @@ fn held(before: &Status, now: &Status, elapsed: Duration) -> String {
         time(latency.p50_us),
         time(latency.p99_us),
     )
+}
+
+/// The services that cost something now, the costliest first.
+fn services(before: &Services, now: &Services, elapsed: Duration) -> String {
+    let earlier = |service: &Option<String>| {
+        let found = before.services.iter().find(|it| it.service == *service);
+        found.map_or([0; 4], costs)
+    };
+    let mut rates: Vec<_> = (now.services.iter())
+        .map(|it| {
+            let earlier = earlier(&it.service);
+            let grown = costs(it).into_iter().zip(earlier);
+            let rates: Vec<_> = grown
+                .map(|(now, before)| a_second(now.saturating_sub(before), elapsed))
+                .collect();
+            (rates, it)
+        })
+        .filter(|(rates, _)| rates.iter().any(|rate| *rate > 0))
+        .collect();
+    rates.sort_by(|left, right| right.0.cmp(&left.0));
+    if rates.is_empty() {
+        return String::new();
+    }
+    let mut lines = format!(
+        "{:<20}  {:>12}  {:>12}  {:>12}  {:>12}\n",
+        "SERVICE", "MESSAGES/s", "BYTES/s", "EVENTS/s", "FLOWS/s"
+    );
+    for (rates, it) in rates.iter().take(SERVICES_MAX) {
+        let name = short(it.service.as_deref().unwrap_or("(no service)"), 20);
+        lines += &format!("{name:<20}");
+        rates
+            .iter()
+            .for_each(|rate| lines += &format!("  {rate:>12}"));
+        lines.push('\n');
+    }
+    lines + "\n"
+}
+
+fn costs(of: &ServiceCost) -> [u64; 4] {
+    [of.messages, of.bytes, of.events, of.flows]
 }
 
 /// How much every counter grew in a second.

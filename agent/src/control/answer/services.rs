@@ -2,10 +2,11 @@
 
 use std::borrow::Cow;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// All since the daemon's start.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Services {
     /// Those of the policy's files, and others that cost something; the costliest first.
     pub services: Vec<ServiceCost>,
@@ -14,7 +15,7 @@ pub struct Services {
 }
 
 /// What one service has cost this member.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ServiceCost {
     /// Its name; `None` for flows that match none.
     pub service: Option<String>,
