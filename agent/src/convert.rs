@@ -110,8 +110,8 @@ pub fn patch(flow: &Flow, shared: Shared) -> Patch {
         }),
         sctp_vtag: None,
         dccp: None,
-        // It has events of its own.
-        expected: None,
+        // They have events of their own.
+        expected: Vec::new(),
     };
     let (mut proto_state, mut tcp) = (None, None);
     match protoinfo {
@@ -267,9 +267,9 @@ pub fn flow(key: &FlowKey, state: &FlowState, shared: Shared) -> Flow {
         synproxy,
         sctp_vtag,
         dccp,
-        // It is asked for apart, after its master.
+        // They are asked for apart, after their master.
         expected: _,
-    } = extra.as_deref().copied().unwrap_or_default();
+    } = extra.as_deref().cloned().unwrap_or_default();
     flow.protoinfo = match proto {
         TCP => Some(ProtoInfo::Tcp(TcpInfo {
             state: *proto_state,

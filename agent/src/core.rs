@@ -97,8 +97,8 @@ pub struct Apply {
     pub action: Action,
     /// With what.
     pub flow: Flow,
-    /// The flow that its helper expects, to be asked for after it.
-    pub expected: Option<Box<conntrack::Expectation>>,
+    /// The flows that its helper expects, to be asked for after it.
+    pub expected: Vec<conntrack::Expectation>,
 }
 
 /// Events of the kernel by what became of them.
@@ -293,9 +293,9 @@ impl Core {
         let flow = convert::flow(apply.key, apply.state, shared);
         let expected = match action {
             Action::Create | Action::Update | Action::Replace => {
-                convert::expected(apply.key, apply.state).map(Box::new)
+                convert::expected(apply.key, apply.state)
             }
-            Action::Delete | Action::Refresh => None,
+            Action::Delete | Action::Refresh => Vec::new(),
         };
         self.note_claimed(&key);
         Some(Apply {

@@ -231,7 +231,7 @@ impl Kernel {
         let done = batch
             .iter()
             .filter(|tried| tried.outcome == Some(Outcome::Done));
-        for expectation in done.filter_map(|tried| tried.apply.expected.as_deref()) {
+        for expectation in done.flat_map(|tried| &tried.apply.expected) {
             self.injector.expect(expectation);
         }
         self.injector.commit(&mut |_, _| {})

@@ -38,7 +38,7 @@ use crate::network::NetworkId;
 use crate::outbox::Outbox;
 use crate::paths::Paths;
 use crate::receiver::Incoming;
-use crate::record::{Claim, FlowKey, MemberId, Record};
+use crate::record::{Claim, Expectation, FlowKey, MemberId, Record};
 use crate::sender::{PeerSend, Sender};
 use crate::table::{Entry, Life, Origin, Pending, Slot, Table};
 use crate::time::Instant;
@@ -90,6 +90,8 @@ pub struct Node {
     split: VecDeque<FlowKey>,
     /// Flows of packets that were held, and of which the kernel is yet to tell.
     unconfirmed: Grace,
+    /// Of flows that the kernel has yet to tell of, the newest first.
+    expected_early: VecDeque<(FlowKey, Expectation)>,
     refresh: Refresh,
     audit: Audit,
     join: Join,
@@ -149,6 +151,7 @@ impl Node {
             holds: Holds::new(config.hold),
             split: VecDeque::new(),
             unconfirmed: Grace::of_unconfirmed(),
+            expected_early: VecDeque::new(),
             refresh: Refresh::default(),
             audit: Audit::default(),
             join: Join::new(now),

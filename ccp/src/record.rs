@@ -5,6 +5,7 @@
 //! are the same on every architecture.
 
 use alloc::boxed::Box;
+use alloc::vec::Vec;
 use core::fmt;
 
 /// A member of the cluster: 1 to 16.
@@ -247,6 +248,9 @@ impl fmt::Debug for Helper {
     }
 }
 
+/// Flows that are remembered as expected of one flow; the kernel's helpers expect fewer (`max_expected` of their policies).
+pub const EXPECTED_MAX: usize = 8;
+
 /// A flow that a helper expects, as the flow that it reads has announced it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Expectation {
@@ -270,12 +274,21 @@ pub struct Expectation {
     pub class: u8,
     /// The direction of its first packet within the announcing flow, and where it really goes to.
     pub nat: Option<(u8, Endpoint)>,
-    /// Whether it is translated as the announcing flow is.
-    pub follows_master: bool,
+    /// Who translates it; nobody where it is not translated.
+    pub translator: Option<Translator>,
+}
+
+/// How the kernel translates an expected flow when its first packet comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Translator {
+    /// As the announcing flow is.
+    FollowMaster,
+    /// As the helper of SIP remembers it.
+    Sip,
 }
 
 /// What few flows have; boxed so that the others don't pay for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Extra {
     /// Connection labels.
     pub labels: Option<[u8; 16]>,
@@ -291,8 +304,8 @@ pub struct Extra {
     pub sctp_vtag: Option<[u32; 2]>,
     /// DCCP role and handshake sequence number.
     pub dccp: Option<(u8, u64)>,
-    /// The flow that its helper expects, the newest of them.
-    pub expected: Option<Expectation>,
+    /// The flows that its helper expects, the newest last.
+    pub expected: Vec<Expectation>,
 }
 
 /// State of a flow: everything replicated but its key.
@@ -362,9 +375,9 @@ impl FlowState {
         }
         if let Some(new) = &patch.extra {
             let extra = self.extra.get_or_insert_default();
-            let before = **extra;
+            let before = extra.clone();
             extra.merge(new);
-            changed |= before != **extra;
+            changed |= before != *extra;
         }
         changed
     }
@@ -396,7 +409,6 @@ impl Extra {
         set_some(&mut self.synproxy, new.synproxy);
         set_some(&mut self.sctp_vtag, new.sctp_vtag);
         set_some(&mut self.dccp, new.dccp);
-        set_some(&mut self.expected, new.expected);
     }
 }
 

@@ -13,8 +13,28 @@ use crate::nfnl::{Attributes, Builder, Message};
 
 /// `NFNL_SUBSYS_CTNETLINK_EXP` in the upper byte of a message's type.
 const SUBSYSTEM: u16 = NFNL_SUBSYS_CTNETLINK_EXP << 8;
-/// The one function that kernel helpers name: translate as the master is translated.
-const FOLLOW_MASTER: &[u8] = b"nat-follow-master\0";
+
+/// How the kernel translates an expected flow when its first packet comes (`nf_ct_helper_expectfn`). Those of H.323 are not
+/// known here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Translator {
+    /// As the master is translated.
+    FollowMaster,
+    /// As the helper of SIP remembers it.
+    Sip,
+}
+
+impl Translator {
+    const ALL: [Self; 2] = [Self::FollowMaster, Self::Sip];
+
+    /// Its name, with the NUL after it.
+    fn name(self) -> &'static [u8] {
+        match self {
+            Self::FollowMaster => b"nat-follow-master\0",
+            Self::Sip => b"sip\0",
+        }
+    }
+}
 
 /// One expectation.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -38,8 +58,8 @@ pub struct Expectation {
     /// How the flow will be translated: the direction of its first packet (1: the master's replies), and the address and port
     /// that it really goes to, as the source of a tuple.
     pub nat: Option<(u32, Tuple)>,
-    /// Whether the flow is translated as its master is (`nat-follow-master`).
-    pub follows_master: bool,
+    /// Who translates the flow; nobody where it is not translated.
+    pub translator: Option<Translator>,
 }
 
 /// An expectation came or went.
@@ -65,7 +85,7 @@ pub(crate) fn event(message: &Message<'_>) -> Result<ExpectationEvent, DecodeErr
     };
     let (mut master, mut tuple, mut mask) = (None, None, None);
     let (mut zone, mut timeout, mut flags, mut class) = (0, 0, 0, 0);
-    let (mut helper, mut nat, mut follows_master) = (None, None, false);
+    let (mut helper, mut nat, mut translator) = (None, None, None);
     for attribute in message.attributes()? {
         let attribute = attribute?;
         match attribute.kind {
@@ -84,7 +104,11 @@ pub(crate) fn event(message: &Message<'_>) -> Result<ExpectationEvent, DecodeErr
             CTA_EXPECT_FLAGS => flags = attribute.be32()?,
             CTA_EXPECT_CLASS => class = attribute.be32()?,
             CTA_EXPECT_NAT => nat = translation(attribute.nested())?,
-            CTA_EXPECT_FN => follows_master = attribute.value == FOLLOW_MASTER,
+            CTA_EXPECT_FN => {
+                translator = Translator::ALL
+                    .into_iter()
+                    .find(|it| it.name() == attribute.value)
+            }
             _ => {}
         }
     }
@@ -103,7 +127,7 @@ pub(crate) fn event(message: &Message<'_>) -> Result<ExpectationEvent, DecodeErr
             class,
             helper,
             nat,
-            follows_master,
+            translator,
         },
     })
 }
@@ -133,7 +157,7 @@ pub(crate) fn create(buffer: &mut Vec<u8>, expectation: &Expectation) {
         class,
         helper,
         nat,
-        follows_master,
+        translator,
     } = expectation;
     let kind = SUBSYSTEM | IPCTNL_MSG_EXP_NEW;
     let family = encode::family(master);
@@ -156,8 +180,8 @@ pub(crate) fn create(buffer: &mut Vec<u8>, expectation: &Expectation) {
             put_tuple(nest, CTA_EXPECT_NAT_TUPLE, tuple);
         });
     }
-    if *follows_master {
-        request.put(CTA_EXPECT_FN, FOLLOW_MASTER);
+    if let Some(translator) = translator {
+        request.put(CTA_EXPECT_FN, translator.name());
     }
     request.finish();
 }

@@ -1,7 +1,8 @@
 //! Expectations, between the kernel's view and the protocol's.
 
 use super::{address, ip, tuple_key};
-use ccp::record::{Endpoint, Expectation, Family, FlowKey, FlowState, ZoneDirection};
+use ccp::record::{self, Endpoint, Expectation, Family, FlowKey, FlowState, ZoneDirection};
+use conntrack::expect::Translator;
 use conntrack::{L4, Tuple};
 use std::net::IpAddr;
 
@@ -18,7 +19,7 @@ pub fn expectation(told: &conntrack::Expectation) -> (FlowKey, Expectation) {
         class,
         helper: _,
         nat,
-        follows_master,
+        translator,
     } = told;
     let expectation = Expectation {
         proto: tuple.proto,
@@ -37,13 +38,21 @@ pub fn expectation(told: &conntrack::Expectation) -> (FlowKey, Expectation) {
             };
             (u8::from(direction != 0), endpoint)
         }),
-        follows_master: *follows_master,
+        translator: translator.map(|it| match it {
+            Translator::FollowMaster => record::Translator::FollowMaster,
+            Translator::Sip => record::Translator::Sip,
+        }),
     };
     (tuple_key(master, *zone, ZoneDirection::Both), expectation)
 }
 
 /// What the kernel is asked to expect with a flow.
-pub fn expected(key: &FlowKey, state: &FlowState) -> Option<conntrack::Expectation> {
+pub fn expected(key: &FlowKey, state: &FlowState) -> Vec<conntrack::Expectation> {
+    let expected = state.extra.iter().flat_map(|extra| &extra.expected);
+    expected.map(|it| of_master(key, it)).collect()
+}
+
+fn of_master(key: &FlowKey, expectation: &Expectation) -> conntrack::Expectation {
     let Expectation {
         proto,
         src,
@@ -55,8 +64,8 @@ pub fn expected(key: &FlowKey, state: &FlowState) -> Option<conntrack::Expectati
         flags,
         class,
         nat,
-        follows_master,
-    } = state.extra.as_ref()?.expected?;
+        translator,
+    } = *expectation;
     let family = key.family;
     let tuple = |src, dst, [src_port, dst_port]: [u16; 2]| Tuple {
         src: ip(family, &src),
@@ -68,7 +77,7 @@ pub fn expected(key: &FlowKey, state: &FlowState) -> Option<conntrack::Expectati
         },
         zone: 0,
     };
-    Some(conntrack::Expectation {
+    conntrack::Expectation {
         master: super::tuple(key),
         zone: key.zone,
         tuple: tuple(src, dst, l4),
@@ -79,8 +88,11 @@ pub fn expected(key: &FlowKey, state: &FlowState) -> Option<conntrack::Expectati
         helper: None,
         nat: nat
             .map(|(direction, to)| (direction.into(), tuple(to.address, [0; 16], [to.port, 0]))),
-        follows_master,
-    })
+        translator: translator.map(|it| match it {
+            record::Translator::FollowMaster => Translator::FollowMaster,
+            record::Translator::Sip => Translator::Sip,
+        }),
+    }
 }
 
 fn ports(tuple: &Tuple) -> [u16; 2] {

@@ -94,7 +94,7 @@ fn state(key: &FlowKey, translated: bool) -> FlowState {
         }),
         sctp_vtag: (key.proto == SCTP).then_some([7, 8]),
         dccp: (key.proto == DCCP).then_some((1, 9)),
-        expected: None,
+        expected: Vec::new(),
     };
     FlowState {
         timeout_secs: 300,

@@ -79,6 +79,7 @@ impl Node {
             }
         }
         self.outbox.push(&mut self.table, slot, Change::Upsert);
+        self.adopt_expected(key);
     }
 
     fn local_update(&mut self, key: &FlowKey, patch: &Patch) {

@@ -13,7 +13,7 @@ use super::cursor::{Reader, put_varint};
 use super::{DecodeError, Skipped};
 use crate::record::{
     Address, Claim, Endpoint, Expectation, Extra, Family, FlowKey, FlowState, Helper, Nat, Record,
-    SeqAdj, Status, SynProxy, TcpOptions, Term, Told, ZoneDirection,
+    SeqAdj, Status, SynProxy, TcpOptions, Term, Told, Translator, ZoneDirection,
 };
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -105,10 +105,11 @@ pub fn put_upsert(out: &mut Vec<u8>, key: &FlowKey, state: &FlowState, term: Ter
         }
         if let Some(extra) = &state.extra {
             put_extra(out, extra);
-            // Left out where there is no room: better a flow without than none.
-            if let Some(expected) = &extra.expected
-                && out.len() - start + EXPECTED_BYTES_MAX <= RECORD_BYTES_MAX
-            {
+            // The oldest are left out where there is no room: better a flow without than none.
+            let room =
+                RECORD_BYTES_MAX.saturating_sub(out.len() - start) / expected_bytes_max(key.family);
+            let left_out = extra.expected.len().saturating_sub(room);
+            for expected in extra.expected.iter().skip(left_out) {
                 put_expected(out, key.family, expected);
             }
         }
@@ -191,7 +192,7 @@ fn take_upsert(
             tag::TERM | tag::FOUND | tag::ZONE => {
                 take_claim(tag, &mut value, &mut key, &mut term, &mut claim)?
             }
-            tag::EXPECTED => extra.expected = Some(take_expected(&mut value, key.family)?),
+            tag::EXPECTED => extra.expected.push(take_expected(&mut value, key.family)?),
             _ => take_extra(tag, &mut value, &mut extra, skipped)?,
         }
     }
@@ -415,12 +416,19 @@ fn put_extra(out: &mut Vec<u8>, extra: &Extra) {
     }
 }
 
-/// Tag, length, and an expectation of IPv6 with a translation.
-const EXPECTED_BYTES_MAX: usize = 2 + 12 + 3 * 16 + 18;
+/// Tag, length, and an expectation with a translation.
+fn expected_bytes_max(family: Family) -> usize {
+    let address = match family {
+        Family::V4 => 4,
+        Family::V6 => 16,
+    };
+    2 + 12 + 3 * address + address + 2
+}
 
 const FOLLOWS_MASTER: u8 = 1;
 const TRANSLATED: u8 = 2;
 const OF_REPLY: u8 = 4;
+const BY_SIP: u8 = 8;
 
 fn put_expected(out: &mut Vec<u8>, family: Family, expected: &Expectation) {
     let Expectation {
@@ -434,10 +442,14 @@ fn put_expected(out: &mut Vec<u8>, family: Family, expected: &Expectation) {
         flags,
         class,
         nat,
-        follows_master,
+        translator,
     } = expected;
     attribute(out, tag::EXPECTED, |out| {
-        let mut bits = if *follows_master { FOLLOWS_MASTER } else { 0 };
+        let mut bits = match translator {
+            None => 0,
+            Some(Translator::FollowMaster) => FOLLOWS_MASTER,
+            Some(Translator::Sip) => BY_SIP,
+        };
         if let Some((direction, _)) = nat {
             bits |= TRANSLATED | if *direction == 0 { 0 } else { OF_REPLY };
         }
@@ -474,7 +486,11 @@ fn take_expected(value: &mut Reader<'_>, family: Family) -> Result<Expectation, 
                 take_endpoint(value, family)?,
             )),
         },
-        follows_master: bits & FOLLOWS_MASTER != 0,
+        translator: match (bits & FOLLOWS_MASTER != 0, bits & BY_SIP != 0) {
+            (true, _) => Some(Translator::FollowMaster),
+            (false, true) => Some(Translator::Sip),
+            (false, false) => None,
+        },
     })
 }
 

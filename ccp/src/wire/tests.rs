@@ -8,7 +8,7 @@ use crate::network::NetworkSet;
 use crate::range::RangeSet;
 use crate::record::{
     Claim, Endpoint, Expectation, Extra, Family, FlowKey, FlowState, Helper, MemberId, MemberSet,
-    Nat, Record, SeqAdj, Status, SynProxy, TcpOptions, Term, Told, ZoneDirection,
+    Nat, Record, SeqAdj, Status, SynProxy, TcpOptions, Term, Told, Translator, ZoneDirection,
 };
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -99,7 +99,7 @@ fn extra(key: FlowKey) -> impl Strategy<Value = Extra> {
                 synproxy: synproxy.map(|[isn, its, tsoff]| SynProxy { isn, its, tsoff }),
                 sctp_vtag,
                 dccp,
-                expected: None,
+                expected: Vec::new(),
             },
         )
 }
@@ -495,7 +495,7 @@ fn the_longest_record_there_can_be_fits() {
         sctp_vtag: Some([1, 2]),
         dccp: Some((1, 2)),
         // Left out, as there is no room.
-        expected: Some(expectation(None)),
+        expected: vec![expectation(None)],
     };
     let state = FlowState {
         timeout_secs: u32::MAX,
@@ -526,7 +526,10 @@ fn expectation(nat: Option<(u8, Endpoint)>) -> Expectation {
         flags: 1,
         class: 2,
         nat,
-        follows_master: nat.is_some(),
+        translator: nat.map(|(direction, _)| match direction {
+            0 => Translator::FollowMaster,
+            _ => Translator::Sip,
+        }),
     }
 }
 
@@ -548,7 +551,7 @@ fn what_a_helper_expects_travels_with_the_flow_that_announced_it() {
         };
         for nat in [None, Some((0, endpoint)), Some((1, endpoint))] {
             let extra = Extra {
-                expected: Some(expectation(nat)),
+                expected: vec![expectation(None), expectation(nat)],
                 ..Extra::default()
             };
             let state = FlowState {

@@ -238,7 +238,7 @@ fn upsert_of_ipv6_with_everything_else() {
         }),
         sctp_vtag: Some([0x0102_0304, 0x0506_0708]),
         dccp: Some((1, 0x0102_0304_0506_0708)),
-        expected: None,
+        expected: Vec::new(),
     };
     let state = FlowState {
         timeout_secs: 300,
@@ -285,10 +285,10 @@ fn upsert_with_what_its_helper_expects() {
                 port: 5000,
             },
         )),
-        follows_master: true,
+        translator: Some(Translator::FollowMaster),
     };
     let extra = Extra {
-        expected: Some(expected),
+        expected: vec![expected],
         ..Extra::default()
     };
     let record = Record::Upsert {
