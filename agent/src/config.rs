@@ -383,7 +383,7 @@ impl Config {
         policy::Policy::load(&self.policy.files(path)?, self.port().get())
     }
 
-    /// The keys at the top that say something else in `other`, `policy` aside.
+    /// The keys at the top that say something else in `other`.
     pub fn differences(&self, other: &Self) -> Vec<String> {
         let keys = |config: &Self| match serde_json::to_value(file::File::from(config)) {
             Ok(serde_json::Value::Object(keys)) => keys,
@@ -391,7 +391,7 @@ impl Config {
         };
         let (ours, theirs) = (keys(self), keys(other));
         (ours.into_iter())
-            .filter(|(key, value)| key != "policy" && theirs.get(key) != Some(value))
+            .filter(|(key, value)| theirs.get(key) != Some(value))
             .map(|(key, _)| key)
             .collect()
     }

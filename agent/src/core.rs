@@ -9,7 +9,9 @@
 //! [`Core::handle_link_message`], and draws keys when [`Core::wants_key`].
 
 mod audit;
+mod chronicle;
 mod datagrams;
+mod ended;
 mod explain;
 mod facts;
 mod held;
@@ -37,7 +39,9 @@ use ccp::node::{Action, Config, End, Event, Expected, Local, Node, Outcome, Tick
 use ccp::record::{MemberId, MemberSet};
 use ccp::time::Instant;
 use ccp::wire::header::{HEADER_BYTES, Opcode};
+use chronicle::Chronicle;
 use conntrack::{EventKind, Flow};
+use ended::Ended;
 use facts::Alike;
 use judge::{Began, PolicyCounters};
 use keys::{Limits, OwnKeys};
@@ -149,6 +153,10 @@ pub struct Core {
     delays: Delays,
     judged: PolicyCounters,
     services: Services,
+    /// Flows that ended of late.
+    ended: Ended,
+    /// When what was told, by member.
+    chronicles: [Chronicle; MemberId::MAX],
     rejudging: Rejudging,
     wall_clock_nanos: u64,
     /// Packets that go on without having been held.
@@ -178,6 +186,8 @@ impl Core {
         Self {
             scope: Scope::new(addresses),
             services: Services::new(&policy),
+            ended: Ended::default(),
+            chronicles: std::array::from_fn(|_| Chronicle::default()),
             policy,
             delays: Delays::default(),
             judged: PolicyCounters::default(),
@@ -278,6 +288,7 @@ impl Core {
         self.clock = now;
         self.node.handle_timeout(now);
         self.delays.advance(now);
+        self.note_told(now);
         self.handle_roles_timeout(now);
         self.switch_key(now);
     }
@@ -298,6 +309,9 @@ impl Core {
             Action::Delete | Action::Refresh => Vec::new(),
         };
         self.note_claimed(&key);
+        if action == Action::Delete {
+            self.note_deleted(&key);
+        }
         Some(Apply {
             ticket,
             action,

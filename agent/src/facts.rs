@@ -26,6 +26,8 @@ const NAME_BYTES_MAX: usize = 80;
 pub const INTERFACE: &str = "interface ";
 /// Before the name of a sync network, whose MTU the fact is; its interface may be called otherwise on each member.
 pub const NETWORK: &str = "network ";
+/// The digest of the service policy in force.
+pub const POLICY: &str = "policy";
 /// Before the name of a setting: this is what sysctl(8) calls it.
 pub const SYSCTL: &str = "net.";
 

@@ -5,11 +5,13 @@
 
 use std::io::IsTerminal;
 use std::os::unix::fs::MetadataExt;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+use tracing_subscriber::{Registry, reload};
 
 use crate::config::Level;
 use journal::Journal;
@@ -18,7 +20,10 @@ mod journal;
 
 /// Begins to log. An error says that it was begun before.
 pub fn start(level: Level) -> Result<(), TryInitError> {
-    let registry = tracing_subscriber::registry().with(filter(level));
+    let (filter, handle) = reload::Layer::new(filter(level));
+    // Who began before has the handle, and the error says so.
+    let _ = LEVEL.set(handle);
+    let registry = tracing_subscriber::registry().with(filter);
     if is_journal(std::env::var("JOURNAL_STREAM").ok().as_deref())
         && let Ok(journal) = Journal::open()
     {
@@ -31,6 +36,17 @@ pub fn start(level: Level) -> Result<(), TryInitError> {
         .with_target(false);
     registry.with(text).try_init()
 }
+
+/// Logs from this level on from now on, if it was begun.
+pub fn set_level(level: Level) {
+    if let Some(handle) = LEVEL.get() {
+        // It fails only if nobody logs any longer.
+        let _ = handle.reload(filter(level));
+    }
+}
+
+/// What changes the level of the log, of which a process has one.
+static LEVEL: OnceLock<reload::Handle<LevelFilter, Registry>> = OnceLock::new();
 
 fn filter(level: Level) -> LevelFilter {
     match level {

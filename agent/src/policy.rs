@@ -35,6 +35,7 @@ pub struct Policy {
     /// In the order in which they are asked.
     clauses: Vec<Clause>,
     classifier: Classifier,
+    digest: u64,
 }
 
 /// A built-in service.
@@ -124,13 +125,21 @@ impl Policy {
         let conditions: Vec<_> = (clauses.iter())
             .map(|clause| clause.condition.clone())
             .collect();
-        Self {
+        let mut policy = Self {
             classifier: Classifier::new(&conditions),
             builtins,
             services,
             rules,
             clauses,
-        }
+            digest: 0,
+        };
+        policy.digest = digest(&policy.to_yaml());
+        policy
+    }
+
+    /// The same for policies that say the same, on every machine; another, as good as certainly, for others.
+    pub fn digest(&self) -> u64 {
+        self.digest
     }
 
     /// The services of the files.
@@ -216,6 +225,13 @@ impl fmt::Display for Reason<'_> {
             None => Ok(()),
         }
     }
+}
+
+/// Half of half a SHA-256.
+fn digest(text: &str) -> u64 {
+    let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
+    let first = digest.as_ref().first_chunk();
+    u64::from_be_bytes(*first.expect("it has 32 bytes"))
 }
 
 fn service_id(at: usize) -> ServiceId {

@@ -4,12 +4,13 @@
 //! then the driver is handed the policy. What fails leaves everything as it was. It is done by a thread of its own, as `nft`
 //! may take its time; that thread owns our table, which goes with it.
 //!
-//! Of `ctsync.yaml` only the section `policy` is taken: everything else is sockets and threads, and takes a restart. What else
-//! has changed there is said, not refused.
+//! Of `ctsync.yaml` the section `policy` and the level of the log are taken: everything else is sockets and threads, and takes a
+//! restart. What else has changed there is said, not refused.
 
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::control::Wake;
 use crate::control::answer::Reloaded;
+use crate::log;
 use crate::notify;
 use crate::policy::Policy;
 use crate::ruleset::hold::Steering;
@@ -174,15 +175,20 @@ impl Work {
     fn reload(&mut self) -> Result<(Policy, Reloaded), String> {
         let written = Config::load(&self.path).map_err(|error| error.to_string())?;
         let policy = (written.load_policy(&self.path)).map_err(|error| error.to_string())?;
-        let restart = self.config.differences(&written);
         let config = Config {
-            policy: written.policy,
+            log: config::Log {
+                level: written.log.level,
+                ..self.config.log.clone()
+            },
+            policy: written.policy.clone(),
             ..self.config.clone()
         };
+        let restart = config.differences(&written);
         let sections = ruleset::sections(&config, &policy, self.steering.as_ref());
         if sections != self.sections {
             (self.ruleset.replace(&sections)).map_err(|error| error.to_string())?;
         }
+        log::set_level(config.log.level);
         (self.config, self.sections) = (config, sections);
         for section in &restart {
             warn!(

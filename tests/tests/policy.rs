@@ -91,6 +91,13 @@ fn a_delayed_flow_is_told_when_it_has_lived_past_its_delay_and_not_before() {
     wait_until("it goes on there", DEADLINE, || {
         connection.progress().count > progress
     });
+    lab.gateways[1].run("conntrack -D -p tcp -s 10.0.0.100");
+    wait_until("both remember that it ended, and when", DEADLINE, || {
+        (0..2).all(|at| {
+            let ended = explain(at);
+            ended.contains("has ended ") && ended.contains(" s ago; member ")
+        })
+    });
 }
 
 #[test]

@@ -143,6 +143,27 @@ fn what_takes_a_restart_is_named() {
 }
 
 #[test]
+fn another_level_of_the_log_takes_no_restart() {
+    let lab = Lab::new(2);
+    let cluster = Cluster::start_with(&lab, Settings::default());
+    let config = cluster.members[0].config();
+    let text = fs::read_to_string(config).expect("it was written");
+    let quiet = format!("{text}log: {{ level: error }}\n");
+    fs::write(config, &quiet).expect("it is ours");
+    let Output { status, stdout, .. } = reload(&cluster.members[0]);
+    let said = String::from_utf8_lossy(&stdout);
+    assert!(status.success() && !said.contains("restart"), "{said}");
+    let lines = cluster.members[0].log().lines().count();
+    reload(&cluster.members[0]);
+    assert_eq!(cluster.members[0].log().lines().count(), lines);
+    fs::write(config, text).expect("it is ours");
+    reload(&cluster.members[0]);
+    wait_until("it logs again", DEADLINE, || {
+        cluster.members[0].log().lines().count() > lines
+    });
+}
+
+#[test]
 fn rules_that_a_crash_leaves_behind_go_with_the_next_run_even_if_it_wants_none() {
     let lab = Lab::new(2);
     let gateway = &lab.gateways[0];

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use clap::Args;
 
+use super::status::Age;
 use super::watch::Watch;
 use super::{Daemon, Failure, print_json};
 use crate::control::answer::Origin;
@@ -130,13 +131,20 @@ pub(super) fn page(out: &mut dyn Write, explanation: &Explanation) -> io::Result
     let here = match known {
         Known::No => "not known: it is not there, or not told".to_owned(),
         Known::Delayed { seconds_left } => format!("waits, {seconds_left} s of its delay are left"),
-        Known::Ended { member } => format!("has ended; member {member} carried it"),
+        Known::Ended { member, seconds } => {
+            let ago = seconds.map_or_else(String::new, |seconds| format!(" {} ago", Age(seconds)));
+            match member {
+                Some(member) => format!("has ended{ago}; member {member} carried it"),
+                None => format!("has ended{ago}; no peer was told of it"),
+            }
+        }
         Known::Live {
             member,
             origin,
             state,
             timeout,
             in_kernel,
+            told_seconds_ago,
         } => {
             let origin = match origin {
                 Origin::Own => "carried here",
@@ -149,7 +157,11 @@ pub(super) fn page(out: &mut dyn Write, explanation: &Explanation) -> io::Result
             } else {
                 ", not in this kernel"
             };
-            format!("{origin}, of member {member}, {state}, {timeout} s when last told{kernel}")
+            let told = told_seconds_ago.map_or_else(
+                || "not told yet".to_owned(),
+                |seconds| format!("last told {} ago", Age(seconds)),
+            );
+            format!("{origin}, of member {member}, {state}, {timeout} s left when {told}{kernel}")
         }
     };
     writeln!(out, "here        {here}")?;
@@ -161,7 +173,9 @@ pub(super) fn page(out: &mut dyn Write, explanation: &Explanation) -> io::Result
             Has::No => "was not told",
             Has::AskCarrier => "is told by its carrier",
         };
-        writeln!(out, "member {:<3}  {}: {has}", peer.id, peer.name)?;
+        let since =
+            (peer.seconds).map_or_else(String::new, |it| format!(", as told {} ago", Age(it)));
+        writeln!(out, "member {:<3}  {}: {has}{since}", peer.id, peer.name)?;
     }
     Ok(())
 }

@@ -20,7 +20,14 @@ impl Core {
         let entry = table.find(&key).and_then(|slot| table.get(slot));
         let mark = entry.map_or(0, |entry| entry.state.mark);
         let nat = entry.map_or(Nat::default(), |entry| entry.state.nat());
-        let decision = self.policy.decide(&key, mark);
+        let ended = match entry {
+            Some(entry) if entry.life == Life::Live => None,
+            Some(_) | None => self.ended.find(&key, now),
+        };
+        let decision = match ended {
+            Some(end) => end.decision,
+            None => self.policy.decide(&key, mark),
+        };
         let reason = self.policy.reason(decision);
         let (sync, delay) = decision.sync.words();
         let hold = match decision.hold {
@@ -37,24 +44,49 @@ impl Core {
             sync: sync.into(),
             delay_seconds: delay,
             hold: hold.into(),
-            known: match (entry, self.delays.due(&key)) {
-                (Some(entry), _) => self.known(entry),
-                (None, Some(due)) => Known::Delayed {
+            known: match (self.delays.due(&key), ended, entry) {
+                (Some(due), _, None) => Known::Delayed {
                     seconds_left: due.since(now).as_secs(),
                 },
-                (None, None) => Known::No,
+                (_, Some(end), _) => Known::Ended {
+                    member: end.carrier.map(MemberId::get),
+                    seconds: Some(now.since(end.at).as_secs()),
+                },
+                (_, None, Some(entry)) => self.known(entry, now),
+                (None, None, None) => Known::No,
             },
             peers: (self.peers.iter())
                 .map(|peer| PeerHas {
                     id: peer.get(),
                     name: self.names.get(peer).cloned().unwrap_or_default(),
                     has: self.has(*peer, entry),
+                    seconds: (entry.filter(|_| self.has(*peer, entry) == Has::Yes))
+                        .and_then(|entry| self.told_ago(entry, now)),
                 })
                 .collect(),
         }
     }
 
-    fn known(&self, entry: &Entry) -> Known {
+    /// Seconds since its carrier told of its last change.
+    fn told_ago(&self, entry: &Entry, now: Instant) -> Option<u64> {
+        let teller = match entry.origin {
+            table::Origin::Own | table::Origin::Found => self.me,
+            table::Origin::Copy { member, .. } => member,
+        };
+        let age = self.chronicles[teller.index()].age(entry.seq, now);
+        age.map(|age| age.as_secs())
+    }
+
+    /// Notes how far everybody has come with telling.
+    pub(super) fn note_told(&mut self, now: Instant) {
+        self.chronicles[self.me.index()].note(self.node.last_seq(), now);
+        for peer in &self.peers {
+            let told = self.node.incoming(*peer).frontier();
+            self.chronicles[peer.index()].note(told, now);
+        }
+    }
+
+    fn known(&self, entry: &Entry, now: Instant) -> Known {
         let (origin, member) = match entry.origin {
             table::Origin::Own => (Origin::Own, self.me),
             table::Origin::Found => (Origin::Found, self.me),
@@ -62,13 +94,17 @@ impl Core {
         };
         let member = member.get();
         match entry.life {
-            Life::Dead => Known::Ended { member },
+            Life::Dead => Known::Ended {
+                member: Some(member),
+                seconds: None,
+            },
             Life::Live => Known::Live {
                 member,
                 origin,
                 state: names::state(entry.key.proto, entry.state.proto_state),
                 timeout: entry.state.timeout_secs,
                 in_kernel: entry.in_kernel,
+                told_seconds_ago: self.told_ago(entry, now),
             },
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::Core;
 use crate::control::answer::facts::{FactsReport, PeerFacts};
-use crate::facts::{Facts, Told};
+use crate::facts::{Facts, POLICY, Told};
 
 /// Peers are told again after this long though nothing has changed: clocks drift.
 const TOLD_AGAIN: Duration = Duration::from_secs(600);
@@ -62,12 +62,29 @@ impl Alike {
 
 impl Core {
     /// This machine is like that now; peers are told if it has changed.
-    pub fn set_facts(&mut self, facts: Facts, now: Instant) {
+    pub fn set_facts(&mut self, mut facts: Facts, now: Instant) {
+        facts.insert(POLICY.to_owned(), self.policy.digest());
         if facts != self.alike.own || now.since(self.alike.told_at) >= TOLD_AGAIN {
             self.alike.own = facts;
             self.alike.told_at = now;
             self.alike.untold = self.alike.linked;
         }
+    }
+
+    /// Peers are told that the policy is another, if it is.
+    pub(super) fn tell_policy(&mut self) {
+        let facts = self.alike.own.clone();
+        // Before the first look at the machine there is nothing to tell yet.
+        if !facts.is_empty() {
+            self.set_facts(facts, self.clock);
+        }
+    }
+
+    /// True if the peer has told that its service policy is another.
+    pub(super) fn has_other_policy(&self, member: MemberId) -> bool {
+        let peer = (self.alike.peers.get(member.index())).and_then(Option::as_ref);
+        let theirs = peer.and_then(|peer| peer.facts.value(POLICY));
+        theirs.is_some_and(|digest| digest != self.policy.digest())
     }
 
     /// This machine, and those of the peers that have told.

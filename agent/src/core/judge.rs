@@ -4,12 +4,14 @@
 //! what happens to it is told whatever the policy says, until a policy that came in its place takes it back (`core::reload`).
 
 use super::Core;
+use super::ended::End;
 use super::reload::Rejudging;
 use crate::control::answer::services::Services;
 use crate::convert;
 use crate::policy::{Decision, Policy, Sync};
 use ccp::node::Local;
-use ccp::record::{FlowKey, FlowState};
+use ccp::record::{FlowKey, FlowState, MemberId};
+use ccp::table::{Entry, Life, Origin};
 use ccp::time::Instant;
 use conntrack::{Flow, Tuple};
 use std::time::Duration;
@@ -157,9 +159,41 @@ impl Core {
             let patch = convert::patch(flow, self.shared);
             self.scope.is_forwarded(key, &patch.nat)
         };
-        if has_waited || self.node.knows(key) || is_forwarded() {
-            self.services.note_event(self.decide(key, flow).service);
+        let table = self.node.table();
+        let entry = table.find(key).and_then(|slot| table.get(slot));
+        let entry = entry.filter(|entry| entry.life == Life::Live);
+        if has_waited || entry.is_some() || is_forwarded() {
+            let carrier = entry.map(|entry| self.carrier(entry));
+            let decision = self.decide(key, flow);
+            self.services.note_event(decision.service);
             self.services.note_ended(key, self.clock);
+            self.note_end(key, decision, carrier);
+        }
+    }
+
+    /// The kernel is asked to delete a copy, since its carrier said that it ended.
+    pub(super) fn note_deleted(&mut self, key: &FlowKey) {
+        let table = self.node.table();
+        if let Some(entry) = table.find(key).and_then(|slot| table.get(slot)) {
+            let carrier = Some(self.carrier(entry));
+            let decision = self.policy.decide(key, entry.state.mark);
+            self.note_end(key, decision, carrier);
+        }
+    }
+
+    fn note_end(&mut self, key: &FlowKey, decision: Decision, carrier: Option<MemberId>) {
+        self.ended.push(End {
+            key: *key,
+            at: self.clock,
+            decision,
+            carrier,
+        });
+    }
+
+    fn carrier(&self, entry: &Entry) -> MemberId {
+        match entry.origin {
+            Origin::Own | Origin::Found => self.me,
+            Origin::Copy { member, .. } => member,
         }
     }
 

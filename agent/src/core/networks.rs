@@ -147,6 +147,11 @@ impl Core {
             }
             if peer.state == PeerState::Live {
                 warnings.extend(path_warnings(&name, &reach));
+                if self.has_other_policy(peer.member) {
+                    warnings.push(format!(
+                        "configuration: {name} has another service policy than this member"
+                    ));
+                }
             }
         }
         warnings

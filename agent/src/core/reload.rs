@@ -5,6 +5,7 @@
 //! read while a live one has much to acknowledge.
 
 use super::Core;
+use super::ended::Ended;
 use crate::policy::Policy;
 use std::sync::Arc;
 
@@ -28,6 +29,9 @@ impl Core {
     pub fn set_policy(&mut self, policy: Arc<Policy>) {
         self.services.replace(&self.policy, &policy);
         self.policy = policy;
+        // What decided on them was of the old one.
+        self.ended = Ended::default();
+        self.tell_policy();
         self.rejudging = Rejudging::Wanted;
         self.pass_wanted = true;
     }

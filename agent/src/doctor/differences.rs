@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Finding, Verdict};
 use crate::control::answer::facts::{FactsReport, PeerFacts};
-use crate::facts::{Facts, INTERFACE, NETWORK, SYSCTL};
+use crate::facts::{Facts, INTERFACE, NETWORK, POLICY, SYSCTL};
 use crate::log::Interval;
 
 /// Differences of a kind that are named.
@@ -43,6 +43,7 @@ fn compare_one(own: &Facts, peer: &PeerFacts) -> Vec<Finding> {
         |fact: &str| fact.starts_with(SYSCTL) && !is_timeout(fact) && !DERIVED.contains(&fact);
     let findings = [
         table(own, peer),
+        policy(own, peer),
         settings(
             name,
             "peer timers",
@@ -76,6 +77,18 @@ fn table(own: &Facts, peer: &PeerFacts) -> Option<Finding> {
             format!("{here} entries at most here, {there} on {name}"),
             "a full table takes no copies: what the greater has above that is lost when its gateway fails",
             format!("on {smaller}: sysctl -w {TABLE}={greater}"),
+        )
+    })
+}
+
+fn policy(own: &Facts, peer: &PeerFacts) -> Option<Finding> {
+    let name = &peer.name;
+    (own.value(POLICY)? != peer.facts.value(POLICY)?).then(|| {
+        Finding::warning(
+            "peer policy",
+            format!("the service policy here is another than on {name}"),
+            "whether a flow is synchronised depends on which gateway it passes",
+            format!("make policy.yaml the same here and on {name}, then: ctsync reload"),
         )
     })
 }

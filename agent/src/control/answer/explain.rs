@@ -72,11 +72,15 @@ pub enum Known {
         timeout: u32,
         /// True if this kernel has it.
         in_kernel: bool,
+        /// Seconds since its carrier told of its last change; `None` if it has told nobody.
+        told_seconds_ago: Option<u64>,
     },
     /// It has ended, and its end is still remembered.
     Ended {
-        /// Who carried it.
-        member: u8,
+        /// Who carried it; `None` if no peer was told of it.
+        member: Option<u8>,
+        /// How long ago; `None` if only that is known.
+        seconds: Option<u64>,
     },
 }
 
@@ -89,6 +93,8 @@ pub struct PeerHas {
     pub name: String,
     /// What is known of that.
     pub has: Has,
+    /// Of one whose kernel has it: seconds since it was told what it has.
+    pub seconds: Option<u64>,
 }
 
 /// Whether a member has a flow, as far as this one knows.

@@ -1,13 +1,18 @@
 use super::*;
 use crate::core::links::LinkMessage;
 use crate::core::tests::core;
+use crate::policy::Policy;
+use crate::policy::tests::parse;
 
 fn member(id: u8) -> MemberId {
     MemberId::new(id).unwrap()
 }
 
 fn facts(mtu: u64) -> Facts {
-    [("interface wan".to_owned(), mtu)].into_iter().collect()
+    let policy = (POLICY.to_owned(), Policy::new(8116).digest());
+    [("interface wan".to_owned(), mtu), policy]
+        .into_iter()
+        .collect()
 }
 
 fn after(seconds: u64) -> Instant {
@@ -61,4 +66,24 @@ fn what_a_peer_told_is_known_with_its_clock_against_ours() {
     two.handle_link_message(member(1), &nonsense, after(1));
     assert_eq!(two.facts().peers, [expected], "nonsense changes nothing");
     assert_eq!(two.links.malformed, 1);
+}
+
+#[test]
+fn another_policy_is_told_and_shown_as_a_difference() {
+    let mut one = core(1, 7, 9);
+    let mut two = core(2, 7, 9);
+    one.set_facts(facts(1500), after(0));
+    one.handle_link_up(member(2), after(0));
+    let hand_over = |one: &mut Core, two: &mut Core| {
+        for message in said(one) {
+            two.handle_link_message(member(1), &message, after(0));
+        }
+        two.has_other_policy(member(1))
+    };
+    assert!(!hand_over(&mut one, &mut two));
+    let policy = || parse("services: { dns: { protocol: udp, ports: 53, sync: never } }");
+    one.set_policy(policy().unwrap().into());
+    assert!(hand_over(&mut one, &mut two));
+    two.set_policy(policy().unwrap().into());
+    assert!(!two.has_other_policy(member(1)));
 }

@@ -1,6 +1,6 @@
 use super::*;
 
-const ALIKE: [(&str, u64); 6] = [
+const ALIKE: [(&str, u64); 7] = [
     (TABLE, 262_144),
     (
         "net.netfilter.nf_conntrack_tcp_timeout_established",
@@ -8,6 +8,7 @@ const ALIKE: [(&str, u64); 6] = [
     ),
     ("net.netfilter.nf_conntrack_tcp_loose", 0),
     ("network sync", 1500),
+    (POLICY, 77),
     ("interface lan", 1500),
     ("interface wan", 1500),
 ];
@@ -138,4 +139,13 @@ fn each_difference_is_logged_once_however_often_it_is_told() {
     assert_eq!(differences.logged, before, "not so soon");
     differences.look(&peer(&[], 0));
     assert_eq!(differences.logged, [], "it is mended");
+}
+
+#[test]
+fn another_policy_is_a_warning() {
+    let finding = only_finding(&peer(&[(POLICY, 78)], 0));
+    assert_eq!(
+        (finding.verdict, finding.check),
+        (Verdict::Warning, "peer policy")
+    );
 }
