@@ -25,6 +25,8 @@ pub struct Kernel {
     events: EventSocket,
     injector: Injector,
     dump: Option<Dump>,
+    /// The table was read to its end; what it showed counts once the events that were made meanwhile were handed over.
+    is_read: bool,
     /// The last drain left events in the queue.
     behind: bool,
     batch: Vec<Try>,
@@ -66,6 +68,7 @@ impl Kernel {
             events: EventSocket::open(&options)?,
             injector,
             dump: None,
+            is_read: false,
             behind: false,
             batch: Vec::new(),
             conflict_said: None,
@@ -112,7 +115,7 @@ impl Kernel {
 
     /// True while the table is being read: [`Self::read_rows`] has more to do.
     pub fn is_reading(&self) -> bool {
-        self.dump.is_some()
+        self.dump.is_some() || self.is_read
     }
 
     /// Begins to read the table if the core wants it, or reads on.
@@ -120,6 +123,9 @@ impl Kernel {
     /// It does not begin before all events were read: after an overrun the kernel queues none until the queue was empty
     /// once (`netlink_overrun`), so that the table could change unheard.
     pub fn read_rows(&mut self, core: &mut Core) -> Result<(), DumpError> {
+        if self.is_read {
+            return self.end_pass(core).map_err(DumpError::Io);
+        }
         if core.wants_pass() && self.dump.is_none() && !self.behind {
             self.dump = Some(Dump::open()?);
             core.set_wall_clock(wall_clock_nanos());
@@ -146,12 +152,24 @@ impl Kernel {
                 }
                 None => {
                     self.dump = None;
-                    core.end_pass();
-                    return Ok(());
+                    self.is_read = true;
+                    return self.end_pass(core).map_err(DumpError::Io);
                 }
             }
         }
         Ok(())
+    }
+
+    /// Ends the pass, if every event is handed over that was made before the last row was read.
+    fn end_pass(&mut self, core: &mut Core) -> io::Result<()> {
+        let drained = self.drain_events(core);
+        match (&drained, self.behind) {
+            (Ok(_), true) => return Ok(()),
+            (Ok(_), false) => core.end_pass(),
+            (Err(_), _) => core.fail_pass(),
+        }
+        self.is_read = false;
+        drained.map(|_| ())
     }
 
     /// Asks the kernel for the flows that the core wants to know of now.

@@ -175,6 +175,8 @@ fn report() -> Report {
         differences: found,
         history: vec![Difference {
             seconds_ago: 12,
+            first_seconds_ago: 72,
+            times: 2,
             class: "missing".into(),
             proto: "udp".into(),
             orig: row(1).orig,
@@ -199,7 +201,7 @@ fn audit_says_when_the_table_was_equal_last_and_what_was_found() {
         assert!(text.contains(line), "{text}");
     }
     assert!(
-        text.contains("     12 s  missing    udp      2       "),
+        text.contains("     12 s       72 s      2  missing    udp      2       "),
         "{text}"
     );
     let output = ctsync(&["audit", "--now", "--json", "--socket", &daemon.socket])

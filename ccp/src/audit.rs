@@ -3,24 +3,29 @@
 //! A pass over the table ([`crate::node::Node::begin_pass`]) repairs what it finds; here stands what that was, by class, until
 //! the owner takes it. The list is short: it is for the operator's eyes, the counts are complete.
 
+use crate::node::KeyedHash;
 use crate::record::{FlowKey, MemberId};
 use alloc::collections::VecDeque;
+use hashbrown::HashMap;
 
 /// Differences that wait for the owner at most; further ones are only counted.
 const WAITING_MAX: usize = 64;
+/// Suspects at a time; what is more counts at once, though its event may be on its way.
+const SUSPECTS_MAX: usize = 1 << 16;
 
-/// How the kernel's table differed from what is known.
+/// How the kernels' tables differed: of a copy its holder's kernel, of a flow of our own those of the peers, as they had been
+/// told something else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Class {
-    /// The kernel lacked a copy: it was put in.
+    /// A kernel lacked a copy.
     Missing,
-    /// The kernel had a copy that nobody carries: it was removed.
+    /// A kernel had a copy that nobody carries.
     Ghost,
-    /// A copy was translated otherwise than its carrier tells: it was made anew.
+    /// A copy was translated otherwise than its original.
     Nat,
-    /// A copy had another state, status or mark than its carrier tells: it was set right.
+    /// A copy had another state, status or mark than its original.
     Attribute,
-    /// A flow of our own was other than known, begun or ended: its event was lost or is on its way. The peers were told.
+    /// The event, the delta or the end that makes it good was on its way.
     Lag,
 }
 
@@ -47,13 +52,61 @@ pub struct Difference {
 }
 
 /// Differences since they were taken last.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Audit {
     counts: [u64; Class::ALL.len()],
     waiting: VecDeque<Difference>,
+    /// Own flows that a row showed other than known: their events may be on their way.
+    suspects: HashMap<FlowKey, Class, KeyedHash>,
 }
 
 impl Audit {
+    /// Nothing was seen yet; `hash_seed` as the table's.
+    pub fn new(hash_seed: [u64; 2]) -> Self {
+        Self {
+            counts: [0; Class::ALL.len()],
+            waiting: VecDeque::new(),
+            suspects: HashMap::with_hasher(KeyedHash::new(hash_seed)),
+        }
+    }
+
+    /// A flow that `me` carries was other than known. It is lag if its event comes before the suspects are settled.
+    pub fn suspect(&mut self, key: FlowKey, class: Class, me: MemberId) {
+        if class == Class::Lag || self.suspects.len() >= SUSPECTS_MAX {
+            self.note(Difference {
+                class,
+                key,
+                carrier: Some(me),
+            });
+        } else {
+            self.suspects.insert(key, class);
+        }
+    }
+
+    /// Somebody told of the flow.
+    pub fn clear(&mut self, key: &FlowKey, carrier: MemberId) {
+        if !self.suspects.is_empty() && self.suspects.remove(key).is_some() {
+            self.note(Difference {
+                class: Class::Lag,
+                key: *key,
+                carrier: Some(carrier),
+            });
+        }
+    }
+
+    /// Every event that was made before the last row was read has been handed in: what is suspect still was never told.
+    pub fn settle(&mut self, me: MemberId) {
+        let hasher = *self.suspects.hasher();
+        let suspects = core::mem::replace(&mut self.suspects, HashMap::with_hasher(hasher));
+        for (key, class) in suspects {
+            self.note(Difference {
+                class,
+                key,
+                carrier: Some(me),
+            });
+        }
+    }
+
     /// Notes a difference.
     pub fn note(&mut self, difference: Difference) {
         if let Some(count) = self.counts.get_mut(difference.class as usize) {

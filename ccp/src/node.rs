@@ -26,7 +26,7 @@ pub use expected::Expected;
 pub use held::HeldPacket;
 pub use join::{Join, Progress};
 pub use local::{End, Local};
-pub use reconcile::Row;
+pub use reconcile::{KeyedHash, Row};
 
 use crate::audit::Audit;
 use crate::counters::Counters;
@@ -81,8 +81,12 @@ pub struct Node {
     /// The pass that goes on has to be begun again.
     pass_missed: bool,
     pass: u8,
+    /// When the pass began that goes on or was the last.
+    pass_began: Instant,
+    /// When the last one began that came to its end.
+    last_pass: Instant,
     /// Flows that ended since a reconciliation began; `None` while there is none.
-    ended: Option<HashSet<FlowKey, reconcile::KeyedHash>>,
+    ended: Option<HashSet<FlowKey, KeyedHash>>,
     expired: Grace,
     graves: Grace,
     holds: Holds,
@@ -145,6 +149,8 @@ impl Node {
             complete: false,
             pass_missed: false,
             pass: 0,
+            pass_began: now,
+            last_pass: now,
             ended: None,
             expired: Grace::of_expired(),
             graves: Grace::of_graves(),
@@ -153,7 +159,7 @@ impl Node {
             unconfirmed: Grace::of_unconfirmed(),
             expected_early: VecDeque::new(),
             refresh: Refresh::default(),
-            audit: Audit::default(),
+            audit: Audit::new(config.hash_seed),
             join: Join::new(now),
             records: Vec::new(),
             now,

@@ -1,18 +1,26 @@
 //! The kernel drops events because the daemon does not keep up: its table is compared with what is known, and the peers
 //! learn what was missed.
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
+use conntrack::{
+    EventKind, EventSocket, EventSocketOptions, Flow, Injector, Item, L4, ProtoInfo, TcpInfo, Tuple,
+};
 use rustix::process::Signal;
 
 use tests::cluster::{Cluster, Settings};
 use tests::crowd::Crowd;
 use tests::lab::{Family, Lab, Path};
-use tests::netns::wait_until;
+use tests::netns::{Namespace, wait_until};
+use tests::shorts::Shorts;
 use tests::table::wait_equal;
 
 /// How long tables may take to agree.
-const AGREE_DEADLINE: Duration = Duration::from_secs(20);
+const AGREE_DEADLINE: Duration = Duration::from_secs(30);
+/// Flows that are made at once.
+const MANY: u32 = 100_000;
 
 #[test]
 fn what_began_and_what_ended_in_lost_events_is_made_good() {
@@ -41,4 +49,130 @@ fn what_began_and_what_ended_in_lost_events_is_made_good() {
     });
     let table = wait_equal(&lab.gateways, AGREE_DEADLINE);
     assert_eq!(table.len(), 200 + 3000 + 400 + 500);
+}
+
+/// A buffer of a thousand events meets a hundred times as many, while connections come and go.
+#[test]
+fn a_hundred_thousand_flows_are_made_good_within_seconds_and_changes_go_on_meanwhile() {
+    let lab = Lab::new(2);
+    let settings = Settings {
+        more: "kernel: { event_buffer: 1MiB }",
+        ..Settings::default()
+    };
+    let cluster = Cluster::start_with(&lab, settings);
+    let shorts = Shorts::begin(&lab, 500);
+    wait_until("connections come and go", AGREE_DEADLINE, || {
+        shorts.done() > 500
+    });
+    let arrivals = Arrivals::begin(&lab.gateways[1]);
+    make_many(&lab.gateways[0]);
+    let began = Instant::now();
+    wait_until("the peer has them all", AGREE_DEADLINE, || {
+        arrivals.is_complete()
+    });
+    let took = began.elapsed();
+    assert!(cluster.members[0].counter("event_overruns") > 0);
+    let (pause, count) = arrivals.end();
+    assert_eq!(shorts.end(&lab).lost, Vec::<String>::new());
+    println!(
+        "{MANY} flows after an overrun: equal after {} ms; longest time in which nothing arrived {} ms, of {count} changes",
+        took.as_millis(),
+        pause.as_millis()
+    );
+    // Five seconds and 50 ms are what it takes on a machine that has nothing else to do.
+    assert!(took < AGREE_DEADLINE);
+    assert!(pause < Duration::from_secs(1), "{pause:?}");
+}
+
+/// Puts flows into a kernel's table as fast as it takes them.
+fn make_many(gateway: &Namespace) {
+    gateway.inside(|| {
+        let mut injector = Injector::open().expect("root may");
+        for number in 0..MANY {
+            injector.create(&flow(number));
+        }
+        let done = injector.commit(&mut |_, outcome| outcome.expect("there is room"));
+        done.expect("the kernel answers");
+    });
+}
+
+fn flow(number: u32) -> Flow {
+    let orig = Tuple {
+        src: std::net::Ipv4Addr::from(0x0a50_0000 + number).into(),
+        dst: [203, 0, 113, 9].into(),
+        proto: 6,
+        l4: L4::Ports { src: 4000, dst: 80 },
+        zone: 0,
+    };
+    Flow {
+        reply: orig.mirror(),
+        timeout: Some(3600),
+        // Established, answered, assured.
+        status: Some(6),
+        protoinfo: Some(ProtoInfo::Tcp(TcpInfo {
+            state: 3,
+            wscale: None,
+            flags: None,
+        })),
+        ..Flow::new(orig)
+    }
+}
+
+/// When changes arrive in a kernel's table.
+struct Arrivals {
+    complete: Arc<AtomicBool>,
+    stop: Arc<AtomicBool>,
+    thread: std::thread::JoinHandle<(Duration, usize)>,
+}
+
+impl Arrivals {
+    fn begin(gateway: &Namespace) -> Self {
+        let (complete, stop) = (Arc::new(AtomicBool::new(false)), Arc::default());
+        let (completed, stopped) = (Arc::clone(&complete), Arc::clone(&stop));
+        let thread = gateway.spawn_thread(move || watch(&completed, &stopped));
+        Self {
+            complete,
+            stop,
+            thread,
+        }
+    }
+
+    fn is_complete(&self) -> bool {
+        self.complete.load(Ordering::Relaxed)
+    }
+
+    /// The longest time in which nothing arrived until all had, and how many changes there were.
+    fn end(self) -> (Duration, usize) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().expect("it does not panic")
+    }
+}
+
+fn watch(complete: &AtomicBool, stop: &AtomicBool) -> (Duration, usize) {
+    let mut socket = EventSocket::open(&EventSocketOptions {
+        receive_buffer_bytes: 256 << 20,
+        ignore_portid: None,
+    })
+    .expect("root may");
+    let (mut missing, mut count) = (MANY, 0);
+    let (mut last, mut longest) = (Instant::now(), Duration::ZERO);
+    while missing > 0 && !stop.load(Ordering::Relaxed) {
+        let drained = socket.drain(4096, &mut |item| match item {
+            Item::Event(event) => {
+                let is_ours = event.flow.orig.l4 == L4::Ports { src: 4000, dst: 80 };
+                missing -= u32::from(is_ours && event.kind == EventKind::New);
+            }
+            Item::Overrun => panic!("the listener itself was overrun"),
+            Item::Expectation(_) | Item::Malformed(_) => {}
+        });
+        let drained = drained.expect("the kernel answers").count;
+        count += drained;
+        if drained > 0 {
+            longest = longest.max(last.elapsed());
+            last = Instant::now();
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    complete.store(true, Ordering::Relaxed);
+    (longest, count)
 }

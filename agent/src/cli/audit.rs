@@ -8,6 +8,9 @@ use super::watch::Watch;
 use super::{Daemon, Failure, flows, print_json};
 use crate::control::answer::audit::{Difference, DifferenceCounts, Report, Round};
 
+/// Rounds of `--repair`: one finds and mends, the next proves it; what comes back after so many has another cause.
+const ROUNDS_MAX: usize = 5;
+
 #[derive(Debug, Args)]
 pub(super) struct Audit {
     #[command(flatten)]
@@ -15,6 +18,9 @@ pub(super) struct Audit {
     /// Compare now, and wait for the outcome
     #[arg(long)]
     now: bool,
+    /// Compare now, and again until a round finds nothing but lag
+    #[arg(long)]
+    repair: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -28,13 +34,33 @@ impl Audit {
     }
 
     fn show(&self, out: &mut dyn Write) -> Result<(), Failure> {
-        let report = self.daemon.connect()?.audit(self.now)?;
+        let mut report = self.daemon.connect()?.audit(self.now || self.repair)?;
+        for _ in 1..ROUNDS_MAX {
+            if !self.repair || is_equal(&report) {
+                break;
+            }
+            report = self.daemon.connect()?.audit(true)?;
+        }
         match self.json {
             true => print_json(out, &report)?,
             false => page(out, &report)?,
         }
+        if self.repair && !is_equal(&report) {
+            return Err(Failure::Problem(
+                "the tables still differ; `ctsync audit` again says in what".into(),
+            ));
+        }
         Ok(())
     }
+}
+
+/// True if the last round found nothing but lag.
+fn is_equal(report: &Report) -> bool {
+    report.last.as_ref().is_some_and(|round| {
+        let lag = round.differences.lag;
+        let nothing = DifferenceCounts::default();
+        round.differences == DifferenceCounts { lag, ..nothing }
+    })
 }
 
 /// A report as people read it.
@@ -63,7 +89,10 @@ pub(super) fn page(out: &mut dyn Write, report: &Report) -> io::Result<()> {
         writeln!(out, "{class:<9}  {last:>17}  {total:>15}")?;
     }
     if !history.is_empty() {
-        writeln!(out, "\n      AGO  CLASS      PROTO    MEMBER  FLOW")?;
+        writeln!(
+            out,
+            "\n      AGO      FIRST  TIMES  CLASS      PROTO    MEMBER  FLOW"
+        )?;
     }
     for difference in history {
         line(out, difference)?;
@@ -104,6 +133,8 @@ fn by_class(counts: DifferenceCounts) -> [(&'static str, u64); 5] {
 fn line(out: &mut dyn Write, difference: &Difference) -> io::Result<()> {
     let Difference {
         seconds_ago,
+        first_seconds_ago,
+        times,
         class,
         proto,
         orig,
@@ -123,6 +154,6 @@ fn line(out: &mut dyn Write, difference: &Difference) -> io::Result<()> {
     };
     writeln!(
         out,
-        "{seconds_ago:>7} s  {class:<9}  {proto:<7}  {member:<6}  {flow}{zone}"
+        "{seconds_ago:>7} s  {first_seconds_ago:>7} s  {times:>5}  {class:<9}  {proto:<7}  {member:<6}  {flow}{zone}"
     )
 }

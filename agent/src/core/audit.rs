@@ -31,7 +31,16 @@ pub(super) struct Audit {
     /// When a round found nothing last.
     equal: Option<Done>,
     counts: [u64; Class::ALL.len()],
-    history: VecDeque<(Instant, audit::Difference)>,
+    history: VecDeque<Found>,
+}
+
+/// A difference that is remembered.
+#[derive(Clone, Copy, Debug)]
+struct Found {
+    difference: audit::Difference,
+    first: Instant,
+    last: Instant,
+    times: u32,
 }
 
 /// A round that is over.
@@ -71,6 +80,21 @@ impl Audit {
     pub fn count_row(&mut self) {
         self.rows += 1;
     }
+
+    /// The flow may have differed before.
+    fn remember(&mut self, difference: audit::Difference, now: Instant) {
+        let known = (self.history.iter()).position(|it| it.difference.key == difference.key);
+        let before = known.and_then(|known| self.history.remove(known));
+        if self.history.len() == HISTORY_MAX {
+            self.history.pop_front();
+        }
+        self.history.push_back(Found {
+            difference,
+            first: before.map_or(now, |before| before.first),
+            last: now,
+            times: before.map_or(1, |before| before.times.saturating_add(1)),
+        });
+    }
 }
 
 impl Core {
@@ -86,10 +110,7 @@ impl Core {
             *total += count;
         }
         for difference in differences {
-            if audit.history.len() == HISTORY_MAX {
-                audit.history.pop_front();
-            }
-            audit.history.push_back((now, difference));
+            audit.remember(difference, now);
         }
         let done = Done {
             at: now,
@@ -141,7 +162,7 @@ impl Core {
                 .history
                 .iter()
                 .rev()
-                .map(|(at, it)| difference(ago(*at), it))
+                .map(|found| difference(ago(found.last), ago(found.first), found))
                 .collect(),
         }
     }
@@ -157,14 +178,16 @@ fn differences([missing, ghost, nat, attribute, lag]: [u64; Class::ALL.len()]) -
     }
 }
 
-fn difference(seconds_ago: u64, difference: &audit::Difference) -> Difference {
+fn difference(seconds_ago: u64, first_seconds_ago: u64, found: &Found) -> Difference {
     let audit::Difference {
         class,
         key,
         carrier,
-    } = difference;
+    } = &found.difference;
     Difference {
         seconds_ago,
+        first_seconds_ago,
+        times: found.times,
         class: match class {
             Class::Missing => "missing",
             Class::Ghost => "ghost",

@@ -69,6 +69,13 @@ impl Grace {
         self.at
     }
 
+    /// Whose grace runs, in order.
+    pub(super) fn slots(&self) -> Vec<Slot> {
+        let mut slots: Vec<_> = self.recent.iter().chain(&self.ripe).copied().collect();
+        slots.sort_unstable();
+        slots
+    }
+
     pub(super) fn take_ripe(&mut self, now: Instant) -> Vec<Slot> {
         if self.at.is_none_or(|at| at > now) {
             return Vec::new();

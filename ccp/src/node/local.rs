@@ -37,6 +37,7 @@ impl Node {
     /// Takes in what the local kernel told of a flow.
     pub fn handle_local(&mut self, key: &FlowKey, change: Local<'_>) {
         self.counters.local_changes += 1;
+        self.audit.clear(key, self.config.member);
         match change {
             Local::New(patch) => self.local_new(key, patch),
             Local::Update(patch) => self.local_update(key, patch),

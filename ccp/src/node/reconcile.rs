@@ -10,6 +10,7 @@ use crate::outbox::Change;
 use crate::progress;
 use crate::record::{Claim, FlowKey, FlowState, Packets, Patch};
 use crate::table::{Entry, Life, Origin, Slot};
+use crate::wire::flow::TCP;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::hash::BuildHasher;
@@ -19,9 +20,19 @@ use siphasher::sip::SipHasher13;
 /// Flows that may end during one pass before it has to be begun again.
 const ENDED_MAX: usize = 1 << 20;
 
+/// `TCP_CONNTRACK_SYN_RECV`
+const SYN_RECV: u8 = 2;
+
 /// Keyed as the table's hash is, for the same reason.
 #[derive(Clone, Copy, Debug)]
 pub struct KeyedHash([u64; 2]);
+
+impl KeyedHash {
+    /// With this key.
+    pub fn new(key: [u64; 2]) -> Self {
+        Self(key)
+    }
+}
 
 impl BuildHasher for KeyedHash {
     type Hasher = SipHasher13;
@@ -45,6 +56,7 @@ impl Node {
     pub fn begin_pass(&mut self) {
         self.pass = self.pass.wrapping_add(1);
         self.pass_missed = false;
+        self.pass_began = self.now;
         self.ended = Some(HashSet::with_hasher(KeyedHash(self.config.hash_seed)));
     }
 
@@ -85,6 +97,7 @@ impl Node {
             (Origin::Own | Origin::Found, Life::Live) => {
                 entry.pass = pass;
                 entry.in_kernel = true;
+                let class = class_of(entry, row.state);
                 let changed = entry.state.apply(row.state);
                 let moved_here =
                     entry.origin == Origin::Found && row.state.packets == Some(Packets::Passed);
@@ -92,7 +105,7 @@ impl Node {
                     self.take_over(slot);
                 }
                 if changed || moved_here {
-                    self.note_reconciled(slot);
+                    self.note_reconciled(slot, class);
                 }
             }
             (Origin::Copy { .. }, Life::Live) => {
@@ -101,9 +114,10 @@ impl Node {
                 match compare(entry, row.state) {
                     Progress::None => {}
                     Progress::Ours => {
+                        let class = class_of(entry, row.state);
                         entry.state.apply(row.state);
                         self.take_over(slot);
-                        self.note_reconciled(slot);
+                        self.note_reconciled(slot, class);
                     }
                     Progress::Carrier(class, action) => {
                         self.counters.reconciled += 1;
@@ -137,7 +151,7 @@ impl Node {
             entry.state = FlowState::default();
             entry.state.apply(state);
         }
-        self.note_reconciled(slot);
+        self.note_reconciled(slot, Class::Missing);
     }
 
     /// The kernel has an entry that was made for a peer, and that no peer knows of any longer.
@@ -171,13 +185,16 @@ impl Node {
         self.audit.take()
     }
 
-    fn note_reconciled(&mut self, slot: Slot) {
+    fn note_reconciled(&mut self, slot: Slot, class: Class) {
         self.counters.reconciled += 1;
-        self.note_difference(slot, Class::Lag);
+        if let Some(entry) = self.table.get(slot).filter(|_| self.complete) {
+            self.audit.suspect(entry.key, class, self.config.member);
+        }
         self.outbox.push(&mut self.table, slot, Change::Upsert);
     }
 
-    /// All rows were read: what none of them named is gone from the kernel. Own flows have ended; copies are put back.
+    /// All rows were read, and all events that were made before the last of them: what no row named is gone from the kernel.
+    /// Own flows have ended; copies are put back.
     /// False if so much ended meanwhile that the pass proves nothing, or an update of a flow came before its row: it has
     /// to be begun again.
     pub fn end_pass(&mut self) -> bool {
@@ -192,25 +209,43 @@ impl Node {
             self.complete = true;
             return false;
         }
-        let unseen: Vec<(Slot, FlowKey, Origin)> = (self.table.slots_from(0))
+        self.audit.settle(self.config.member);
+        let expired = self.expired.slots();
+        let unseen: Vec<(Slot, FlowKey, Origin, Class)> = (self.table.slots_from(0))
             .filter(|(_, entry)| self.is_unseen(entry))
-            .map(|(slot, entry)| (slot, entry.key, entry.origin))
+            .filter(|(slot, _)| expired.binary_search(slot).is_err())
+            .map(|(slot, entry)| (slot, entry.key, entry.origin, self.class_of_unseen(entry)))
             .collect();
-        for (slot, key, origin) in unseen {
+        for (slot, key, origin, class) in unseen {
             self.counters.reconciled += 1;
+            self.note_difference(slot, class);
             match origin {
-                Origin::Own | Origin::Found => {
-                    self.note_difference(slot, Class::Lag);
-                    self.local_destroy(&key, End::Over);
-                }
-                Origin::Copy { .. } => {
-                    self.note_difference(slot, Class::Missing);
-                    self.apply(None, slot, Action::Create);
-                }
+                Origin::Own | Origin::Found => self.local_destroy(&key, End::Over),
+                Origin::Copy { .. } => self.apply(None, slot, Action::Create),
             }
         }
         self.complete = true;
+        self.last_pass = self.pass_began;
         true
+    }
+
+    /// The kernel tells of entries whose time is over, and leaves them out of its table, up to a minute before it says that they
+    /// have ended (`gc_worker`).
+    fn class_of_unseen(&self, entry: &Entry) -> Class {
+        match entry.origin {
+            // What is left of its time was heard in the pass before, or since.
+            Origin::Own | Origin::Found
+                if self.now.since(self.last_pass).as_secs()
+                    < u64::from(entry.state.timeout_secs) =>
+            {
+                Class::Ghost
+            }
+            // Such a copy is kept from running out.
+            Origin::Copy { .. } if progress::goes_on(entry.key.proto, entry.state.proto_state) => {
+                Class::Missing
+            }
+            Origin::Own | Origin::Found | Origin::Copy { .. } => Class::Lag,
+        }
     }
 
     /// True of a flow that no row named, and of a copy that the kernel has refused: the table may have room by now.
@@ -240,6 +275,17 @@ enum Progress {
     Ours,
     /// Its carrier: our kernel has not taken something, or somebody changed it.
     Carrier(Class, Action),
+}
+
+/// How a flow that is ours differs in what its peers know. The kernel is told to make no event of the answer to a SYN.
+fn class_of(entry: &Entry, row: &Patch) -> Class {
+    if row.nat != entry.state.nat() {
+        Class::Nat
+    } else if entry.key.proto == TCP && row.proto_state == Some(SYN_RECV) {
+        Class::Lag
+    } else {
+        Class::Attribute
+    }
 }
 
 /// What was injected reads back with more than was asked for; states, status bits, translation and mark show where packets

@@ -1,5 +1,6 @@
 //! Whole nodes on a small network: what the rules of PROTOCOL.md come to when they work together.
 
+mod audit;
 mod hold;
 mod life;
 mod world;

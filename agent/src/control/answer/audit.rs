@@ -40,15 +40,15 @@ pub struct Round {
 /// How many differences there were, by class.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DifferenceCounts {
-    /// The kernel lacked a copy.
+    /// A kernel lacked a copy: this one, or, of a flow that this member carries, those of the peers.
     pub missing: u64,
-    /// The kernel had a copy that nobody carries.
+    /// A kernel had a copy that nobody carries.
     pub ghost: u64,
-    /// A copy was translated otherwise than its carrier tells.
+    /// A copy was translated otherwise than its original.
     pub nat: u64,
-    /// A copy had another state, status or mark than its carrier tells.
+    /// A copy had another state, status or mark than its original.
     pub attribute: u64,
-    /// A flow of our own was other than known: its event was lost, or was on its way.
+    /// What makes it good was on its way.
     pub lag: u64,
 }
 
@@ -57,6 +57,10 @@ pub struct DifferenceCounts {
 pub struct Difference {
     /// When the round ended that found it.
     pub seconds_ago: u64,
+    /// When the flow was first found to differ.
+    pub first_seconds_ago: u64,
+    /// In how many rounds it was.
+    pub times: u32,
     /// Its class: a name in [`DifferenceCounts`].
     pub class: Cow<'static, str>,
     /// Protocol of the flow, as in `flows`.

@@ -270,6 +270,17 @@ impl World {
 
     /// A reconciliation.
     pub fn read_table(&mut self, at: usize) {
+        self.read_table_while(at, |_| {});
+    }
+
+    /// What passes over the table of `at` have shown since this was asked last, by class.
+    pub fn differences(&mut self, at: usize) -> [u64; 5] {
+        let node = self.gateways[at].node.as_mut().unwrap();
+        node.take_differences().0
+    }
+
+    /// A reconciliation; `meanwhile` happens after the last row was read.
+    pub fn read_table_while(&mut self, at: usize, meanwhile: impl FnOnce(&mut Self)) {
         let gateway = &mut self.gateways[at];
         let node = gateway.node.as_mut().unwrap();
         let first = node.counters().reconciled == 0 && node.table().is_empty();
@@ -284,6 +295,8 @@ impl World {
             let unknown = if first { Origin::Found } else { Origin::Own };
             node.handle_row(Row { key, state: &patch }, unknown);
         }
+        meanwhile(self);
+        let node = self.gateways[at].node.as_mut().unwrap();
         assert!(node.end_pass());
         self.drain(at);
     }
@@ -389,6 +402,11 @@ impl World {
         state.apply(patch);
         self.carriers.insert(key, at);
         self.local(at, &key, Local::Update(patch));
+    }
+
+    pub fn change_unseen(&mut self, at: usize, key: FlowKey, proto_state: u8) {
+        let state = self.gateways[at].kernel.get_mut(&key).unwrap();
+        state.apply(&patch(proto_state));
     }
 
     pub fn close(&mut self, at: usize, key: FlowKey) {
