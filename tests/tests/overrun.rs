@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use conntrack::{
     EventKind, EventSocket, EventSocketOptions, Flow, Injector, Item, L4, ProtoInfo, TcpInfo, Tuple,
 };
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Signal;
 
 use tests::cluster::{Cluster, Settings};
@@ -157,6 +158,12 @@ fn watch(complete: &AtomicBool, stop: &AtomicBool) -> (Duration, usize) {
     let (mut missing, mut count) = (MANY, 0);
     let (mut last, mut longest) = (Instant::now(), Duration::ZERO);
     while missing > 0 && !stop.load(Ordering::Relaxed) {
+        let mut fds = [PollFd::new(&socket, PollFlags::IN)];
+        let second = Timespec {
+            tv_sec: 1,
+            tv_nsec: 0,
+        };
+        poll(&mut fds, Some(&second)).expect("the kernel answers");
         let drained = socket.drain(4096, &mut |item| match item {
             Item::Event(event) => {
                 let is_ours = event.flow.orig.l4 == L4::Ports { src: 4000, dst: 80 };
@@ -171,7 +178,6 @@ fn watch(complete: &AtomicBool, stop: &AtomicBool) -> (Duration, usize) {
             longest = longest.max(last.elapsed());
             last = Instant::now();
         }
-        std::thread::sleep(Duration::from_millis(1));
     }
     complete.store(true, Ordering::Relaxed);
     (longest, count)
