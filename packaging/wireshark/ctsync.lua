@@ -32,8 +32,11 @@ local protocols = {
 }
 local tags = {
     "Term", "Found", "Source NAT", "Destination NAT", "Mark", "Zone", "Labels", "Helper", "Master",
-    "Sequence adjustment (original)", "Sequence adjustment (reply)", "Synproxy", "SCTP tags", "DCCP",
+    "Sequence adjustment (original)", "Sequence adjustment (reply)", "Synproxy", "SCTP tags", "DCCP", "Expected flow",
 }
+local modes = { [0] = "unicast", "multicast", "broadcast" }
+local stages = { [0] = "used", "tried", "undone" }
+local member_states = { [0] = "down", "init", "standby", "ready", "active", "active-attention" }
 
 local f = {
     magic = ProtoField.uint16("ctsync.magic", "Magic", base.HEX),
@@ -57,6 +60,32 @@ local f = {
     heard_incarnation = ProtoField.uint64("ctsync.hello.heard.incarnation", "Incarnation", base.HEX),
     heard_number = ProtoField.uint64("ctsync.hello.heard.number", "Packet number of its hello"),
     base = ProtoField.uint64("ctsync.base", "Base"),
+    from = ProtoField.uint64("ctsync.from", "Told before this sequence is known"),
+    hello_attribute = ProtoField.uint8("ctsync.hello.attribute", "Attribute"),
+    build = ProtoField.string("ctsync.hello.build", "Build"),
+    capabilities = ProtoField.uint64("ctsync.hello.capabilities", "Capabilities", base.HEX),
+    path = ProtoField.uint8("ctsync.hello.path", "Path to member"),
+    heard_over = ProtoField.uint8("ctsync.hello.path.heard_over", "Heard over networks", base.HEX),
+    hears = ProtoField.uint16("ctsync.hello.path.hears", "It hears members", base.HEX),
+    echo = ProtoField.uint32("ctsync.hello.path.echo", "Newest hello of it, low half of the packet number"),
+    echo_delay = ProtoField.uint32("ctsync.hello.path.delay", "Microseconds since then"),
+    sent = ProtoField.uint32("ctsync.hello.path.sent", "Datagrams sent to it"),
+    loss = ProtoField.uint16("ctsync.hello.path.loss", "Loss in thousandths (65535: not known)"),
+    joined = ProtoField.bool("ctsync.hello.joined", "Has everything", 8, nil, 0x01),
+    asked = ProtoField.uint8("ctsync.hello.asked", "Asks member to tell it"),
+    member_state = ProtoField.uint8("ctsync.hello.state", "State", base.DEC, member_states),
+    load_sharing = ProtoField.bool("ctsync.hello.state.load_sharing", "Load sharing", 8, nil, 0x01),
+    starved = ProtoField.bool("ctsync.hello.state.starved", "Starved", 8, nil, 0x02),
+    priority = ProtoField.uint8("ctsync.hello.state.priority", "Priority"),
+    fitness = ProtoField.uint8("ctsync.hello.state.fitness", "Fitness"),
+    problems = ProtoField.uint16("ctsync.hello.state.problems", "Problems", base.HEX),
+    seconds = ProtoField.uint32("ctsync.hello.state.seconds", "Seconds in this state"),
+    network = ProtoField.uint8("ctsync.hello.mode.network", "Network whose mode was changed"),
+    mode = ProtoField.uint8("ctsync.hello.mode", "Mode", base.DEC, modes),
+    stage = ProtoField.uint8("ctsync.hello.mode.stage", "Stage", base.DEC, stages),
+    by = ProtoField.uint8("ctsync.hello.mode.by", "Asked member"),
+    generation = ProtoField.uint32("ctsync.hello.mode.generation", "Generation"),
+    carried = ProtoField.uint16("ctsync.hello.mode.carried", "Heard by members", base.HEX),
     sequence = ProtoField.uint64("ctsync.delta.sequence", "Sequence"),
     record = ProtoField.none("ctsync.record", "Record"),
     record_kind = ProtoField.uint8("ctsync.record.kind", "Kind", base.DEC, kinds, 0xc0),
@@ -75,6 +104,7 @@ local f = {
     tcp_flags = ProtoField.uint8("ctsync.flow.tcp_flags", "TCP flags", base.HEX),
     attribute = ProtoField.bytes("ctsync.attribute", "Attribute"),
     term = ProtoField.uint16("ctsync.flow.term", "Term"),
+    expected_port = ProtoField.uint16("ctsync.flow.expected.dport", "Destination port that is expected"),
     mark = ProtoField.uint32("ctsync.flow.mark", "Mark", base.HEX),
     helper = ProtoField.string("ctsync.flow.helper", "Helper"),
     frontier = ProtoField.uint64("ctsync.ack.frontier", "Frontier"),
@@ -238,6 +268,14 @@ local function dissect_attribute(tree, tag, value, v6)
         item:add(f.mark, value)
     elseif tag == 8 then
         item:add(f.helper, value)
+    elseif tag == 15 then
+        local length = v6 and 16 or 4
+        local ports = 4 + 3 * length
+        item:set_text(string.format("Expected flow: protocol %d, %d s left", value(3, 1):uint(), value(ports + 6, 2):uint()))
+        item:add(v6 and f.src6 or f.src4, value(4, length))
+        item:add(v6 and f.dst6 or f.dst4, value(4 + length, length))
+        item:add(f.sport, value(ports, 2))
+        item:add(f.expected_port, value(ports + 2, 2))
     end
 end
 
@@ -251,7 +289,8 @@ local function dissect_record(tree, record)
     elseif op == 2 then
         item:set_text("Told by member " .. record(1, 1):uint())
         item:add(f.member, record(1, 1))
-        add_varint(item, f.base, record, 2)
+        at = add_varint(item, f.base, record, 2)
+        add_varint(item, f.from, record, at)
         return
     end
     local protocol = protocols[code]
@@ -333,20 +372,53 @@ local function dissect_ack(tree, body, pinfo)
     end
 end
 
+-- Adds fields that stand one after the other: each is a field, or several of one byte, and how long it is.
+local function add_fields(tree, value, fields)
+    local at = 0
+    for _, part in ipairs(fields) do
+        for i = 1, #part - 1 do tree:add(part[i], value(at, part[#part])) end
+        at = at + part[#part]
+    end
+    return at
+end
+
+-- Attributes of a hello, by tag: the first field, under which the others stand.
+local hello_attributes = {
+    [1] = { f.heard, { { f.heard_incarnation, 8 }, { f.base, 8 }, { f.heard_number, 8 } } },
+    [3] = { f.path, {
+        { f.heard_over, 1 }, { f.hears, 2 }, { f.echo, 4 }, { f.echo_delay, 4 }, { f.sent, 4 }, { f.loss, 2 },
+    } },
+    [5] = { f.member_state, {
+        { f.load_sharing, f.starved, 1 }, { f.priority, 1 }, { f.fitness, 1 }, { f.problems, 2 }, { f.seconds, 4 },
+    } },
+    [10] = { f.network, { { f.mode, 1 }, { f.stage, 1 }, { f.by, 1 }, { f.generation, 4 }, { f.carried, 2 } } },
+}
+
+local function dissect_hello_attribute(tree, tag, value)
+    local known = hello_attributes[tag]
+    if known then
+        add_fields(tree:add(known[1], value(0, 1)), value(1), known[2])
+    elseif tag == 2 then
+        local words = string.format("%d.%d.%d", value(0, 1):uint(), value(1, 1):uint(), value(2, 1):uint())
+        tree:add(f.build, value(0, 3), words)
+        tree:add(f.capabilities, value(3, 8))
+    elseif tag == 4 then
+        tree:add(f.joined, value(0, 1))
+        for at = 1, value:len() - 25, 25 do
+            local asked = tree:add(f.asked, value(at, 1))
+            add_fields(asked, value(at + 1, 24), { { f.heard_incarnation, 8 }, { f.base, 8 }, { f.from, 8 } })
+        end
+    end
+end
+
 local function dissect_hello(tree, body)
     tree:add(f.table, body(0, 8))
     tree:add(f.last, body(8, 8))
     local at = 16
     while at < body:len() do
         local tag, bytes = body(at, 1):uint(), body(at + 1, 1):uint()
-        if tag == 1 then
-            local heard = tree:add(f.heard, body(at + 2, 1))
-            heard:add(f.heard_incarnation, body(at + 3, 8))
-            heard:add(f.base, body(at + 11, 8))
-            heard:add(f.heard_number, body(at + 19, 8))
-        else
-            tree:add(f.attribute, body(at, 2 + bytes)):set_text("Attribute " .. tag)
-        end
+        local item = tree:add(f.hello_attribute, body(at, 1))
+        if bytes > 0 then dissect_hello_attribute(item, tag, body(at + 2, bytes)) end
         at = at + 2 + bytes
     end
 end

@@ -1,13 +1,15 @@
 //! The Wireshark dissector reads a capture of the sync network: headers always, bodies with the keys of the daemons.
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
 use tests::arrivals::open_flows;
 use tests::cluster::{Cluster, Settings};
-use tests::lab::Lab;
+use tests::lab::{Family, Lab, Path};
 use tests::leftovers::Directory;
 use tests::netns::wait_until;
 use tests::wire::Tap;
@@ -28,6 +30,10 @@ fn the_dissector_shows_flows_with_the_keys_and_none_without() {
     };
     let cluster = Cluster::start_with(&lab, settings);
     let flows = open_flows(&lab, Duration::from_millis(200));
+    let _control = announce(&lab);
+    for line in ["mode multicast", "resync"] {
+        cluster.members[0].ask(line);
+    }
     wait_until("all is acknowledged", Duration::from_secs(15), || {
         let status = cluster.members[0].status().unwrap_or_default();
         status["peers"][0]["unacknowledged"] == 0
@@ -82,6 +88,55 @@ fn the_dissector_shows_flows_with_the_keys_and_none_without() {
         &["ctsync.source", "ctsync.hello.heard"],
     );
     assert!(heard.iter().any(|it| it == "1\t2"), "{heard:?}");
+
+    // Every attribute that members say has a field, and says what it should.
+    let version = env!("CARGO_PKG_VERSION");
+    for (field, value) in [
+        ("ctsync.hello.build", version),
+        ("ctsync.hello.path", "2"),
+        ("ctsync.hello.joined", "1"),
+        ("ctsync.hello.state", "4"),
+        ("ctsync.hello.mode", "1"),
+        ("ctsync.from", "0"),
+        ("ctsync.flow.expected.dport", "20000"),
+    ] {
+        let lines = shown.lines(field, &[field]);
+        // Flags are words in later versions of tshark.
+        let is_it = |it: &String| it.split(',').any(|it| it == value || it == "True");
+        assert!(lines.iter().any(is_it), "{field}: {lines:?}");
+    }
+}
+
+/// Has the helper of FTP expect a connection to port 20000 of the client: what is returned keeps the control connection.
+#[track_caller]
+fn announce(lab: &Lab) -> (TcpStream, TcpStream) {
+    for gateway in &lab.gateways {
+        gateway.nft(
+            "table inet helper {
+                ct helper ftp { type \"ftp\" protocol tcp; }
+                chain c { type filter hook prerouting priority filter; tcp dport 21 ct helper set \"ftp\"; }
+            }",
+        );
+    }
+    let to = (Path::Plain.server(Family::Ipv4), 21);
+    let listener = (lab.server).inside(|| TcpListener::bind(to).expect("the port is free"));
+    let mut client = (lab.client).inside(|| TcpStream::connect(to).expect("it is let through"));
+    let (mut server, _) = listener.accept().expect("it is connected");
+    // The helper reads what follows a line that it saw the end of.
+    say(&mut server, &mut client, "220 ready\r\n");
+    say(&mut client, &mut server, "USER anonymous\r\n");
+    say(&mut client, &mut server, "PORT 10,0,0,100,78,32\r\n");
+    (client, server)
+}
+
+/// Says a line, and waits until the other has heard it.
+#[track_caller]
+fn say(from: &mut TcpStream, to: &mut TcpStream, line: &str) {
+    to.set_read_timeout(Some(Duration::from_secs(30)))
+        .expect("it is not zero");
+    from.write_all(line.as_bytes()).expect("it is connected");
+    let mut heard = vec![0; line.len()];
+    to.read_exact(&mut heard).expect("the line arrives");
 }
 
 /// A capture, and the keys to read it with.
