@@ -12,6 +12,7 @@ pub mod gateways;
 pub mod generator;
 pub mod interrupt;
 pub mod measure;
+pub mod plot;
 pub mod policy;
 pub mod report;
 pub mod rivals;

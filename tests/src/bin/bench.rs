@@ -1,9 +1,11 @@
 //! `tests/bench`: measures, prints the table, writes the record.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
+use tests::bench::plot::svg;
 use tests::bench::rivals::{Contestant, ctsync::program};
 use tests::bench::{Options, Part, interrupt, run};
 
@@ -22,6 +24,12 @@ struct Arguments {
     /// Write the figures of every round to this file.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Draw the figures to this file, as SVG.
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
+    /// Measure nothing: draw what an earlier run has written with --json.
+    #[arg(long, value_name = "FILE", requires = "plot")]
+    from: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -30,7 +38,18 @@ fn main() -> ExitCode {
         rows: parts,
         rounds,
         json,
+        plot,
+        from,
     } = Arguments::parse();
+    if let (Some(from), Some(plot)) = (&from, &plot) {
+        return match draw(from, plot) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("{} to {}: {error}", from.display(), plot.display());
+                ExitCode::FAILURE
+            }
+        };
+    }
     if contestants.contains(&Contestant::Ctsync) && !program().exists() {
         eprintln!(
             "{} is missing: start this as tests/bench, which builds it",
@@ -51,11 +70,21 @@ fn main() -> ExitCode {
         Err(_) => return ExitCode::FAILURE,
     };
     print!("{report}");
-    if let Some(path) = json
-        && let Err(error) = std::fs::write(&path, format!("{:#}\n", report.to_json()))
-    {
-        eprintln!("{}: {error}", path.display());
-        return ExitCode::FAILURE;
+    let record = report.to_json();
+    let written = [
+        json.map(|path| (path, format!("{record:#}\n"))),
+        plot.map(|path| (path, svg(&record))),
+    ];
+    for (path, text) in written.into_iter().flatten() {
+        if let Err(error) = std::fs::write(&path, text) {
+            eprintln!("{}: {error}", path.display());
+            return ExitCode::FAILURE;
+        }
     }
     ExitCode::SUCCESS
+}
+
+fn draw(from: &Path, to: &Path) -> io::Result<()> {
+    let record = serde_json::from_slice(&std::fs::read(from)?)?;
+    std::fs::write(to, svg(&record))
 }
