@@ -24,7 +24,7 @@ use crate::policy::Policy;
 use crate::queue::Queue;
 use crate::reload::Reloader;
 use crate::roles::RolesIo;
-use crate::ruleset::hold::{self, Backend, Holding, HoldingError, Steering};
+use crate::ruleset::hold::{Backend, Holding, HoldingError, Steering};
 use crate::ruleset::{self, CopyBit, Ruleset, RulesetError};
 use crate::suspects::Suspects;
 use crate::tcp::Links;
@@ -145,32 +145,27 @@ pub fn run(path: &Path, config: &Config, policy: Policy, key: &MemberKey) -> Res
     let key_log = (config.log.datagram_keys.as_deref())
         .map(open_key_log)
         .transpose()?;
-    let (queue, steering) = queue(config)?;
-    let backend = steering.as_ref().map(|_| Backend::of_kernel());
-    let by_nft = steering.clone().filter(|_| backend == Some(Backend::Nft));
+    let (queue, steering) = queue(config, &policy)?;
     let roles = RolesIo::start(config).map_err(failed("write the track file"))?;
-    let sections = ruleset::sections(config, &policy, by_nft.as_ref());
+    let sections = ruleset::sections(config, &policy, steering.as_ref());
     let ruleset = Ruleset::install(&sections).map_err(RunError::Ruleset)?;
     let path = std::path::absolute(path).map_err(failed("find the configuration again"))?;
     let reloader = Reloader::start(
         path,
         config.clone(),
-        by_nft,
+        steering.clone(),
         (sections, ruleset),
         wake(&wakes),
     )
     .map_err(failed("watch for SIGHUP"))?;
-    hold::remove_jumps();
-    let holding = match (&steering, backend) {
-        (Some(steering), Some(backend)) => match Holding::install(backend, steering) {
-            Ok(holding) => Some(Arc::new(holding)),
-            Err(error) if config.hold.mode == HoldMode::Auto => {
-                warn!(event = "not-held", %error, "packets are not held");
-                None
-            }
-            Err(error) => return Err(RunError::Holding(error)),
-        },
-        (None, _) | (_, None) => None,
+    let holding = match steering.map(Holding::install) {
+        Some(Ok(holding)) => Some(Arc::new(holding)),
+        Some(Err(error)) if config.hold.mode == HoldMode::Auto => {
+            warn!(event = "not-held", %error, "packets are not held");
+            None
+        }
+        Some(Err(error)) => return Err(RunError::Holding(error)),
+        None => None,
     };
     let origin = std::time::Instant::now();
     let mut notify = Notify::new();
@@ -233,18 +228,19 @@ fn open_key_log(path: &Path) -> Result<KeyLog, RunError> {
 }
 
 /// Where packets wait that are held, and which ones those are.
-fn queue(config: &Config) -> Result<(Option<Queue>, Option<Steering>), RunError> {
+fn queue(config: &Config, policy: &Policy) -> Result<(Option<Queue>, Option<Steering>), RunError> {
     if config.hold.mode == HoldMode::Never {
         return Ok((None, None));
     }
     match Queue::open(&config.hold) {
         Ok(queue) => {
-            let steering = Steering::of(config, queue.translation_is_known());
+            let backend = Backend::of_kernel();
+            let steering = Steering::of(config, policy, backend, queue.translation_is_known());
             if !queue.translation_is_known() {
                 info!(
                     event = "not-held",
-                    "this kernel does not say how a held packet is translated (CONFIG_NETFILTER_NETLINK_GLUE_CT): packets \
-                     of translated flows are not held where that can be seen"
+                    "this kernel does not say how a held packet is translated (CONFIG_NETFILTER_NETLINK_GLUE_CT): first \
+                     packets of translated flows are not held, but counted"
                 );
             }
             Ok((Some(queue), steering))

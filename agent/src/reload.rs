@@ -13,7 +13,7 @@ use crate::control::answer::Reloaded;
 use crate::log;
 use crate::notify;
 use crate::policy::Policy;
-use crate::ruleset::hold::Steering;
+use crate::ruleset::hold::{self, Steering};
 use crate::ruleset::{self, Ruleset, Section};
 use signal_hook::consts::SIGHUP;
 use std::io::{self, Read, Write};
@@ -62,7 +62,7 @@ impl Done {
 struct Work {
     path: PathBuf,
     config: Config,
-    /// What of the sections holds packets, which no policy changes.
+    /// What of the sections holds packets.
     steering: Option<Steering>,
     sections: Vec<Section>,
     ruleset: Ruleset,
@@ -184,12 +184,18 @@ impl Work {
             ..self.config.clone()
         };
         let restart = config.differences(&written);
-        let sections = ruleset::sections(&config, &policy, self.steering.as_ref());
+        let steering = self.steering.as_ref().map(|it| it.by(&policy));
+        let sections = ruleset::sections(&config, &policy, steering.as_ref());
         if sections != self.sections {
             (self.ruleset.replace(&sections)).map_err(|error| error.to_string())?;
+            if let Some(steering) = &steering
+                && let Err(error) = hold::complete(steering)
+            {
+                warn!(event = "not-held", %error, "packets are not held until the policy changes again");
+            }
         }
         log::set_level(config.log.level);
-        (self.config, self.sections) = (config, sections);
+        (self.config, self.sections, self.steering) = (config, sections, steering);
         for section in &restart {
             warn!(
                 event = "restart-needed",

@@ -7,7 +7,8 @@
 //!
 //! The table is put in place whole, in one transaction of `nft`: packets see the one before or the new one, never half of
 //! it. That is so when the daemon starts, when it replaces what a crash left behind, and when its configuration changes.
-//! It goes when the daemon stops. No other table is touched, as none can name a chain of another.
+//! It goes when the daemon stops. No other table is touched, as none can name a chain of another. What can't stand in a table of
+//! the family `inet` ([`hold`], on some kernels) stands in `ip ctsync` and `ip6 ctsync`, which come and go with it.
 
 pub mod events;
 pub mod hold;
@@ -45,22 +46,46 @@ impl CopyBit {
     }
 }
 
+/// Which packets a table sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// Those of IPv4 and IPv6.
+    Inet,
+    /// Those of IPv4.
+    Ip,
+    /// Those of IPv6.
+    Ip6,
+}
+
+impl Family {
+    /// As `nft` calls it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Inet => "inet",
+            Self::Ip => "ip",
+            Self::Ip6 => "ip6",
+        }
+    }
+}
+
 /// One concern's part of the table: chains, and the sets that they use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Section {
     /// What it is for, in a line; stands above it as a comment.
     pub about: &'static str,
+    /// Which table it stands in; `inet`, unless it can't.
+    pub family: Family,
     /// What stands between the braces of the table, each line ended, none indented for the table.
     pub text: String,
 }
 
-/// What configuration and policy ask of the kernel; nothing if they do without. `steering` holds packets by this table.
+/// What configuration and policy ask of the kernel; nothing if they do without. `steering` holds packets.
 pub fn sections(config: &Config, policy: &Policy, steering: Option<&Steering>) -> Vec<Section> {
     let events = match config.policy.kernel {
         PushDown::On => Some(events::section(&policy.plan())),
         PushDown::Off => None,
     };
-    let hold = steering.map(Steering::section);
+    let hold = steering.map(Steering::sections).unwrap_or_default();
     let moved = config.kernel.copy_bit.map(moved::section);
     events.into_iter().chain(hold).chain(moved).collect()
 }
@@ -68,19 +93,40 @@ pub fn sections(config: &Config, policy: &Policy, steering: Option<&Steering>) -
 /// What `nft` is told to put `sections` in the place of whatever table of ours there is. Naming the table before it is
 /// deleted makes that work whether or not it was there.
 pub fn text(sections: &[Section]) -> String {
-    let mut text = "table inet ctsync\ndelete table inet ctsync\n".to_owned();
-    if sections.is_empty() {
-        return text;
-    }
-    text.push_str("table inet ctsync {\n\tcomment \"made and removed by ctsync\"\n");
-    for section in sections {
-        text.push_str(&format!("\n\t# {}\n", section.about));
-        for line in section.text.lines() {
-            text.push_str(&format!("\t{line}\n"));
+    let of = |family| sections.iter().filter(move |it| it.family == family);
+    let mut text = removal(Family::Inet);
+    for family in [Family::Inet, Family::Ip, Family::Ip6] {
+        if of(family).next().is_none() {
+            continue;
         }
+        if family != Family::Inet {
+            text.push_str(&removal(family));
+        }
+        text.push_str(&format!(
+            "table {} ctsync {{\n\tcomment \"made and removed by ctsync\"\n",
+            family.word()
+        ));
+        for section in of(family) {
+            text.push_str(&format!("\n\t# {}\n", section.about));
+            for line in section.text.lines() {
+                text.push_str(&format!("\t{line}\n"));
+            }
+        }
+        text.push_str("}\n");
     }
-    text.push_str("}\n");
     text
+}
+
+fn removal(family: Family) -> String {
+    let family = family.word();
+    format!("table {family} ctsync\ndelete table {family} ctsync\n")
+}
+
+/// Removes the tables that only some kernels need, if there are any: another run may have left them behind.
+fn remove_others() {
+    // A kernel may know nothing of one of the families.
+    let _ = nft(&[], &removal(Family::Ip));
+    let _ = nft(&[], &removal(Family::Ip6));
 }
 
 /// The table, as long as it is installed.
@@ -116,6 +162,7 @@ impl std::error::Error for RulesetError {}
 impl Ruleset {
     /// Installs the table in this network namespace. With no sections it only removes what a crash left behind, if it can.
     pub fn install(sections: &[Section]) -> Result<Self, RulesetError> {
+        remove_others();
         let done = nft(&[], &text(sections));
         match sections.is_empty() {
             // Who wants nothing installed may well have no nft.
@@ -135,6 +182,7 @@ impl Ruleset {
 
 impl Drop for Ruleset {
     fn drop(&mut self) {
+        remove_others();
         match nft(&[], &text(&[])) {
             Ok(()) | Err(RulesetError::Run(_)) => {}
             Err(error) => {
@@ -167,10 +215,6 @@ fn run_with_input(command: &mut Command, text: &str) -> io::Result<Output> {
         let _ = stdin.write_all(text.as_bytes());
     }
     child.wait_with_output()
-}
-
-fn failed_to_run(program: &str, error: &io::Error) -> String {
-    format!("run {program}: {error}")
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! Numbers of the kernel's user interface, under the kernel's names.
 //!
 //! From `linux/netlink.h`, `linux/netfilter.h`, `linux/netfilter/nfnetlink.h`, `nfnetlink_conntrack.h`,
-//! `nf_conntrack_common.h`, `nf_conntrack_tcp.h`, `nf_conntrack_sctp.h`, `nfnetlink_queue.h`. Public is what a
+//! `nf_conntrack_common.h`, `nf_conntrack_tcp.h`, `nf_conntrack_sctp.h`, `nfnetlink_queue.h`, `nf_tables.h`,
+//! `nf_tables_compat.h`, `xt_NFQUEUE.h`. Public is what a
 //! [`Flow`](crate::flow::Flow) or a [`Held`](crate::queue::Held) packet shows; the rest is for the codec alone.
 
 /// Internet control messages (IPv4).
@@ -120,9 +121,14 @@ macro_rules! wire {
 wire!(u8: AF_UNSPEC = 0, AF_INET = 2, AF_INET6 = 10);
 wire!(u16: NLMSG_ERROR = 2, NLMSG_DONE = 3);
 wire!(u16: NLM_F_REQUEST = 0x1, NLM_F_ACK = 0x4, NLM_F_DUMP_INTR = 0x10, NLM_F_DUMP = 0x300, NLM_F_EXCL = 0x200,
-    NLM_F_CREATE = 0x400);
+    NLM_F_CREATE = 0x400, NLM_F_APPEND = 0x800);
 wire!(u16: NLA_F_NESTED = 0x8000, NLA_TYPE_MASK = 0x3fff);
-wire!(u16: NFNL_SUBSYS_CTNETLINK = 1, NFNL_SUBSYS_CTNETLINK_EXP = 2, NFNL_SUBSYS_QUEUE = 3);
+wire!(u16: NFNL_SUBSYS_CTNETLINK = 1, NFNL_SUBSYS_CTNETLINK_EXP = 2, NFNL_SUBSYS_QUEUE = 3,
+    NFNL_SUBSYS_NFTABLES = 10, NFNL_MSG_BATCH_BEGIN = 0x10, NFNL_MSG_BATCH_END = 0x11);
+
+wire!(u16: NFT_MSG_NEWRULE = 6, NFTA_LIST_ELEM = 1, NFTA_RULE_TABLE = 1, NFTA_RULE_CHAIN = 2, NFTA_RULE_EXPRESSIONS = 4,
+    NFTA_EXPR_NAME = 1, NFTA_EXPR_DATA = 2, NFTA_TARGET_NAME = 1, NFTA_TARGET_REV = 2, NFTA_TARGET_INFO = 3,
+    NFQ_FLAG_BYPASS = 1);
 wire!(u16: IPCTNL_MSG_CT_NEW = 0, IPCTNL_MSG_CT_GET = 1, IPCTNL_MSG_CT_DELETE = 2, IPCTNL_MSG_CT_GET_STATS = 5);
 wire!(u16: IPCTNL_MSG_EXP_NEW = 0, IPCTNL_MSG_EXP_DELETE = 2);
 wire!(u32: NFNLGRP_CONNTRACK_NEW = 1, NFNLGRP_CONNTRACK_UPDATE = 2, NFNLGRP_CONNTRACK_DESTROY = 3);

@@ -38,6 +38,9 @@ pub use flow::{
 };
 pub use inject::{Injector, InjectorOptions};
 pub use packet::{Packet, PacketError, TcpHeader, TcpKind, Transport};
-pub use queue::{CtInfo, Held, PacketId, QueueItem, QueueOptions, QueueSocket, Verdict};
+pub use queue::{
+    CtInfo, Held, PacketId, QueueItem, QueueOptions, QueueSocket, TableFamily, Verdict,
+    append_queue_rule,
+};
 pub use socket::SocketError;
 pub use table::table_id;

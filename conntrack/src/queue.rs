@@ -31,9 +31,11 @@ use crate::nfnl::{Message, Messages};
 use crate::socket::{Received, Socket, SocketError};
 
 pub use held::{CtInfo, Held};
+pub use target::{TableFamily, append_queue_rule};
 
 mod held;
 mod request;
+mod target;
 
 /// Bytes of a packet that are shown: IPv4 with options or IPv6 with some extension headers, and TCP with options.
 const HEADER_BYTES: u32 = 256;

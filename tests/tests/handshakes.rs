@@ -1,6 +1,7 @@
 //! Connections whose directions pass different gateways, through rules that let pass only what the gateway knows: the SYN
 //! and the SYN/ACK wait until the other gateway has heard of the connection.
 
+use std::net::UdpSocket;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -111,6 +112,75 @@ fn how_they_ended(member: &Daemon) -> String {
     causes
         .map(|it| format!("{it} {}", member.counter(&format!("held_{it}"))))
         .join(", ")
+}
+
+/// `auto` holds nothing yet, as nothing was learnt, but for the services of which the policy says it.
+#[test]
+fn packets_of_a_service_are_held_also_where_nothing_is_suspected() {
+    let lab = lab(2);
+    let settings = Settings {
+        more: "hold: { deadline: 500ms }",
+        policy: "services: { all-of-tcp: { protocol: tcp, hold: always }, questions: { protocol: udp, ports: 5000, hold: always } }",
+        ..Settings::default()
+    };
+    let cluster = Cluster::start_with(&lab, settings);
+    for family in [Family::Ipv4, Family::Ipv6] {
+        assert_none_sent_again(&connect(&lab, Path::Plain, family, 1, 20), 20);
+    }
+    let held = || cluster.members[0].counter("held_acked");
+    // The first of each only: what comes after it passes a flow that is known.
+    for (port, wanted) in [(5000, 1), (5001, 0)] {
+        let before = held();
+        if wanted == 0 {
+            // An answer that is faster than the news of its question would be dropped.
+            lab.activate(0);
+        }
+        let [client, server] = [&lab.client, &lab.server].map(|machine| {
+            let (address, port) = match machine.label() {
+                "client" => (Path::Plain.client(Family::Ipv4), 0),
+                _ => (Path::Plain.server(Family::Ipv4), port),
+            };
+            let socket = machine.inside(|| UdpSocket::bind((address, port)));
+            let socket = socket.expect("the machine has the address");
+            socket
+                .set_read_timeout(Some(DEADLINE))
+                .expect("a timeout that is not zero");
+            socket
+        });
+        let to = server.local_addr().expect("it is bound");
+        for _ in 0..10 {
+            client.send_to(b"question", to).expect("there is a route");
+            let (_, from) = server.recv_from(&mut [0; 8]).expect("the question arrives");
+            server.send_to(b"answer", from).expect("there is a route");
+            client.recv_from(&mut [0; 8]).expect("the answer arrives");
+        }
+        assert_eq!(held() - before, wanted, "port {port}");
+    }
+}
+
+/// On this kernel: where it attaches flows to held packets they are held, which `translated.rs` shows.
+#[test]
+fn where_the_kernel_does_not_say_how_a_flow_is_translated_its_first_packet_passes_and_is_counted() {
+    let lab = Lab::new(2);
+    let cluster = Cluster::start_with(&lab, always());
+    let member = &cluster.members[0];
+    let attaches = !member.log().contains("CONFIG_NETFILTER_NETLINK_GLUE_CT");
+    let mut count = 0;
+    for (path, family) in [
+        (Path::Masqueraded, Family::Ipv4),
+        (Path::Masqueraded, Family::Ipv6),
+        (Path::Redirected, Family::Ipv4),
+        (Path::Redirected, Family::Ipv6),
+    ] {
+        assert_none_sent_again(&connect(&lab, path, family, 1, 5), 5);
+        count += 5;
+        let [passed, held] = ["held_nat_unknown", "held_acked"].map(|it| member.counter(it));
+        let wanted = match attaches {
+            true => [0, count],
+            false => [count, 0],
+        };
+        assert_eq!([passed, held], wanted, "{path:?} {family}");
+    }
 }
 
 /// The control: without holding, the SYN/ACK is faster than what is told of the SYN.

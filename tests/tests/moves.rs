@@ -84,7 +84,6 @@ fn the_table_of_ctsync_comes_and_goes_with_it_and_no_other_is_touched() {
     let gateway = &lab.gateways[0];
     let before = gateway.run("nft list ruleset");
     let mut cluster = Cluster::start(&lab, Transport::Unicast);
-    // Not all of the ruleset: rules of iptables that hold packets count them.
     let table = || gateway.run("nft list table inet ctsync");
     let with = table();
     assert_eq!(with.matches("table inet ctsync {").count(), 1);
@@ -95,7 +94,10 @@ fn the_table_of_ctsync_comes_and_goes_with_it_and_no_other_is_touched() {
     cluster.members[0].start(gateway);
     cluster.wait_in_step();
     assert_eq!(
-        gateway.run("nft list tables").matches("ctsync").count(),
+        gateway
+            .run("nft list tables")
+            .matches("inet ctsync")
+            .count(),
         1,
         "the next start takes it over"
     );

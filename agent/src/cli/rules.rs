@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::{Failure, print_json};
 use crate::config::{Config, DEFAULT_FILE};
 use crate::ruleset;
-use crate::ruleset::hold::{Backend, Steering};
+use crate::ruleset::hold::{Backend, QUEUE, Steering};
 
 #[derive(Debug, Args)]
 pub(super) struct Rules {
@@ -22,7 +22,7 @@ pub(super) struct Rules {
     json: bool,
 }
 
-/// The nftables table that the daemon installs.
+/// The nftables tables that the daemon installs.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Sections {
     /// Its parts, in their order.
@@ -33,6 +33,8 @@ pub(super) struct Sections {
 struct Part {
     /// What it is for.
     about: &'static str,
+    /// The family of the table that it stands in: inet, ip or ip6.
+    family: &'static str,
     /// What stands between the braces of the table.
     nft: String,
 }
@@ -43,39 +45,30 @@ impl Rules {
             Config::load(&self.config).map_err(|error| Failure::Problem(error.to_string()))?;
         let policy = (config.load_policy(&self.config))
             .map_err(|error| Failure::Problem(error.to_string()))?;
-        let steering = Steering::of(&config, true);
-        let (by_nft, by_iptables) = match Backend::of_kernel() {
-            Backend::Nft => (steering, None),
-            Backend::Iptables => (None, steering),
-        };
-        let sections = ruleset::sections(&config, &policy, by_nft.as_ref());
+        let steering = Steering::of(&config, &policy, Backend::of_kernel(), true);
+        let sections = ruleset::sections(&config, &policy, steering.as_ref());
         if self.json {
             let sections = sections.into_iter().map(|section| Part {
                 about: section.about,
+                family: section.family.word(),
                 nft: section.text,
             });
             let sections = sections.collect();
             print_json(out, &Sections { sections })?;
         } else {
             write!(out, "{}", ruleset::text(&sections))?;
-            if let Some(steering) = by_iptables {
-                write_iptables(out, &steering)?;
+            if let Some(Steering {
+                backend: Backend::Xtables,
+                ..
+            }) = steering
+            {
+                writeln!(
+                    out,
+                    "\n# To the chains held the daemon appends the target NFQUEUE of xtables, as this kernel has no queue in \
+                     nftables:\n# nft shows it as `queue num {QUEUE} bypass`, and cannot write it."
+                )?;
             }
         }
         Ok(())
     }
-}
-
-/// As comments, so that `nft` takes the whole.
-fn write_iptables(out: &mut dyn Write, steering: &Steering) -> std::io::Result<()> {
-    for (program, is_ipv4) in [("iptables", true), ("ip6tables", false)] {
-        writeln!(
-            out,
-            "\n# {program}-restore --noflush, then {program} -t mangle -A POSTROUTING -j ctsync-hold:"
-        )?;
-        for line in steering.iptables(is_ipv4).lines() {
-            writeln!(out, "# {line}")?;
-        }
-    }
-    Ok(())
 }

@@ -24,6 +24,8 @@ pub struct HoldCounters {
     pub out_of_scope: u64,
     /// Its flow could not be made out: a fragment, say.
     pub not_understood: u64,
+    /// Its flow is translated, and the kernel does not say how.
+    pub nat_unknown: u64,
     /// The kernel could not queue it, or lost its verdict.
     pub queue_faults: u64,
 }
@@ -56,11 +58,11 @@ impl Core {
             (_, Sync::Never, _) | (HeldPacket::First, _, policy::Hold::Never) => false,
             // Its other half waits already, or it is known: the delay of a flow that waits for it is over.
             (HeldPacket::Answer, Sync::Always | Sync::Delayed(_), _)
-            | (
-                HeldPacket::First,
-                Sync::Always | Sync::Delayed(_),
-                policy::Hold::Always | policy::Hold::Auto,
-            ) => true,
+            | (HeldPacket::First, Sync::Always | Sync::Delayed(_), policy::Hold::Always) => true,
+            // Of other protocols it is for their service to say; the rules that steer may say it of too many.
+            (HeldPacket::First, Sync::Always | Sync::Delayed(_), policy::Hold::Auto) => {
+                key.proto == IPPROTO_TCP
+            }
         };
         if wants && self.scope.is_forwarded(&key, &patch.nat) {
             self.handle_non_sticky(&key);
@@ -75,6 +77,11 @@ impl Core {
     pub fn handle_queue_fault(&mut self, packet: Option<PacketNumber>) {
         self.holds.queue_faults += 1;
         self.passed.extend(packet);
+    }
+
+    /// So many packets went on as it is not known how their flows are translated.
+    pub fn count_untold(&mut self, packets: usize) {
+        self.holds.nat_unknown += packets as u64;
     }
 
     /// Nothing is held any longer: the daemon ends.

@@ -209,6 +209,7 @@ impl Core {
         let super::HoldCounters {
             out_of_scope: held_out_of_scope,
             not_understood: held_not_understood,
+            nat_unknown: held_nat_unknown,
             queue_faults,
         } = self.holds;
         let own = [
@@ -248,6 +249,7 @@ impl Core {
             ("policy_withdrawn", withdrawn),
             ("held_out_of_scope", held_out_of_scope),
             ("held_not_understood", held_not_understood),
+            ("held_nat_unknown", held_nat_unknown),
             ("queue_faults", queue_faults),
         ];
         own.into_iter()

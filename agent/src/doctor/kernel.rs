@@ -148,8 +148,8 @@ fn queue_rule() -> Finding {
         Ok(_) => Finding::warning(
             "nft queue",
             "the kernel refuses `queue` in a rule of nftables",
-            "packets are held with rules of iptables instead, if there are any",
-            "modprobe nft_queue, or boot a kernel of a distribution; and install iptables",
+            "packets are held with the target NFQUEUE of xtables instead, if there is that",
+            "modprobe nft_queue, or nft_compat and xt_NFQUEUE; or boot a kernel of a distribution",
         ),
         Err(error) => Finding::bad(
             "nft queue",

@@ -5,7 +5,7 @@
 //! clause that asks for a mark or a zone, which are set later or elsewhere, leaves what it may match to the daemon.
 
 use super::classify::Condition;
-use super::service::{self, Sync};
+use super::service::{self, Hold, Sync};
 use super::{By, Clause, Policy};
 use std::collections::BTreeSet;
 
@@ -51,6 +51,13 @@ impl Policy {
             all_but,
             steps,
         }
+    }
+
+    /// What is said of flows whose first packets are held, whoever else may be matched before.
+    pub fn held(&self) -> impl Iterator<Item = &Condition> {
+        (self.clauses.iter())
+            .filter(|clause| clause.hold == Hold::Always)
+            .map(|clause| &clause.condition)
     }
 
     fn steps(&self) -> Vec<Step> {

@@ -40,6 +40,7 @@ pub fn section(plan: &Plan) -> Section {
     let Text { sets, rules } = text;
     Section {
         about: "events that nobody needs are not made",
+        family: super::Family::Inet,
         text: format!(
             "{sets}\
              chain never {{\n\
@@ -114,7 +115,13 @@ impl Text {
                 continue;
             };
             let is_both = source.is_empty() && destination.is_empty();
-            for protocol in &protocols {
+            // Types of ICMP go with one family only.
+            let other = match family {
+                Family::V4 => "icmpv6 type",
+                Family::V6 => "icmp type",
+            };
+            let possible = |it: &&String| is_both || !it.starts_with(other);
+            for protocol in protocols.iter().filter(possible) {
                 self.rule(&format!("{protocol}{source}{destination}{verdict}"));
             }
             if is_both {

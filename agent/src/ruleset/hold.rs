@@ -1,29 +1,43 @@
-//! What steers packets to us to be held: a chain `hold` in our nftables table, or, where the kernel has no nft `queue`, a
-//! chain `ctsync-hold` of iptables and ip6tables.
+//! What steers packets to us to be held: a chain `hold` in our nftables table.
 //!
-//! Held are first packets of TCP connections, all or those to suspected destinations, and SYN/ACKs that hit a copy: their
-//! SYN passed another gateway. A packet that nobody reads passes (`bypass`). The chains stand in postrouting: after the
-//! operator's, so that what they drop is told to nobody, and in nftables after source NAT, so that the kernel can say how
-//! the flow is translated. Where it does not say, translated flows are left alone; iptables has no place after source NAT,
-//! so that there a first packet can be held that is about to be translated. The peers are told so when it is known.
+//! Held are first packets, and SYN/ACKs that hit a copy: their SYN passed another gateway. Which first packets: those of
+//! services of which the policy says so, whatever they are of; and of TCP, all or those to suspected destinations. The rules
+//! say no less than the policy; what they say too much of, the daemon lets pass. A packet that nobody reads passes (`bypass`).
+//!
+//! The chain stands in postrouting: after the operator's, so that what they drop is told to nobody, and after source NAT, so
+//! that the kernel can say how the flow is translated. Where it does not say, a first packet of a translated flow goes to a queue
+//! of its own, where it is counted and not held. An answer needs no more than its headers: here they are those of the
+//! client's own connection, whatever the translation.
+//!
+//! Where the kernel has no `queue` in nftables, the same chains stand in tables of their own for each family, and the rule
+//! that queues calls the target NFQUEUE of xtables. `nft` cannot write that one ([`Holding::complete`]).
 
-use super::{CopyBit, Section, failed_to_run};
+use super::{CopyBit, Family, Section};
 use crate::config::{Config, HoldMode};
+use crate::policy::Policy;
+use crate::policy::classify::Condition;
+use crate::policy::prefix::Prefix as PolicyPrefix;
+use crate::policy::service::{has_ports, has_types};
+use ccp::record;
+use conntrack::consts::{IPPROTO_ICMP, IPPROTO_ICMPV6};
+use conntrack::{TableFamily, append_queue_rule};
 use std::collections::BTreeSet;
-use std::io;
+use std::fmt::Write;
 use std::net::IpAddr;
-use std::process::{Command, Stdio};
 
 /// The queue that packets wait in.
 pub const QUEUE: u16 = 8116;
+/// The queue of packets that pass, and are counted, as it is not known how they are translated.
+pub const QUEUE_UNTOLD: u16 = 8117;
 /// After source NAT (100), and before the chain `moved` (300) clears the copy bit.
 const PRIORITY: u16 = 200;
-const XT_CHAIN: &str = "ctsync-hold";
+/// The chains that do nothing but give packets to a queue.
+const QUEUES: [(&str, u16); 2] = [("held", QUEUE), ("untold", QUEUE_UNTOLD)];
 
 /// Destinations: an address, and how many bits of it count.
 pub type Prefix = (IpAddr, u8);
 
-/// Which first packets are held.
+/// Which first packets of TCP are held whatever their service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Firsts {
     /// All.
@@ -32,24 +46,13 @@ pub enum Firsts {
     To(BTreeSet<Prefix>),
 }
 
-/// Which packets are held.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Steering {
-    /// Marks the copies that answers hit.
-    pub copy_bit: CopyBit,
-    /// The first packets.
-    pub firsts: Firsts,
-    /// Whether the kernel says how a packet's flow is translated.
-    pub translation_is_known: bool,
-}
-
 /// What a kernel queues packets with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Backend {
     /// `queue` of nftables.
     Nft,
-    /// `NFQUEUE` of iptables.
-    Iptables,
+    /// The target NFQUEUE of xtables.
+    Xtables,
 }
 
 impl Backend {
@@ -58,14 +61,34 @@ impl Backend {
         let probe = "table inet ctsync-probe { chain hold { type filter hook postrouting priority 200; queue flags bypass to 1; }; }\n";
         match super::nft(&["--check"], probe) {
             Ok(()) => Self::Nft,
-            Err(_) => Self::Iptables,
+            Err(_) => Self::Xtables,
         }
     }
 }
 
+/// Which packets are held.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Steering {
+    /// How they are queued.
+    pub backend: Backend,
+    /// Marks the copies that answers hit.
+    pub copy_bit: CopyBit,
+    /// The first packets of TCP.
+    pub firsts: Firsts,
+    /// First packets of whatever protocol of which the policy says that they are held.
+    pub services: Vec<Condition>,
+    /// Whether the kernel says how a packet's flow is translated.
+    pub translation_is_known: bool,
+}
+
 impl Steering {
-    /// What the configuration asks for, while nothing is suspected; nothing if no packets are held.
-    pub fn of(config: &Config, translation_is_known: bool) -> Option<Self> {
+    /// What configuration and policy ask for, while nothing is suspected; nothing if no packets are held.
+    pub fn of(
+        config: &Config,
+        policy: &Policy,
+        backend: Backend,
+        translation_is_known: bool,
+    ) -> Option<Self> {
         let copy_bit = config.kernel.copy_bit?;
         let firsts = match config.hold.mode {
             HoldMode::Never => return None,
@@ -73,144 +96,279 @@ impl Steering {
             HoldMode::Always => Firsts::All,
         };
         Some(Self {
+            backend,
             copy_bit,
             firsts,
+            services: policy.held().cloned().collect(),
             translation_is_known,
         })
     }
 
-    /// The section of our nftables table. The destinations are sets, so that they can be replaced alone.
-    pub fn section(&self) -> Section {
-        let untranslated = match self.translation_is_known {
-            true => "",
-            false => "ct status & (snat | dnat) == 0 ",
+    /// The same by another policy.
+    pub fn by(&self, policy: &Policy) -> Self {
+        Self {
+            services: policy.held().cloned().collect(),
+            ..self.clone()
+        }
+    }
+
+    /// The sections of our tables.
+    pub fn sections(&self) -> Vec<Section> {
+        let section = |family| Section {
+            about: "the first packets of flows whose directions may pass different gateways wait for the peers",
+            family,
+            text: self.text(family),
         };
-        let queue = format!("{untranslated}queue flags bypass to {QUEUE}");
-        let mark = self.copy_bit.mask();
-        let mut text = String::new();
-        let mut rules = format!(
-            "\ttcp flags & (fin | syn | rst | ack) == syn | ack ct mark & {mark:#010x} != 0 {queue}\n"
-        );
-        let opens = "tcp flags & (fin | syn | rst | ack) == syn ct state new";
-        match &self.firsts {
-            Firsts::All => rules.push_str(&format!("\t{opens} {queue}\n")),
-            Firsts::To(_) => {
-                for (family, kind, _) in FAMILIES {
-                    let (set, elements) = (set_name(family), self.elements(family));
+        self.families().iter().copied().map(section).collect()
+    }
+
+    fn families(&self) -> &'static [Family] {
+        match self.backend {
+            Backend::Nft => &[Family::Inet],
+            Backend::Xtables => &[Family::Ip, Family::Ip6],
+        }
+    }
+
+    fn text(&self, family: Family) -> String {
+        let mut chains = Chains::default();
+        for (name, queue) in self.queues() {
+            chains.text.push_str(&match self.backend {
+                Backend::Nft => format!("chain {name} {{\n\tqueue flags bypass to {queue}\n}}\n"),
+                // The rule is appended when the chain is there.
+                Backend::Xtables => format!("chain {name} {{\n}}\n"),
+            });
+        }
+        let untold = match self.translation_is_known {
+            true => "",
+            false => "\tct status & (snat | dnat) != 0 goto untold\n",
+        };
+        for service in &self.services {
+            chains.service(service, family);
+        }
+        for (word, kind) in families(family) {
+            match &self.firsts {
+                Firsts::All => {}
+                Firsts::To(_) => {
+                    let (set, elements) = (set_name(word), self.elements(word));
                     let elements = match elements.is_empty() {
                         true => String::new(),
                         false => format!("\telements = {{ {elements} }}\n"),
                     };
-                    text.push_str(&format!(
-                        "set {set} {{\n\ttype {kind}\n\tflags interval\n\tauto-merge\n{elements}}}\n"
-                    ));
-                    rules.push_str(&format!(
-                        "\t{opens} ct original {family} daddr @{set} {queue}\n"
+                    let _ = write!(
+                        chains.text,
+                        "set {set} {{\n\ttype {kind}\n\tflags interval\n{elements}}}\n"
+                    );
+                    chains.rule(&format!(
+                        "meta l4proto tcp ct original {word} daddr @{set} goto first"
                     ));
                 }
             }
         }
-        text.push_str(&format!(
-            "chain hold {{\n\ttype filter hook postrouting priority {PRIORITY}; policy accept;\n{rules}}}\n"
-        ));
-        Section {
-            about: "the first packets of flows whose directions may pass different gateways wait for the peers",
-            text,
+        if self.firsts == Firsts::All {
+            chains.rule("meta l4proto tcp goto first");
         }
+        let others = match self.services.iter().all(is_tcp) {
+            true => "",
+            // Once the first packet has passed the flow is known, answered or not.
+            false => "\tmeta l4proto != tcp ct state new ct status & confirmed == 0 goto opening\n",
+        };
+        let Chains { text, rules, .. } = chains;
+        let mark = self.copy_bit.mask();
+        format!(
+            "{text}\
+             chain first {{\n\
+             {untold}\
+             \tgoto held\n\
+             }}\n\
+             chain opening {{\n\
+             {rules}\
+             }}\n\
+             chain hold {{\n\
+             \ttype filter hook postrouting priority {PRIORITY}; policy accept;\n\
+             \ttcp flags & (fin | syn | rst | ack) == syn | ack ct mark & {mark:#010x} != 0 goto held\n\
+             \ttcp flags & (fin | syn | rst | ack) == syn ct state new goto opening\n\
+             {others}\
+             }}\n"
+        )
+    }
+
+    /// Those that there is a use for.
+    fn queues(&self) -> impl Iterator<Item = (&'static str, u16)> {
+        let translation_is_known = self.translation_is_known;
+        (QUEUES.into_iter()).filter(move |it| it.1 == QUEUE || !translation_is_known)
     }
 
     /// What `nft` is told to hold first packets to other destinations than before.
     fn replace_destinations(&self) -> String {
         let mut text = String::new();
-        for (family, _, _) in FAMILIES {
-            let (set, elements) = (set_name(family), self.elements(family));
-            text.push_str(&format!("flush set inet ctsync {set}\n"));
-            if !elements.is_empty() {
-                text.push_str(&format!("add element inet ctsync {set} {{ {elements} }}\n"));
+        for family in self.families() {
+            for (word, _) in families(*family) {
+                let (set, elements) = (set_name(word), self.elements(word));
+                let table = family.word();
+                let _ = writeln!(text, "flush set {table} ctsync {set}");
+                if !elements.is_empty() {
+                    let _ = writeln!(text, "add element {table} ctsync {set} {{ {elements} }}");
+                }
             }
         }
         text
     }
 
-    fn elements(&self, family: &str) -> String {
-        let prefixes = self.prefixes(family == "ip");
-        prefixes.collect::<Vec<_>>().join(", ")
-    }
-
-    fn prefixes(&self, is_ipv4: bool) -> impl Iterator<Item = String> {
+    fn elements(&self, word: &str) -> String {
         let prefixes = match &self.firsts {
             Firsts::All => None,
             Firsts::To(prefixes) => Some(prefixes),
         };
-        (prefixes.into_iter().flatten())
-            .filter(move |(address, _)| address.is_ipv4() == is_ipv4)
+        let elements: Vec<_> = (prefixes.into_iter().flatten())
+            .filter(|(address, _)| address.is_ipv4() == (word == "ip"))
             .map(|(address, bits)| format!("{address}/{bits}"))
+            .collect();
+        elements.join(", ")
+    }
+}
+
+/// What is made of services.
+#[derive(Default)]
+struct Chains {
+    /// Chains and sets.
+    text: String,
+    /// Of the chain `opening`.
+    rules: String,
+    sets: u32,
+}
+
+impl Chains {
+    fn rule(&mut self, rule: &str) {
+        let _ = writeln!(self.rules, "\t{rule}");
     }
 
-    /// What `iptables-restore` is told, or `ip6tables-restore`: the chain as it is to be, whatever it was.
-    pub fn iptables(&self, is_ipv4: bool) -> String {
-        let (mark, flags) = (self.copy_bit.mask(), "FIN,SYN,RST,ACK");
-        let queue = format!("-j NFQUEUE --queue-num {QUEUE} --queue-bypass");
-        let untranslated = match self.translation_is_known {
-            true => "",
-            false => "-m conntrack ! --ctstate SNAT,DNAT ",
+    /// Rules for a service, in a table of this family: one for each family of addresses and each protocol, where these have to
+    /// be told apart.
+    fn service(&mut self, condition: &Condition, family: Family) {
+        let protocols = self.protocols(condition);
+        let mark = match condition.mark {
+            Some((value, mask)) => format!("ct mark & {mask:#010x} == {value:#010x} "),
+            None => String::new(),
         };
-        let first = format!(
-            "-A {XT_CHAIN} -p tcp -m tcp --tcp-flags {flags} SYN -m conntrack --ctstate NEW {untranslated}"
-        );
-        let mut text = format!(
-            "*mangle\n:{XT_CHAIN} - [0:0]\n\
-             -A {XT_CHAIN} -p tcp -m tcp --tcp-flags {flags} SYN,ACK -m connmark --mark {mark:#x}/{mark:#x} {untranslated}{queue}\n"
-        );
-        match &self.firsts {
-            Firsts::All => text.push_str(&format!("{first}{queue}\n")),
-            Firsts::To(_) => {
-                for prefix in self.prefixes(is_ipv4) {
-                    text.push_str(&format!(
-                        "{first}-m conntrack --ctorigdst {prefix} {queue}\n"
-                    ));
+        let zone = match condition.zone {
+            Some(zone) => format!("ct zone {zone} "),
+            None => String::new(),
+        };
+        let ends = |word: &str| {
+            let saddr = end_of(&condition.source, word, "saddr")?;
+            Some(saddr + &end_of(&condition.destination, word, "daddr")?)
+        };
+        for (at, (word, _)) in families(family).iter().enumerate() {
+            let Some(ends) = ends(word) else {
+                continue;
+            };
+            for (of, protocol) in &protocols {
+                let is_said = at > 0 && ends.is_empty() && of.is_none();
+                if !is_said && of.is_none_or(|of| of == *word) {
+                    self.rule(&format!("{protocol}{ends}{zone}{mark}goto first"));
                 }
             }
         }
-        text.push_str("COMMIT\n");
-        text
+    }
+
+    /// Matches on protocols and what they select by, each with the family of addresses that alone has it.
+    fn protocols(&mut self, condition: &Condition) -> Vec<(Option<&'static str>, String)> {
+        let flows = &condition.flows;
+        let numbers = |protocols: &[u8]| {
+            let numbers: Vec<_> = protocols.iter().map(u8::to_string).collect();
+            format!("meta l4proto {{ {} }} ", numbers.join(", "))
+        };
+        if flows.protocols.is_empty() {
+            return vec![(None, String::new())];
+        }
+        if flows.selectors.is_empty() {
+            return vec![(None, numbers(&flows.protocols))];
+        }
+        let ranges: Vec<_> = (flows.selectors.iter())
+            .map(|(first, last)| match first == last {
+                true => first.to_string(),
+                false => format!("{first}-{last}"),
+            })
+            .collect();
+        let ranges = ranges.join(", ");
+        let of = |has: fn(u8) -> bool| -> Vec<u8> {
+            (flows.protocols.iter().copied())
+                .filter(|protocol| has(*protocol))
+                .collect()
+        };
+        let mut matches = Vec::new();
+        let with_ports = of(has_ports);
+        if !with_ports.is_empty() {
+            // Ports stand in a set with a name, as those of the original direction have no type otherwise.
+            self.sets += 1;
+            let set = format!("held_ports_{}", self.sets);
+            let _ = write!(
+                self.text,
+                "set {set} {{\n\ttype inet_service\n\tflags interval\n\telements = {{ {ranges} }}\n}}\n"
+            );
+            let protocols = numbers(&with_ports);
+            matches.push((None, format!("{protocols}ct original proto-dst @{set} ")));
+        }
+        for protocol in of(has_types) {
+            matches.push(match protocol {
+                IPPROTO_ICMP => (Some("ip"), format!("icmp type {{ {ranges} }} ")),
+                IPPROTO_ICMPV6 => (Some("ip6"), format!("icmpv6 type {{ {ranges} }} ")),
+                _ => continue,
+            });
+        }
+        matches
     }
 }
 
-/// Family in nftables, type of its addresses, name of its iptables.
-const FAMILIES: [(&str, &str, &str); 2] = [
-    ("ip", "ipv4_addr", "iptables"),
-    ("ip6", "ipv6_addr", "ip6tables"),
-];
-
-fn set_name(family: &str) -> String {
-    format!("suspected_{family}")
+/// Matches on one end; nothing if no address of the family is meant.
+fn end_of(prefixes: &[PolicyPrefix], word: &str, end: &str) -> Option<String> {
+    let family = match word {
+        "ip" => record::Family::V4,
+        _ => record::Family::V6,
+    };
+    let listed: Vec<_> = (prefixes.iter())
+        .filter(|prefix| prefix.family == family)
+        .map(PolicyPrefix::to_string)
+        .collect();
+    match (prefixes, listed.as_slice()) {
+        ([], _) => Some(String::new()),
+        (_, []) => None,
+        (_, listed) => Some(format!(
+            "ct original {word} {end} {{ {} }} ",
+            listed.join(", ")
+        )),
+    }
 }
 
-/// The chains of iptables, or the sets of nftables, as long as packets are held.
+fn is_tcp(condition: &Condition) -> bool {
+    condition.flows.protocols == [ccp::wire::flow::TCP]
+}
+
+/// The families of addresses in a table: the word for each, and the type of its addresses.
+fn families(family: Family) -> &'static [(&'static str, &'static str)] {
+    const BOTH: [(&str, &str); 2] = [("ip", "ipv4_addr"), ("ip6", "ipv6_addr")];
+    match family {
+        Family::Inet => &BOTH,
+        Family::Ip => &BOTH[..1],
+        Family::Ip6 => &BOTH[1..],
+    }
+}
+
+fn set_name(word: &str) -> String {
+    format!("suspected_{word}")
+}
+
+/// That packets are steered to us.
 #[derive(Debug)]
 pub struct Holding {
-    backend: Backend,
     steering: Steering,
 }
 
 impl Holding {
-    /// Has packets steered to us. With nftables that is done by the table that [`Steering::section`] is a part of.
-    pub fn install(backend: Backend, steering: &Steering) -> Result<Self, HoldingError> {
-        let holding = Self {
-            backend,
-            steering: steering.clone(),
-        };
-        if backend == Backend::Iptables {
-            for (_, _, iptables) in FAMILIES {
-                restore(iptables, &steering.iptables(iptables == "iptables"))?;
-                run(
-                    iptables,
-                    &["-w", "-t", "mangle", "-A", "POSTROUTING", "-j", XT_CHAIN],
-                )?;
-            }
-        }
-        Ok(holding)
+    /// Completes what [`Steering::sections`] installed: with xtables, the rules that queue are appended.
+    pub fn install(steering: Steering) -> Result<Self, HoldingError> {
+        complete(&steering)?;
+        Ok(Self { steering })
     }
 
     /// True if first packets are held by their destination, and those are to be learnt.
@@ -220,28 +378,41 @@ impl Holding {
 
     /// Holds first packets to these destinations from now on.
     pub fn replace(&self, destinations: BTreeSet<Prefix>) -> Result<(), HoldingError> {
-        let steering = &Steering {
+        let steering = Steering {
             firsts: Firsts::To(destinations),
             ..self.steering.clone()
         };
-        match self.backend {
-            Backend::Nft => super::nft(&[], &steering.replace_destinations())
-                .map_err(|error| HoldingError(error.to_string())),
-            Backend::Iptables => FAMILIES.iter().try_for_each(|(_, _, iptables)| {
-                restore(iptables, &steering.iptables(*iptables == "iptables"))
-            }),
-        }
+        super::nft(&[], &steering.replace_destinations())
+            .map_err(|error| HoldingError(error.to_string()))
     }
 }
 
 impl Drop for Holding {
     fn drop(&mut self) {
-        match self.backend {
+        for family in self.steering.families() {
             // With the whole table, in case of an error.
-            Backend::Nft => drop(super::nft(&[], "delete chain inet ctsync hold\n")),
-            Backend::Iptables => remove_jumps(),
+            let _ = super::nft(
+                &[],
+                &format!("delete chain {} ctsync hold\n", family.word()),
+            );
         }
     }
+}
+
+/// Appends the rules that `nft` cannot write, to the tables as they were just installed.
+pub fn complete(steering: &Steering) -> Result<(), HoldingError> {
+    for family in steering.families() {
+        let family = match family {
+            Family::Inet => continue,
+            Family::Ip => TableFamily::Ip,
+            Family::Ip6 => TableFamily::Ip6,
+        };
+        for (chain, queue) in steering.queues() {
+            append_queue_rule(family, "ctsync", chain, queue)
+                .map_err(|error| HoldingError(format!("the target NFQUEUE: {error}")))?;
+        }
+    }
+    Ok(())
 }
 
 /// Why packets are not steered to us.
@@ -252,85 +423,13 @@ impl std::fmt::Display for HoldingError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "packets cannot be held: {}; load nft_queue, or xt_NFQUEUE and install the package iptables, or write `mode: never` under `hold`",
+            "packets cannot be held: {}; load nft_queue, or nft_compat and xt_NFQUEUE, or write `mode: never` under `hold`",
             self.0
         )
     }
 }
 
 impl std::error::Error for HoldingError {}
-
-/// Removes the chains of iptables, if they are there. A run that steers nothing, or by nftables, calls it too: one that
-/// crashed may have left them behind.
-pub fn remove_jumps() {
-    for (_, _, iptables) in FAMILIES {
-        let goes = |arguments: &[&str]| run(iptables, arguments).is_ok();
-        // There is one; a start that failed half-way may have left another.
-        for _ in 0..4 {
-            if !goes(&["-w", "-t", "mangle", "-D", "POSTROUTING", "-j", XT_CHAIN]) {
-                break;
-            }
-        }
-        if goes(&["-w", "-t", "mangle", "-F", XT_CHAIN]) {
-            goes(&["-w", "-t", "mangle", "-X", XT_CHAIN]);
-        }
-    }
-    for (family, _, _) in FAMILIES {
-        remove_empty_table(family);
-    }
-}
-
-/// iptables of nftables makes a table when it is asked for a rule, and never removes it: so we do if nothing is in it.
-fn remove_empty_table(family: &str) {
-    let listed = Command::new("nft")
-        .args(["list", "table", family, "mangle"])
-        .output();
-    let Ok(listed) = listed else {
-        return;
-    };
-    let text = String::from_utf8_lossy(&listed.stdout);
-    if listed.status.success() && text.lines().all(is_bare) {
-        // Somebody may have come before us.
-        let _ = super::nft(&[], &format!("delete table {family} mangle\n"));
-    }
-}
-
-/// True of a line that a table has which does nothing.
-fn is_bare(line: &str) -> bool {
-    let line = line.trim();
-    line.is_empty()
-        || line == "}"
-        || line.starts_with('#')
-        || line.starts_with("table ")
-        || line.starts_with("chain ") && line != format!("chain {XT_CHAIN} {{")
-        || line.starts_with("type ") && line.ends_with("policy accept;")
-}
-
-fn run(program: &str, arguments: &[&str]) -> Result<(), HoldingError> {
-    let output = Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|error| HoldingError(failed_to_run(program, &error)))?;
-    judge(program, &output)
-}
-
-fn restore(iptables: &str, text: &str) -> Result<(), HoldingError> {
-    let program = format!("{iptables}-restore");
-    let output = super::run_with_input(Command::new(&program).args(["-w", "--noflush"]), text)
-        .map_err(|error: io::Error| HoldingError(failed_to_run(&program, &error)))?;
-    judge(&program, &output)
-}
-
-fn judge(program: &str, output: &std::process::Output) -> Result<(), HoldingError> {
-    match output.status.success() {
-        true => Ok(()),
-        false => Err(HoldingError(format!(
-            "{program} refused: {}",
-            String::from_utf8_lossy(&output.stderr).trim()
-        ))),
-    }
-}
 
 #[cfg(test)]
 mod tests;

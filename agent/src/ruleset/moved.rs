@@ -5,13 +5,14 @@
 //! the mark. The chain stands after the operator's, so that a packet they drop moves nothing, and after
 //! the chains that hold packets, which have to see the bit.
 
-use super::{CopyBit, Section};
+use super::{CopyBit, Family, Section};
 
 /// The section that clears `copy_bit`.
 pub fn section(copy_bit: CopyBit) -> Section {
     let (set, cleared) = (copy_bit.mask(), !copy_bit.mask());
     Section {
         about: "a flow that moves here is known by its first packet",
+        family: Family::Inet,
         text: format!(
             "chain moved {{\n\
              \ttype filter hook postrouting priority 300; policy accept;\n\

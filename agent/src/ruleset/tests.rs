@@ -3,6 +3,7 @@ use super::*;
 fn section() -> Section {
     Section {
         about: "a concern",
+        family: Family::Inet,
         text: "chain a {\n\ttype filter hook forward priority 0; policy accept;\n}\n".into(),
     }
 }

@@ -1,9 +1,12 @@
 use super::*;
+use crate::policy::service::Flows;
 
-fn steering(firsts: Firsts) -> Steering {
+fn steering(backend: Backend, firsts: Firsts) -> Steering {
     Steering {
+        backend,
         copy_bit: CopyBit::new(31).unwrap(),
         firsts,
+        services: Vec::new(),
         translation_is_known: true,
     }
 }
@@ -15,57 +18,121 @@ fn two_prefixes() -> Firsts {
 
 #[test]
 fn nftables_holds_all_first_packets_and_the_answers_that_hit_a_copy() {
+    let sections = steering(Backend::Nft, Firsts::All).sections();
+    let [section] = &sections[..] else {
+        panic!("{sections:?}");
+    };
+    assert_eq!(section.family, Family::Inet);
     assert_eq!(
-        steering(Firsts::All).section().text,
-        "chain hold {\n\
+        section.text,
+        "chain held {\n\
+         \tqueue flags bypass to 8116\n\
+         }\n\
+         chain first {\n\
+         \tgoto held\n\
+         }\n\
+         chain opening {\n\
+         \tmeta l4proto tcp goto first\n\
+         }\n\
+         chain hold {\n\
          \ttype filter hook postrouting priority 200; policy accept;\n\
-         \ttcp flags & (fin | syn | rst | ack) == syn | ack ct mark & 0x80000000 != 0 queue flags bypass to 8116\n\
-         \ttcp flags & (fin | syn | rst | ack) == syn ct state new queue flags bypass to 8116\n\
+         \ttcp flags & (fin | syn | rst | ack) == syn | ack ct mark & 0x80000000 != 0 goto held\n\
+         \ttcp flags & (fin | syn | rst | ack) == syn ct state new goto opening\n\
          }\n"
     );
 }
 
 #[test]
-fn destinations_are_sets_of_nftables_that_can_be_replaced_alone() {
-    let text = steering(two_prefixes()).section().text;
-    assert!(text.contains(
-        "set suspected_ip {\n\ttype ipv4_addr\n\tflags interval\n\tauto-merge\n\telements = { 203.0.113.0/24 }\n}\n"
+fn destinations_are_sets_that_can_be_replaced_alone() {
+    let [section] = &steering(Backend::Nft, two_prefixes()).sections()[..] else {
+        panic!("one table");
+    };
+    assert!(section.text.contains(
+        "set suspected_ip {\n\ttype ipv4_addr\n\tflags interval\n\telements = { 203.0.113.0/24 }\n}\n"
     ));
-    assert!(text.contains("ct state new ct original ip6 daddr @suspected_ip6 queue"));
+    assert!(
+        (section.text).contains("meta l4proto tcp ct original ip6 daddr @suspected_ip6 goto first")
+    );
     assert_eq!(
-        steering(two_prefixes()).replace_destinations(),
+        steering(Backend::Nft, two_prefixes()).replace_destinations(),
         "flush set inet ctsync suspected_ip\n\
          add element inet ctsync suspected_ip { 203.0.113.0/24 }\n\
          flush set inet ctsync suspected_ip6\n\
          add element inet ctsync suspected_ip6 { 2001:db8::/64 }\n"
     );
     assert_eq!(
-        steering(Firsts::To(BTreeSet::new())).replace_destinations(),
-        "flush set inet ctsync suspected_ip\nflush set inet ctsync suspected_ip6\n"
+        steering(Backend::Xtables, Firsts::To(BTreeSet::new())).replace_destinations(),
+        "flush set ip ctsync suspected_ip\nflush set ip6 ctsync suspected_ip6\n"
     );
 }
 
 #[test]
-fn iptables_has_a_rule_for_each_destination_and_leaves_translated_flows_alone_where_nobody_says_how()
- {
+fn with_xtables_each_family_has_its_table_and_the_rules_that_queue_are_left_out() {
+    let sections = steering(Backend::Xtables, two_prefixes()).sections();
+    let families: Vec<_> = sections.iter().map(|it| it.family).collect();
+    assert_eq!(families, [Family::Ip, Family::Ip6]);
+    assert!(sections[0].text.starts_with("chain held {\n}\n"));
+    assert!(!sections[0].text.contains("ip6"));
+    assert!(!sections[1].text.contains("ip daddr"));
+    let all = crate::ruleset::text(&sections);
+    assert!(all.contains("delete table ip ctsync\ntable ip ctsync {\n"));
+    assert!(all.contains("delete table ip6 ctsync\ntable ip6 ctsync {\n"));
+}
+
+#[test]
+fn where_nobody_says_how_a_flow_is_translated_its_first_packet_is_counted_and_not_held() {
     let steering = Steering {
         translation_is_known: false,
-        ..steering(two_prefixes())
+        ..steering(Backend::Nft, Firsts::All)
     };
-    assert_eq!(
-        steering.iptables(true),
-        "*mangle\n\
-         :ctsync-hold - [0:0]\n\
-         -A ctsync-hold -p tcp -m tcp --tcp-flags FIN,SYN,RST,ACK SYN,ACK -m connmark --mark 0x80000000/0x80000000 \
-         -m conntrack ! --ctstate SNAT,DNAT -j NFQUEUE --queue-num 8116 --queue-bypass\n\
-         -A ctsync-hold -p tcp -m tcp --tcp-flags FIN,SYN,RST,ACK SYN -m conntrack --ctstate NEW \
-         -m conntrack ! --ctstate SNAT,DNAT -m conntrack --ctorigdst 203.0.113.0/24 \
-         -j NFQUEUE --queue-num 8116 --queue-bypass\n\
-         COMMIT\n"
-    );
+    let text = &steering.sections()[0].text;
+    assert!(text.contains("chain untold {\n\tqueue flags bypass to 8117\n}\n"));
     assert!(
-        steering
-            .iptables(false)
-            .contains("--ctorigdst 2001:db8::/64")
+        text.contains(
+            "chain first {\n\tct status & (snat | dnat) != 0 goto untold\n\tgoto held\n}\n"
+        )
     );
+}
+
+#[test]
+fn services_are_held_by_protocol_port_and_addresses() {
+    let prefix = |text| PolicyPrefix::parse(text).unwrap();
+    let flows = |protocols: &[u8], selectors: &[(u16, u16)]| Flows {
+        protocols: protocols.to_vec(),
+        selectors: selectors.to_vec(),
+    };
+    let dns = Condition {
+        flows: flows(&[6, 17], &[(53, 53), (5300, 5399)]),
+        ..Condition::default()
+    };
+    let inside = Condition {
+        source: vec![prefix("10.0.0.0/8"), prefix("fd00::/8")],
+        destination: vec![prefix("192.0.2.0/24")],
+        mark: Some((1, 0xff)),
+        zone: Some(7),
+        flows: flows(&[132], &[]),
+    };
+    let ping = Condition {
+        flows: flows(&[1], &[(8, 8)]),
+        ..Condition::default()
+    };
+    let steering = Steering {
+        services: vec![dns, inside, ping],
+        ..steering(Backend::Nft, Firsts::To(BTreeSet::new()))
+    };
+    let text = &steering.sections()[0].text;
+    assert!(text.contains(
+        "set held_ports_1 {\n\ttype inet_service\n\tflags interval\n\telements = { 53, 5300-5399 }\n}\n"
+    ));
+    assert!(text.contains(
+        "chain opening {\n\
+         \tmeta l4proto { 6, 17 } ct original proto-dst @held_ports_1 goto first\n\
+         \tmeta l4proto { 132 } ct original ip saddr { 10.0.0.0/8 } ct original ip daddr { 192.0.2.0/24 } \
+         ct zone 7 ct mark & 0x000000ff == 0x00000001 goto first\n\
+         \ticmp type { 8 } goto first\n\
+         \tmeta l4proto tcp ct original ip daddr @suspected_ip goto first\n"
+    ), "{text}");
+    assert!(text.contains(
+        "\tmeta l4proto != tcp ct state new ct status & confirmed == 0 goto opening\n}\n"
+    ));
 }
