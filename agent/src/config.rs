@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use crate::keys::{self, KeyError, MemberKey, PublicKey};
 use crate::policy;
+use schemars::{JsonSchema, Schema, schema_for};
 use serde::{Deserialize, Serialize};
 
 use crate::ruleset::CopyBit;
@@ -29,6 +30,7 @@ pub(crate) mod file;
 mod resolve;
 pub mod roles;
 pub(crate) mod scalar;
+pub(crate) mod spanned;
 
 /// Where the configuration is when nobody says otherwise.
 pub const DEFAULT_FILE: &str = "/etc/ctsync/ctsync.yaml";
@@ -200,7 +202,7 @@ pub struct Policy {
 }
 
 /// Whether the kernel is told which events nobody needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum PushDown {
     /// It is, by rules in our own table.
@@ -252,7 +254,7 @@ impl Default for Hold {
 }
 
 /// Which first packets of flows wait.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum HoldMode {
     /// Those of every TCP connection.
@@ -264,7 +266,7 @@ pub enum HoldMode {
 }
 
 /// What becomes of a packet that not everybody has acknowledged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Otherwise {
     /// It goes on all the same.
@@ -317,7 +319,7 @@ pub struct Log {
 }
 
 /// How important a line of the log is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
     /// The daemon cannot do its work.
@@ -401,6 +403,11 @@ impl Config {
         let options = serde_saphyr::ser_options! { compact_list_indent: false };
         serde_saphyr::to_string_with_options(&file::File::from(self), options)
             .expect("names, numbers and text have a YAML form")
+    }
+
+    /// The JSON Schema of the file.
+    pub fn schema() -> Schema {
+        schema_for!(file::File)
     }
 
     /// The same in JSON, which is YAML too.

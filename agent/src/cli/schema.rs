@@ -1,4 +1,5 @@
-//! `ctsync schema`: what `--json` of a verb prints, as a JSON Schema made of the types that are printed.
+//! `ctsync schema`: what `--json` of a verb prints, and what may stand in the files, as a JSON Schema made of the types that are
+//! printed and read.
 
 use std::io::Write;
 
@@ -6,6 +7,7 @@ use clap::{Args, ValueEnum};
 use schemars::{JsonSchema, Schema, schema_for};
 
 use super::{Failure, check, keygen, mode, policy, print_json, role, rules, top};
+use crate::config::Config;
 use crate::control::answer::audit::Report;
 use crate::control::answer::explain::Explanation;
 use crate::control::answer::services::Services;
@@ -14,6 +16,7 @@ use crate::control::answer::{Counters, FlowRow, Paths, Reloaded, Rolled, Status,
 use crate::control::roles::{Done, Interface, Members};
 use crate::doctor::Finding;
 use crate::import::Import;
+use crate::policy::Policy;
 
 #[derive(Debug, Args)]
 pub(super) struct PrintSchema {
@@ -29,6 +32,9 @@ enum Output {
     /// What is wrong with a file; one that is good is printed as it is written
     Check,
     CheckIn,
+    /// The configuration itself
+    #[value(name = "ctsync.yaml")]
+    Configuration,
     Doctor,
     Down,
     Drain,
@@ -42,6 +48,9 @@ enum Output {
     Mode,
     Paths,
     PolicyDryRun,
+    /// The service policy itself
+    #[value(name = "policy.yaml")]
+    PolicyFile,
     Reload,
     Resync,
     Rules,
@@ -71,6 +80,7 @@ impl Output {
             Self::Audit => schema_for!(Report),
             Self::Check => schema_for!(check::Refusal<'_>),
             Self::CheckIn => schema_for!(Done),
+            Self::Configuration => Config::schema(),
             Self::Doctor => schema_for!(Vec<Finding>),
             Self::Down | Self::Drain | Self::Up => schema_for!(role::Outcome),
             Self::Explain => schema_for!(Explanation),
@@ -83,6 +93,7 @@ impl Output {
             Self::Mode => schema_for!(Vec<mode::Used>),
             Self::Paths => schema_for!(Paths),
             Self::PolicyDryRun => schema_for!(policy::Outcome),
+            Self::PolicyFile => Policy::schema(),
             Self::Reload => schema_for!(Reloaded),
             Self::Resync => schema_for!(SyncStatus),
             Self::Rules => schema_for!(rules::Sections),

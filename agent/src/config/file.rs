@@ -9,11 +9,12 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
 
+use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_saphyr::{
-    DuplicateKeyPolicy, Error, Location, MergeKeyPolicy, Spanned, UserMessageFormatter,
-};
+use serde_saphyr::{DuplicateKeyPolicy, Error, MergeKeyPolicy, UserMessageFormatter};
+
+use super::spanned::Spanned;
 
 use super::error::{ConfigError, Fault, Place, Problem};
 use super::{Config, Level, Transport, scalar};
@@ -28,8 +29,9 @@ const NODES_MAX: usize = 10_000;
 
 pub(super) mod metrics;
 
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(title = "ctsync.yaml")]
 pub(super) struct File {
     pub cluster: Spanned<u64>,
     pub member: Spanned<u64>,
@@ -54,7 +56,7 @@ pub(super) struct File {
     pub log: Option<Log>,
 }
 
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Member {
     pub id: Spanned<u64>,
@@ -64,7 +66,7 @@ pub(super) struct Member {
     pub public_key: Spanned<String>,
 }
 
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Network {
     pub name: Spanned<String>,
@@ -75,13 +77,13 @@ pub(super) struct Network {
     pub port: Option<Spanned<u64>>,
 }
 
-#[derive(Debug, Default, Deserialize, Serialize)]
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Sync {
     pub duplicate: Option<bool>,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum TransportWord {
     Unicast,
@@ -89,36 +91,38 @@ pub(super) enum TransportWord {
     Broadcast,
 }
 
-#[derive(Debug, Default, Deserialize, Serialize)]
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Keys {
     pub max_age: Option<Spanned<String>>,
     pub max_packets: Option<Spanned<u64>>,
 }
 
-#[derive(Debug, Default, Deserialize, Serialize)]
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Delta {
     pub flush: Option<Spanned<String>>,
 }
 
-#[derive(Debug, Default, Deserialize, Serialize)]
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Liveness {
     pub hello: Option<Spanned<String>>,
     pub dead_after: Option<Spanned<String>>,
 }
 
-#[derive(Debug, Default, Deserialize, Serialize)]
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Kernel {
     pub event_buffer: Option<Spanned<String>>,
+    #[schemars(extend("type" = ["string", "integer", "null"]))]
     pub mark_mask: Option<Spanned<String>>,
+    #[schemars(extend("type" = ["string", "integer", "null"]))]
     pub copy_bit: Option<Spanned<String>>,
     pub labels: Option<bool>,
 }
 
-#[derive(Debug, Default, Deserialize, Serialize)]
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Control {
     pub socket: Option<Spanned<String>>,
@@ -126,7 +130,7 @@ pub(super) struct Control {
     pub monitor_socket: Option<Spanned<String>>,
 }
 
-#[derive(Debug, Default, Deserialize, Serialize)]
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Log {
     pub level: Option<Level>,
@@ -362,5 +366,5 @@ impl From<&super::Network> for Network {
 
 /// A value that comes from no file.
 pub(crate) fn written<T>(value: T) -> Spanned<T> {
-    Spanned::new(value, Location::UNKNOWN, Location::UNKNOWN)
+    Spanned::nowhere(value)
 }

@@ -10,7 +10,7 @@ use super::file::{self, File};
 use super::roles::DEFAULT_STATE_DIRECTORY;
 use super::scalar::print_duration;
 use super::{Config, Control, DEFAULT_SOCKET, Delta, Keys, Level, Liveness, Log, Sync};
-use serde_saphyr::Spanned;
+use crate::config::spanned::Spanned;
 
 mod audit;
 mod hold;

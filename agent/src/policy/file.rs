@@ -2,16 +2,20 @@
 //!
 //! The same types write a policy out again, so that what `ctsync check` prints is what the files could have said.
 
+mod schema;
+
 use crate::config::file::written;
+use crate::config::spanned::Spanned;
+use schemars::JsonSchema;
 use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::ser::{SerializeMap, Serializer};
 use serde::{Deserialize, Serialize};
-use serde_saphyr::Spanned;
 use std::fmt;
 use std::marker::PhantomData;
 
-#[derive(Debug, Default, Deserialize, Serialize)]
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(title = "policy.yaml")]
 pub struct File {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub builtins: Option<Named<BuiltinWord>>,
@@ -21,7 +25,7 @@ pub struct File {
     pub rules: Option<Vec<Spanned<Rule>>>,
 }
 
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Service {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -37,7 +41,7 @@ pub struct Service {
     pub hold: Option<Spanned<HoldWord>>,
 }
 
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Rule {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -51,12 +55,13 @@ pub struct Rule {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mark: Option<Words>,
     /// Known only to be refused with a better word than "unknown".
+    #[schemars(skip)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interface: Option<Spanned<String>>,
     pub service: Spanned<String>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum BuiltinWord {
     /// Judged by rules and services, as any other flow.
@@ -65,7 +70,7 @@ pub enum BuiltinWord {
     Off,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum SyncWord {
     Always,
@@ -73,7 +78,7 @@ pub enum SyncWord {
     Delayed,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum HoldWord {
     Always,
@@ -182,13 +187,12 @@ impl<'de> Deserialize<'de> for Words {
             }
         }
 
-        let Spanned {
-            value,
-            referenced,
-            defined,
-        } = Spanned::<Written>::deserialize(deserializer)?;
+        let Spanned { value, referenced } = Spanned::deserialize(deserializer)?;
         Ok(Self(match value {
-            Written::One(word) => vec![Spanned::new(Word(word), referenced, defined)],
+            Written::One(word) => vec![Spanned {
+                value: Word(word),
+                referenced,
+            }],
             Written::Several(words) => words,
         }))
     }

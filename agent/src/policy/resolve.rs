@@ -13,8 +13,9 @@ use super::{Builtin, Policy, Rule};
 use crate::config::error::{ConfigError, Fault, Place, Problem as Any};
 use crate::config::file::{parse_bounded, read_bounded, written};
 use crate::config::scalar::{print_duration, print_mask};
+use crate::config::spanned::Spanned;
 use hashbrown::HashMap;
-use serde_saphyr::Spanned;
+use schemars::{Schema, schema_for};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -65,6 +66,11 @@ impl Policy {
         let options = serde_saphyr::ser_options! { compact_list_indent: false };
         serde_saphyr::to_string_with_options(&File::from(self), options)
             .expect("names, numbers and text have a YAML form")
+    }
+
+    /// The JSON Schema of the files.
+    pub fn schema() -> Schema {
+        schema_for!(File)
     }
 
     /// The same in JSON, which is YAML too.

@@ -1,12 +1,13 @@
 //! The section `audit`.
 
+use crate::config::spanned::Spanned;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_saphyr::Spanned;
 
 use super::written;
 use crate::config::{self, scalar};
 
-#[derive(Debug, Default, Deserialize, Serialize)]
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::config) struct Audit {
     pub interval: Option<Spanned<String>>,

@@ -1,13 +1,14 @@
 //! The section `hold`.
 
+use crate::config::spanned::Spanned;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_saphyr::Spanned;
 
 use super::{scalar, written};
 use crate::config::{self, HoldMode, Otherwise};
 use ccp::hold::Deadline;
 
-#[derive(Debug, Default, Deserialize, Serialize)]
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::config) struct Hold {
     pub mode: Option<Spanned<HoldMode>>,

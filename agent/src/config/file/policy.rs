@@ -1,12 +1,13 @@
 //! The section `policy`: where the service policy is, and how much of it the kernel does.
 
+use crate::config::spanned::Spanned;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_saphyr::Spanned;
 
 use super::written;
 use crate::config::{self, PushDown};
 
-#[derive(Debug, Default, Deserialize, Serialize)]
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Policy {
     pub file: Option<Spanned<String>>,

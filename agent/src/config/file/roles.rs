@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use crate::config::spanned::Spanned;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_saphyr::Spanned;
 
 use super::super::roles;
 use super::super::{Config, scalar};
 use super::written;
 
-#[derive(Debug, Default, Deserialize, Serialize)]
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::config) struct Roles {
     pub mode: Option<ModeWord>,
@@ -21,30 +22,31 @@ pub(in crate::config) struct Roles {
     pub track_file: Option<Spanned<String>>,
 }
 
-#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(in crate::config) enum ModeWord {
     Ha,
     LoadSharing,
 }
 
-#[derive(Debug, Default, Deserialize, Serialize)]
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::config) struct Interfaces {
     #[serde(default)]
     pub monitored: Vec<Monitored>,
 }
 
-#[derive(Debug, Deserialize, Serialize)]
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::config) struct Monitored {
     pub name: Spanned<String>,
     pub monitor: Option<bool>,
     /// A word, or numbers with commas between.
+    #[schemars(extend("type" = ["string", "integer", "null"]))]
     pub vlans: Option<Spanned<String>>,
 }
 
-#[derive(Debug, Default, Deserialize, Serialize)]
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::config) struct Checks {
     /// A percentage, or `off`.
@@ -52,7 +54,7 @@ pub(in crate::config) struct Checks {
     pub state_directory: Option<bool>,
 }
 
-#[derive(Debug, Default, Deserialize, Serialize)]
+#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::config) struct Hooks {
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use crate::config::spanned::Spanned;
 use ccp::hold::Deadline;
-use serde_saphyr::Spanned;
 
 use super::super::error::{Fault, Problem};
 use super::super::file;

@@ -1,6 +1,6 @@
 //! What is asked of this machine's kernel.
 
-use serde_saphyr::Spanned;
+use crate::config::spanned::Spanned;
 
 use super::super::error::{Fault, Problem};
 use super::super::scalar::{parse_bit, parse_mask, parse_size, print_size};

@@ -3,8 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroU16;
 
+use crate::config::spanned::Spanned;
 use crate::keys::PublicKeyError;
-use serde_saphyr::Spanned;
 
 use super::super::error::{Fault, Problem};
 use super::super::file::{self, File};

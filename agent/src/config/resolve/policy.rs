@@ -2,10 +2,11 @@
 
 use super::super::file::policy as file;
 use super::super::{DEFAULT_POLICY_DIRECTORY, DEFAULT_POLICY_FILE, Policy, PushDown};
+use crate::config::spanned::Spanned;
 
 /// What the section means.
 pub(super) fn policy(written: file::Policy) -> Policy {
-    let path = |written: Option<serde_saphyr::Spanned<String>>, default: &str| {
+    let path = |written: Option<Spanned<String>>, default: &str| {
         written.map_or_else(|| default.into(), |path| path.value.into())
     };
     Policy {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use serde_saphyr::Spanned;
+use crate::config::spanned::Spanned;
 
 use super::super::InterfaceName;
 use super::super::error::{Fault, Problem, RolesProblem};

@@ -5,7 +5,7 @@ use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde_saphyr::Spanned;
+use crate::config::spanned::Spanned;
 
 use super::super::error::{Fault, Place, Problem};
 use super::super::scalar::{parse_duration, print_duration};

@@ -4,13 +4,13 @@ use super::{delay_word, fault};
 use crate::config::error::{Fault, Place, Problem as Any};
 use crate::config::file::written;
 use crate::config::scalar::{parse_duration, parse_mask, print_duration};
+use crate::config::spanned::Spanned;
 use crate::policy::file::{self, HoldWord, SyncWord, Word, Words};
 use crate::policy::prefix::{Prefix, PrefixError};
 use crate::policy::problem::Problem;
 use crate::policy::service::{
     Flows, Hold, Service, Sync, has_ports, has_types, parse_protocol, protocol_word,
 };
-use serde_saphyr::Spanned;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
