@@ -186,8 +186,8 @@ pub struct Kernel {
     pub mark_mask: u32,
     /// The bit of the connmark that marks a copy; `None` to do without.
     pub copy_bit: Option<CopyBit>,
-    /// Whether connection labels are replicated.
-    pub labels: bool,
+    /// The connection labels that are replicated, a bit each.
+    pub label_mask: u128,
 }
 
 /// Where the service policy is; a path that is not absolute begins where the configuration is.

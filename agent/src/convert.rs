@@ -16,7 +16,7 @@ use ccp::wire::flow::{DCCP, SCTP, TCP, has_l4};
 use conntrack::consts::{
     IP_CT_TCP_FLAG_BE_LIBERAL, IPPROTO_ICMP, IPPROTO_ICMPV6, IPS_ASSURED, IPS_SEEN_REPLY,
 };
-use conntrack::{DccpInfo, Flow, HelperName, L4, ProtoInfo, SctpInfo, TcpInfo, Tuple};
+use conntrack::{DccpInfo, Flow, HelperName, L4, Labels, ProtoInfo, SctpInfo, TcpInfo, Tuple};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Which parts of a flow that belong to the operator are replicated.
@@ -27,7 +27,7 @@ pub struct Shared {
     /// Marks a copy in the connmark, if the kernel clears it with the first packet.
     pub copy_bit: Option<CopyBit>,
     /// Connection labels, which some modules use as pointers.
-    pub labels: bool,
+    pub label_mask: Labels,
 }
 
 /// The key of a flow.
@@ -95,7 +95,9 @@ pub fn patch(flow: &Flow, shared: Shared) -> Patch {
         start_nanos: _,
     } = flow;
     let mut extra = Extra {
-        labels: labels.filter(|_| shared.labels),
+        labels: labels
+            .filter(|_| shared.label_mask != Labels::default())
+            .map(|labels| std::array::from_fn(|at| labels[at] & shared.label_mask[at])),
         helper: helper
             .as_ref()
             .and_then(|name| Helper::new(name.as_str().as_bytes())),

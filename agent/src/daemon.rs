@@ -31,7 +31,7 @@ use crate::tcp::Links;
 use ccp::network::NetworkId;
 use ccp::paths::Spread;
 use ccp::time::Instant;
-use conntrack::SocketError;
+use conntrack::{InjectorOptions, SocketError};
 use ring::rand::{SecureRandom, SystemRandom};
 use rustix::event::{EventfdFlags, eventfd};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -107,7 +107,10 @@ pub fn run(path: &Path, config: &Config, policy: Policy, key: &MemberKey) -> Res
     // Events are subscribed to before the table is read, so that nothing falls between.
     let kernel = Kernel::open(
         config.kernel.event_buffer_bytes as usize,
-        config.kernel.mark_mask | config.kernel.copy_bit.map_or(0, CopyBit::mask),
+        InjectorOptions {
+            mark_mask: config.kernel.mark_mask | config.kernel.copy_bit.map_or(0, CopyBit::mask),
+            label_mask: conntrack::labels(config.kernel.label_mask),
+        },
     )
     .map_err(RunError::Conntrack)?;
     let addresses = LocalAddresses::open().map_err(failed("read the machine's addresses"))?;
@@ -311,7 +314,7 @@ fn setup(
         shared: Shared {
             mark_mask: config.kernel.mark_mask,
             copy_bit: config.kernel.copy_bit,
-            labels: config.kernel.labels,
+            label_mask: conntrack::labels(config.kernel.label_mask),
         },
         audit_interval: config.audit.interval,
         policy,

@@ -56,10 +56,9 @@ enum Step {
 }
 
 impl Kernel {
-    /// Opens the sockets. `event_buffer_bytes` is the receive buffer of events, `mark_mask` the bits of the connmark that
-    /// are written.
-    pub fn open(event_buffer_bytes: usize, mark_mask: u32) -> Result<Self, SocketError> {
-        let injector = Injector::open_with(InjectorOptions { mark_mask })?;
+    /// Opens the sockets. `event_buffer_bytes` is the receive buffer of events, `written` what is written of marks and labels.
+    pub fn open(event_buffer_bytes: usize, written: InjectorOptions) -> Result<Self, SocketError> {
+        let injector = Injector::open_with(written)?;
         let options = EventSocketOptions {
             receive_buffer_bytes: event_buffer_bytes,
             ignore_portid: Some(injector.port_id()),

@@ -402,7 +402,7 @@ fn shipped_example_names_every_key_with_its_default() {
         "dead_after",
         "event_buffer",
         "mark_mask",
-        "labels",
+        "label_mask",
         "file",
         "directory",
         "kernel",

@@ -15,7 +15,8 @@
 use std::net::IpAddr;
 
 use crate::consts::*;
-use crate::flow::{Flow, L4, ProtoInfo, SeqAdj, TcpInfo, Tuple};
+use crate::flow::{Flow, L4, Labels, ProtoInfo, SeqAdj, TcpInfo, Tuple};
+use crate::inject::InjectorOptions;
 use crate::nfnl::Builder;
 
 /// Status bits that a request can set.
@@ -27,8 +28,8 @@ const TCP_FLAGS_CARRIED: u8 = IP_CT_TCP_FLAG_WINDOW_SCALE
     | IP_CT_TCP_FLAG_CLOSE_INIT
     | IP_CT_TCP_SIMULTANEOUS_OPEN;
 
-/// Appends a request that creates `flow`, with the bits of its mark that are in `mark_mask`.
-pub(crate) fn create(buffer: &mut Vec<u8>, flow: &Flow, mark_mask: u32) {
+/// Appends a request that creates `flow`, with what `options` has of its mark and labels.
+pub(crate) fn create(buffer: &mut Vec<u8>, flow: &Flow, options: &InjectorOptions) {
     let mut request = begin(
         buffer,
         IPCTNL_MSG_CT_NEW,
@@ -45,7 +46,7 @@ pub(crate) fn create(buffer: &mut Vec<u8>, flow: &Flow, mark_mask: u32) {
     }
     if let Some(mark) = flow
         .mark
-        .map(|mark| mark & mark_mask)
+        .map(|mark| mark & options.mark_mask)
         .filter(|&mark| mark != 0)
     {
         request.put_be32(CTA_MARK, mark);
@@ -56,13 +57,13 @@ pub(crate) fn create(buffer: &mut Vec<u8>, flow: &Flow, mark_mask: u32) {
     if let Some(master) = flow.master {
         put_tuple(&mut request, CTA_TUPLE_MASTER, &Tuple { zone: 0, ..master });
     }
-    put_extensions(&mut request, flow);
+    put_extensions(&mut request, flow, &options.label_mask);
     request.finish();
 }
 
 /// Appends a request that writes what `flow` says into the entry of its original tuple, but NAT, helper and master,
 /// which can't be changed.
-pub(crate) fn update(buffer: &mut Vec<u8>, flow: &Flow, mark_mask: u32) {
+pub(crate) fn update(buffer: &mut Vec<u8>, flow: &Flow, options: &InjectorOptions) {
     let mut request = begin(buffer, IPCTNL_MSG_CT_NEW, 0, &flow.orig);
     put_flow_key(&mut request, flow);
     if let Some(status) = flow.status {
@@ -79,10 +80,10 @@ pub(crate) fn update(buffer: &mut Vec<u8>, flow: &Flow, mark_mask: u32) {
         request.put_be32(CTA_TIMEOUT, timeout);
     }
     if let Some(mark) = flow.mark {
-        request.put_be32(CTA_MARK, mark & mark_mask);
-        request.put_be32(CTA_MARK_MASK, mark_mask);
+        request.put_be32(CTA_MARK, mark & options.mark_mask);
+        request.put_be32(CTA_MARK_MASK, options.mark_mask);
     }
-    put_extensions(&mut request, flow);
+    put_extensions(&mut request, flow, &options.label_mask);
     request.finish();
 }
 
@@ -230,7 +231,7 @@ fn put_proto(proto: &mut Builder<'_>, tuple: &Tuple) {
 }
 
 /// What creation and update say alike.
-fn put_extensions(request: &mut Builder<'_>, flow: &Flow) {
+fn put_extensions(request: &mut Builder<'_>, flow: &Flow, label_mask: &Labels) {
     if let Some(protoinfo) = &flow.protoinfo {
         request.nest(CTA_PROTOINFO, |nest| put_protoinfo(nest, protoinfo));
     }
@@ -250,9 +251,14 @@ fn put_extensions(request: &mut Builder<'_>, flow: &Flow) {
         });
     }
     if let Some(labels) = flow.labels {
-        // Without a mask the kernel replaces them all.
-        request.put(CTA_LABELS, &labels);
+        request.put(CTA_LABELS, &and(&labels, label_mask));
+        request.put(CTA_LABELS_MASK, label_mask);
     }
+}
+
+/// The labels that are in both.
+fn and(labels: &Labels, mask: &Labels) -> Labels {
+    std::array::from_fn(|at| labels[at] & mask[at])
 }
 
 fn put_protoinfo(nest: &mut Builder<'_>, protoinfo: &ProtoInfo) {

@@ -184,6 +184,12 @@ pub struct DccpInfo {
 /// Connection labels: 128 bits, as the bytes of the attribute.
 pub type Labels = [u8; 16];
 
+/// The labels whose numbers are the bits of `bits`: the kernel has them in words of the machine.
+pub fn labels(bits: u128) -> Labels {
+    let words = [bits as u64, (bits >> 64) as u64].map(u64::to_ne_bytes);
+    std::array::from_fn(|at| words[at / 8][at % 8])
+}
+
 /// The name of a conntrack helper; at most 15 bytes (`NF_CT_HELPER_NAME_LEN` is 16 with its NUL).
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct HelperName {

@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use crate::consts::{NLM_F_ACK, NLMSG_ERROR};
 use crate::encode;
 use crate::expect::{self, Expectation};
-use crate::flow::Flow;
+use crate::flow::{Flow, Labels};
 use crate::nfnl::{self, Messages};
 use crate::socket::{Received, Socket, SocketError};
 
@@ -30,12 +30,15 @@ const ANSWER_BYTES_MAX: usize = 512;
 pub struct InjectorOptions {
     /// Bits of the mark that are written; the others are 0 in a created entry and stay as they are in an updated one.
     pub mark_mask: u32,
+    /// Labels that are written, in the same way.
+    pub label_mask: Labels,
 }
 
 impl Default for InjectorOptions {
     fn default() -> Self {
         Self {
             mark_mask: u32::MAX,
+            label_mask: [u8::MAX; 16],
         }
     }
 }
@@ -44,7 +47,7 @@ impl Default for InjectorOptions {
 pub struct Injector {
     socket: Socket,
     port_id: u32,
-    mark_mask: u32,
+    options: InjectorOptions,
     next_seq: u32,
     /// The requests, each with the sequence number 0 until it is sent.
     requests: Vec<u8>,
@@ -56,7 +59,7 @@ pub struct Injector {
 pub type Outcome = Result<(), Errno>;
 
 impl Injector {
-    /// Opens an injector that writes all bits of the mark.
+    /// Opens an injector that writes all bits of the mark, and all labels.
     pub fn open() -> Result<Self, SocketError> {
         Self::open_with(InjectorOptions::default())
     }
@@ -67,11 +70,10 @@ impl Injector {
         let port_id = socket
             .port_id()
             .map_err(|error| SocketError::new("read a netlink port", error))?;
-        let mark_mask = options.mark_mask;
         Ok(Self {
             socket,
             port_id,
-            mark_mask,
+            options,
             next_seq: 1,
             requests: Vec::new(),
             ends: Vec::new(),
@@ -99,7 +101,7 @@ impl Injector {
     /// EEXIST: there is one with the original or the reply tuple; ENOENT: the master is not there; EOPNOTSUPP: no
     /// such helper; ENOMEM: the table is full. Labels are kept only if a rule of the namespace uses labels.
     pub fn create(&mut self, flow: &Flow) -> usize {
-        encode::create(&mut self.requests, flow, self.mark_mask);
+        encode::create(&mut self.requests, flow, &self.options);
         self.appended()
     }
 
@@ -113,7 +115,7 @@ impl Injector {
     /// [`IPS_EXPECTED`](crate::consts::IPS_EXPECTED); then the timeout is written and the rest is not. ENOSPC:
     /// labels, where no rule uses them. EPERM: timeout, of an entry whose timeout is fixed.
     pub fn update(&mut self, flow: &Flow) -> usize {
-        encode::update(&mut self.requests, flow, self.mark_mask);
+        encode::update(&mut self.requests, flow, &self.options);
         self.appended()
     }
 

@@ -35,6 +35,7 @@ pub use events::{Drained, EventSocket, EventSocketOptions, Item, Pacer, Wait};
 pub use expect::{Expectation, ExpectationEvent};
 pub use flow::{
     DccpInfo, Flow, HelperName, L4, Labels, ProtoInfo, SctpInfo, SeqAdj, SynProxy, TcpInfo, Tuple,
+    labels,
 };
 pub use inject::{Injector, InjectorOptions};
 pub use packet::{Packet, PacketError, TcpHeader, TcpKind, Transport};

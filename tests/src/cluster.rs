@@ -38,7 +38,7 @@ pub struct Settings {
     pub family: Family,
     /// How many of them there are.
     pub networks: usize,
-    /// More of the configuration file, such as `kernel: { labels: true }`; `PLACE` stands for a path of this member's own.
+    /// More of the configuration file, such as `kernel: { label_mask: 0xff }`; `PLACE` stands for a path of this member's own.
     pub more: &'static str,
     /// The service policy, the same for all.
     pub policy: &'static str,

@@ -74,11 +74,11 @@ fn udplite_goes_on() {
 
 #[test]
 fn gre_goes_on() {
-    // Version 0 without a key, carrying IPv4.
+    // Version 0 with a key (RFC 2890), which the kernel does not look at, carrying IPv4.
     both_families(
         IPPROTO_GRE,
-        &[0, 0, 8, 0, 1, 1, 1, 1],
-        &[0, 0, 8, 0, 2, 2, 2, 2],
+        &[0x20, 0, 8, 0, 0, 0, 0, 7, 1, 1, 1, 1],
+        &[0x20, 0, 8, 0, 0, 0, 0, 7, 2, 2, 2, 2],
     );
 }
 

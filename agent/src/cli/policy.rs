@@ -92,7 +92,7 @@ impl Trial {
         let shared = Shared {
             mark_mask: config.kernel.mark_mask,
             copy_bit: config.kernel.copy_bit,
-            labels: false,
+            label_mask: [0; 16],
         };
         let options = EventSocketOptions {
             receive_buffer_bytes: config.kernel.event_buffer_bytes as usize,

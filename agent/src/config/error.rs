@@ -173,6 +173,9 @@ pub(crate) enum Problem {
         key: &'static str,
         given: String,
     },
+    NotALabelMask {
+        given: String,
+    },
     NotABit {
         given: String,
     },
@@ -358,6 +361,10 @@ impl Problem {
             Self::NotAMask { key, given } => said(
                 format!("`{key}` is `{given}`, which is not a mask of 32 bits"),
                 "write it as 0x0000ffff",
+            ),
+            Self::NotALabelMask { given } => said(
+                format!("`label_mask` is `{given}`, which is not a mask of 128 bits"),
+                "write it as 0xffff, label 0 the lowest, or none",
             ),
             Self::NotABit { given } => said(
                 format!("`copy_bit` is `{given}`, which is not a bit of the connmark"),

@@ -119,7 +119,7 @@ pub(super) struct Kernel {
     pub mark_mask: Option<Spanned<String>>,
     #[schemars(extend("type" = ["string", "integer", "null"]))]
     pub copy_bit: Option<Spanned<String>>,
-    pub labels: Option<bool>,
+    pub label_mask: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
@@ -318,7 +318,7 @@ impl From<&Config> for File {
                 ))),
                 mark_mask: Some(written(scalar::print_mask(kernel.mark_mask))),
                 copy_bit: Some(written(scalar::print_bit(kernel.copy_bit))),
-                labels: Some(kernel.labels),
+                label_mask: Some(written(scalar::print_label_mask(kernel.label_mask))),
             }),
             policy: Some(policy.into()),
             audit: Some(audit.into()),

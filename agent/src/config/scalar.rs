@@ -52,6 +52,25 @@ pub(crate) fn print_mask(mask: u32) -> String {
     format!("0x{mask:08x}")
 }
 
+/// Labels, a bit each: 128 bits in hexadecimal after `0x`, or `none`.
+pub(crate) fn parse_label_mask(text: &str) -> Option<u128> {
+    match text.strip_prefix("0x") {
+        Some(digits) if digits.bytes().all(|byte| byte.is_ascii_hexdigit()) => {
+            u128::from_str_radix(digits, 16).ok()
+        }
+        Some(_) => None,
+        None => (text == "none").then_some(0),
+    }
+}
+
+/// `mask` as [`parse_label_mask`] reads it.
+pub(crate) fn print_label_mask(mask: u128) -> String {
+    match mask {
+        0 => "none".to_owned(),
+        _ => format!("0x{mask:x}"),
+    }
+}
+
 /// The number of a bit, or `none`.
 pub(crate) fn parse_bit(text: &str) -> Option<Option<CopyBit>> {
     match text {

@@ -59,7 +59,7 @@ kernel:
   event_buffer: 1536KiB
   mark_mask: 0x00ff00ff
   copy_bit: 30
-  labels: true
+  label_mask: 0xff00000000000000ff
 audit:
   interval: 5min
 roles:
@@ -141,7 +141,7 @@ fn what_is_left_out_has_the_documented_default() {
             event_buffer_bytes: 64 << 20,
             mark_mask: 0x7fff_ffff,
             copy_bit: CopyBit::new(31),
-            labels: false,
+            label_mask: 0,
         },
         policy: Policy {
             file: "policy.yaml".into(),
@@ -238,7 +238,7 @@ fn what_is_given_is_taken() {
             event_buffer_bytes: 1536 << 10,
             mark_mask: 0x00ff_00ff,
             copy_bit: CopyBit::new(30),
-            labels: true
+            label_mask: 0xff << 64 | 0xff
         }
     );
     assert_eq!(config.audit.interval, Duration::from_secs(300));
@@ -323,7 +323,7 @@ kernel:
   event_buffer: 64MiB
   mark_mask: \"0x7fffffff\"
   copy_bit: \"31\"
-  labels: false
+  label_mask: none
 policy:
   file: policy.yaml
   directory: policy.d

@@ -10,7 +10,7 @@ use conntrack::{Flow, L4, Tuple};
 const ALL: Shared = Shared {
     mark_mask: u32::MAX,
     copy_bit: None,
-    labels: true,
+    label_mask: [u8::MAX; 16],
 };
 const UDP: u8 = 17;
 const OSPF: u8 = 89;
@@ -170,11 +170,12 @@ fn mark_and_labels_are_told_as_far_as_they_are_shared() {
         Shared {
             mark_mask: 0xffff,
             copy_bit: None,
-            labels: false,
+            label_mask: conntrack::labels(1 << 127 | 2),
         },
     );
     assert_eq!(patch.mark, Some(0xbeef));
-    assert_eq!(patch.extra.unwrap().labels, None);
+    // All bytes of it are 3.
+    assert_eq!(patch.extra.unwrap().labels, Some(conntrack::labels(2)));
 }
 
 #[test]
@@ -217,7 +218,7 @@ fn a_copy_is_marked_and_the_first_packet_that_clears_the_mark_is_seen() {
     let shared = Shared {
         mark_mask: 0xff,
         copy_bit: CopyBit::new(31),
-        labels: false,
+        label_mask: [0; 16],
     };
     let key = keys()[0];
     let copy = flow(

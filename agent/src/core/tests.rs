@@ -54,7 +54,7 @@ pub(crate) fn core(id: u8, cluster: u16, key: u8) -> Core {
         shared: Shared {
             mark_mask: u32::MAX,
             copy_bit: None,
-            labels: false,
+            label_mask: [0; 16],
         },
         policy: Policy::new(8116).into(),
         audit_interval: Duration::from_secs(60),

@@ -16,7 +16,7 @@ fn dry_run() -> DryRun {
     let shared = Shared {
         mark_mask: u32::MAX >> 1,
         copy_bit: CopyBit::new(31),
-        labels: false,
+        label_mask: [0; 16],
     };
     let addresses = AddressSet::new(["192.0.2.1".parse().unwrap()], []);
     DryRun::new(parse(POLICY).unwrap(), addresses, shared, 2)

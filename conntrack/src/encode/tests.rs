@@ -8,6 +8,14 @@ use crate::decode::decode_event;
 use crate::flow::{DccpInfo, HelperName, SctpInfo, SynProxy};
 use crate::nfnl::{Message, Messages};
 
+/// Writes these bits of the mark.
+fn of_mark(mark_mask: u32) -> InjectorOptions {
+    InjectorOptions {
+        mark_mask,
+        ..InjectorOptions::default()
+    }
+}
+
 fn encoded(encode: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     let mut buffer = Vec::new();
     encode(&mut buffer);
@@ -83,7 +91,7 @@ fn full() -> Flow {
 
 #[test]
 fn create_says_all_that_the_kernel_takes() {
-    let request = encoded(|buffer| create(buffer, &full(), 0xffff));
+    let request = encoded(|buffer| create(buffer, &full(), &of_mark(0xffff)));
     let (message, said) = (header(&request), attributes(&request));
     assert_eq!(
         (message.kind, message.flags),
@@ -128,7 +136,7 @@ fn create_says_all_that_the_kernel_takes() {
 
 #[test]
 fn nat_is_said_exactly_beside_the_plain_mirror() {
-    let request = encoded(|buffer| create(buffer, &full(), u32::MAX));
+    let request = encoded(|buffer| create(buffer, &full(), &InjectorOptions::default()));
     let said = attributes(&request);
     let decoded = decode_event(&request).expect("it has both tuples").flow;
     assert_eq!(
@@ -161,7 +169,7 @@ fn a_flow_without_nat_says_none() {
                 reply: full().orig.mirror(),
                 ..full()
             },
-            u32::MAX,
+            &InjectorOptions::default(),
         )
     });
     assert!(
@@ -171,7 +179,7 @@ fn a_flow_without_nat_says_none() {
 
 #[test]
 fn tcp_is_liberal_and_flags_without_their_window_are_left_out() {
-    let request = encoded(|buffer| create(buffer, &full(), u32::MAX));
+    let request = encoded(|buffer| create(buffer, &full(), &InjectorOptions::default()));
     let tcp = attributes(&request)
         .get_protoinfo()
         .and_then(|protoinfo| protoinfo.get_protoinfo_tcp())
@@ -199,7 +207,7 @@ fn update_says_nothing_that_cannot_be_changed() {
                 status: Some(!IPS_FIXED_TIMEOUT),
                 ..full()
             },
-            0xffff,
+            &of_mark(0xffff),
         )
     });
     let (message, said) = (header(&request), attributes(&request));
@@ -218,8 +226,13 @@ fn update_says_nothing_that_cannot_be_changed() {
         (said.get_mark(), said.get_mark_mask()),
         (Ok(0xbeef), Ok(0xffff))
     );
+    let labels = (said.get_labels(), said.get_labels_mask());
+    assert_eq!(
+        labels,
+        (Ok([0x5a; 16].as_slice()), Ok([0xff; 16].as_slice()))
+    );
     assert_eq!((said.get_timeout(), said.get_zone()), (Ok(600), Ok(7)));
-    let fixed = encoded(|buffer| update(buffer, &full(), 0xffff));
+    let fixed = encoded(|buffer| update(buffer, &full(), &of_mark(0xffff)));
     assert!(attributes(&fixed).get_timeout().is_err());
 }
 
@@ -296,7 +309,7 @@ proptest! {
     /// What says nothing that the kernel refuses comes back whole; NAT, which only the kernel applies, apart.
     #[test]
     fn what_is_encoded_is_what_is_decoded(flow in any_flow()) {
-        let request = encoded(|buffer| create(buffer, &flow, u32::MAX));
+        let request = encoded(|buffer| create(buffer, &flow, &InjectorOptions::default()));
         prop_assert_eq!(decode_event(&request).expect("it is whole").flow, flow);
     }
 }

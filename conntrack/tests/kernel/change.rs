@@ -126,8 +126,11 @@ fn a_fixed_timeout_is_created_and_left_alone() {
 fn only_the_masked_bits_of_the_mark_are_written() {
     in_netns(|| {
         let mut owner = Injector::open().expect("an injector");
-        let mut injector =
-            Injector::open_with(InjectorOptions { mark_mask: 0xffff }).expect("an injector");
+        let mut injector = Injector::open_with(InjectorOptions {
+            mark_mask: 0xffff,
+            ..InjectorOptions::default()
+        })
+        .expect("an injector");
         create(
             &mut injector,
             &Flow {

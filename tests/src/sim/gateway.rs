@@ -138,7 +138,7 @@ impl Gateway {
             shared: Shared {
                 mark_mask: MARK_MASK,
                 copy_bit: options.copy_bit.then(|| CopyBit::new(COPY_BIT)).flatten(),
-                labels: false,
+                label_mask: [0; 16],
             },
             policy: Policy::new(8116).into(),
             audit_interval: Duration::from_secs(2 + self.incarnation % 20),

@@ -3,7 +3,7 @@
 use crate::config::spanned::Spanned;
 
 use super::super::error::{Fault, Problem};
-use super::super::scalar::{parse_bit, parse_mask, parse_size, print_size};
+use super::super::scalar::{parse_bit, parse_label_mask, parse_mask, parse_size, print_size};
 use super::super::{Kernel, file};
 use super::values::{Limits, fault};
 use crate::ruleset::CopyBit;
@@ -39,7 +39,17 @@ pub fn kernel(written: file::Kernel) -> Result<Kernel, Fault> {
             None => copy_bit.map_or(u32::MAX, |bit| !bit.mask()),
         },
         copy_bit,
-        labels: written.labels.unwrap_or(false),
+        label_mask: match &written.label_mask {
+            Some(mask) => parse_label_mask(&mask.value).ok_or_else(|| {
+                fault(
+                    mask,
+                    Problem::NotALabelMask {
+                        given: mask.value.clone(),
+                    },
+                )
+            })?,
+            None => 0,
+        },
     })
 }
 

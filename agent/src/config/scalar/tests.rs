@@ -96,6 +96,9 @@ fn printed_values_mean_the_same() {
     for mask in [0, 1, 0x8000_0000, u32::MAX] {
         assert_eq!(parse_mask(&print_mask(mask)), Some(mask));
     }
+    for mask in [0, 1, u128::MAX] {
+        assert_eq!(parse_label_mask(&print_label_mask(mask)), Some(mask));
+    }
 }
 
 #[test]

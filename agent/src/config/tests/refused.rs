@@ -38,8 +38,8 @@ refused! {
         "ctsync.yaml:1:10: this is of another kind than it has to be; write one value here",
     no_value_is_refused: { "name: gw-b" => "name:" }
         "ctsync.yaml:9:9: a value is missing; write one after the colon, or remove the key",
-    yes_is_no_boolean: { "member.key\n" => "member.key\nkernel:\n  labels: yes\n" }
-        "ctsync.yaml:17:11: this is neither true nor false; write true or false",
+    yes_is_no_boolean: { "member.key\n" => "member.key\nroles:\n  preempt: yes\n" }
+        "ctsync.yaml:17:12: this is neither true nor false; write true or false",
     unknown_transport_is_refused: { "interface: eth2\n" => "interface: eth2\n    transport: anycast\n" }
         "ctsync.yaml:15:16: `anycast` is not known here; write `unicast`, `multicast` or `broadcast`",
     unknown_level_is_refused: { "member.key\n" => "member.key\nlog:\n  level: verbose\n" }
@@ -160,6 +160,8 @@ refused! {
         "ctsync.yaml:16:22: `mark_mask` is `0x1ffffffff`, which is not a mask of 32 bits; write it as 0x0000ffff",
     mark_mask_in_words_is_refused: { "member.key\n" => "member.key\nkernel: { mark_mask: all }\n" }
         "ctsync.yaml:16:22: `mark_mask` is `all`, which is not a mask of 32 bits; write it as 0x0000ffff",
+    label_mask_of_129_bits_is_refused: { "member.key\n" => "member.key\nkernel: { label_mask: 0x1ffffffffffffffffffffffffffffffff }\n" }
+        "ctsync.yaml:16:23: `label_mask` is `0x1ffffffffffffffffffffffffffffffff`, which is not a mask of 128 bits; write it as 0xffff, label 0 the lowest, or none",
     copy_bit_32_is_refused: { "member.key\n" => "member.key\nkernel: { copy_bit: 32 }\n" }
         "ctsync.yaml:16:21: `copy_bit` is `32`, which is not a bit of the connmark; write its number, 0 to 31, or none",
     mark_mask_with_the_copy_bit_is_refused: { "member.key\n" => "member.key\nkernel: { mark_mask: 0xffffffff }\n" }
