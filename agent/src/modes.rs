@@ -191,7 +191,10 @@ impl Modes {
                 mode,
                 deaf,
             } => {
-                let deaf = name_of(deaf);
+                let deaf = match deaf.is_empty() {
+                    true => "no peer was there any longer, which".to_owned(),
+                    false => name_of(deaf),
+                };
                 let network_name = self.networks.get(network.index()).map_or("", |it| &it.0);
                 warn!(
                     event = "mode-undone",

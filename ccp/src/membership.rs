@@ -83,14 +83,29 @@ pub struct Peer {
     rumour: Option<(MemberSet, Instant)>,
     /// Counts the incarnations that proved themselves; wraps.
     pub run: u8,
-    /// The table that the incarnation before had, to see whether this is the same.
-    table_before: Option<u64>,
+    /// The first of its runs since which its kernel table is the one that it has now.
+    same_table_since: u8,
     /// What it was last time somebody looked.
     pub state: PeerState,
     /// True if, as its newest hello says, it has everything that the others had at its start.
     pub joined: bool,
     /// What its newest hello says of its daemon.
     pub build: Option<Build>,
+}
+
+/// Runs of a peer, up to the present one. A run that ends before it could tell anything leaves the flows of those before it
+/// to the next, so there can be several.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Runs {
+    first: u8,
+    last: u8,
+}
+
+impl Runs {
+    /// True if it is one of them.
+    pub fn contains(self, run: u8) -> bool {
+        self.last.wrapping_sub(run) <= self.last.wrapping_sub(self.first)
+    }
 }
 
 /// All peers.
@@ -423,7 +438,7 @@ impl Peer {
             candidate: None,
             rumour: None,
             run: 0,
-            table_before: None,
+            same_table_since: 0,
             state: PeerState::NeverSeen,
             joined: false,
             build: None,
@@ -435,10 +450,12 @@ impl Peer {
         self.build.unwrap_or_default().capabilities
     }
 
-    /// True if the peer's daemon restarted but its kernel table is the one it had before.
-    pub fn kept_its_table(&self) -> bool {
-        self.table_before.is_some()
-            && self.table_before == self.session.as_ref().map(|session| session.table)
+    /// Its runs since which its kernel table is the one that it has now.
+    pub fn runs_of_table(&self) -> Runs {
+        Runs {
+            first: self.same_table_since,
+            last: self.run,
+        }
     }
 
     /// True if `incarnation` is the one that has proven itself last.
@@ -466,10 +483,10 @@ impl Peer {
         now: Instant,
     ) {
         self.candidate = None;
-        if let Some(old) = self.session.take() {
-            self.table_before = Some(old.table);
-        }
         self.run = self.run.wrapping_add(1);
+        if (self.session.as_ref()).is_none_or(|old| old.table != hello.table) {
+            self.same_table_since = self.run;
+        }
         let mut window = ReplayWindow::new(packet_number);
         window.accept(packet_number);
         self.session = Some(Session {

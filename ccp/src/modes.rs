@@ -265,7 +265,8 @@ impl Modes {
             let mine = trial.generation.by == me.get();
             let deaf = trial.deaf(me, live);
             let (mode, generation) = (trial.mode, trial.generation);
-            if mine && deaf.is_empty() {
+            // Who hears nobody proves nothing.
+            if mine && deaf.is_empty() && !live.is_empty() {
                 place.trial = None;
                 place.mode = mode;
                 place.generation = generation;

@@ -180,7 +180,20 @@ fn a_restart_within_the_dead_interval_is_a_new_run_and_no_death() {
     assert_eq!(members.poll_dead(at(60)), None);
     let peer = members.peer(id(2)).unwrap();
     assert_eq!(peer.run, 2);
-    assert!(peer.kept_its_table());
+    assert!(peer.runs_of_table().contains(1));
+    let rebooted = Hello {
+        table: 77,
+        ..echo(3)
+    };
+    members.handle_hello(id(2), [PEER + 2, 1], &rebooted, 3, at(60));
+    let restarted = Hello {
+        table: 77,
+        ..echo(4)
+    };
+    members.handle_hello(id(2), [PEER + 3, 1], &restarted, 4, at(70));
+    let runs = members.peer(id(2)).unwrap().runs_of_table();
+    let contained = [1, 2, 3, 4].map(|run| runs.contains(run));
+    assert_eq!(contained, [false, false, true, true]);
 }
 
 #[test]

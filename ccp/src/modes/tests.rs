@@ -109,3 +109,18 @@ fn who_was_away_learns_what_counts_and_a_trial_without_its_author_ends() {
     assert_eq!(members[1].poll(MemberSet::default(), at(8000)), None);
     assert_eq!(members[1].tried(NETWORK), None);
 }
+
+#[test]
+fn a_mode_is_not_used_because_nobody_is_there_to_hear_it() {
+    let mut members = three();
+    members[0].ask(NETWORK, Mode::Broadcast, at(0));
+    let nobody = MemberSet::default();
+    assert_eq!(members[0].poll(nobody, at(100)), None);
+    let undone = Changed::Undone {
+        network: NETWORK,
+        mode: Mode::Broadcast,
+        deaf: nobody,
+    };
+    assert_eq!(members[0].poll(nobody, at(3_000)), Some(undone));
+    assert_eq!(members[0].mode(NETWORK), Mode::Unicast);
+}

@@ -352,7 +352,11 @@ impl Node {
             let patience = self.join.patience.max(met + LINK_PATIENCE);
             let waits = now < patience;
             // What the snapshot leaves out they can only tell if they kept it from before its begin.
-            if waits && live.iter().any(|member| self.incoming(member).is_lost()) {
+            let has_no_base = |member| {
+                let incoming = self.incoming(member);
+                incoming.is_lost() || incoming.base() == 0
+            };
+            if waits && live.iter().any(has_no_base) {
                 return Some(patience);
             }
             match self.server(live).filter(|_| !unasked.is_empty()) {

@@ -339,7 +339,7 @@ impl Node {
         let Some(peer) = self.membership.peer(member) else {
             return;
         };
-        let (run_now, kept_its_table) = (peer.run, peer.kept_its_table());
+        let (run_now, runs_of_table) = (peer.run, peer.runs_of_table());
         let outclaimed = core::mem::take(&mut self.incoming_mut(member).outclaimed_before);
         for other in outclaimed.iter().filter(|other| *other != member) {
             self.incoming_mut(other).ask_anew();
@@ -354,7 +354,8 @@ impl Node {
                     member: carrier,
                     run,
                 } if carrier == member && entry.life == Life::Live => {
-                    if run == run_now && !is_named(slot, entry) || run != run_now && kept_its_table
+                    if run == run_now && !is_named(slot, entry)
+                        || run != run_now && runs_of_table.contains(run)
                     {
                         gone.push(slot);
                     } else if run != run_now {

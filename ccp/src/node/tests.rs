@@ -87,6 +87,38 @@ fn a_restart_with_another_table_gets_its_flows_back_from_the_others() {
     assert_eq!(world.kernel(0).len(), 200);
 }
 
+/// PROTOCOL.md 9.2
+#[test]
+fn a_joiner_asks_for_a_snapshot_whichever_hello_comes_first() {
+    for phase in (0..100).step_by(9) {
+        let mut world = World::new(2, Faults::NONE, 5);
+        world.run(SECOND * 2 + Duration::from_millis(phase));
+        world.restart(1, false);
+        world.run(SECOND);
+        let fetched = world.node(1).counters().snapshots_fetched;
+        assert_eq!(fetched, 1, "{phase} ms later");
+    }
+}
+
+/// PROTOCOL.md 5.4: what counts is the table that the flows were in, not that of the run before.
+#[test]
+fn a_daemon_that_dies_again_right_after_a_reboot_gets_its_flows_back_all_the_same() {
+    let mut world = World::new(3, Faults::NONE, 5);
+    for n in 0..200 {
+        world.open(0, key(n));
+    }
+    world.settle();
+    // One peer meets the first run after the boot, the other does not.
+    world.cut(0, 1);
+    world.restart(0, false);
+    world.run(Duration::from_millis(50));
+    world.heal();
+    world.restart(0, true);
+    world.run(SECOND * 3);
+    world.check();
+    assert_eq!(world.kernel(2).len(), 200);
+}
+
 /// PROTOCOL.md 5.4: ends that a member missed while its daemon was down.
 #[test]
 fn a_flow_that_ended_while_a_daemon_was_down_does_not_come_back_with_it() {

@@ -2,6 +2,7 @@
 //! window allows. Nothing is copied or held meanwhile; what changes during the walk is the deltas' business.
 
 use super::{FRAME_BYTES, Parts, WINDOW, part_of};
+use crate::membership::Runs;
 use crate::record::{Claim, MemberId, MemberSet};
 use crate::table::{Entry, Life, Origin, Pending, Table};
 use crate::wire::snapshot::{Carrier, Message, Request, Start, put_row};
@@ -17,10 +18,8 @@ pub struct View {
     pub me: MemberId,
     /// Who gets the snapshot.
     pub asker: MemberId,
-    /// Which run of the asker counts.
-    pub asker_run: u8,
-    /// What the asker carried in its run before it has lost: its table is another, and nobody else could tell it.
-    pub asker_lost: bool,
+    /// What the asker carried in other runs than these it has lost: its table is another. `None` if others tell it.
+    pub asker_has: Option<Runs>,
     /// Who is there.
     pub live: MemberSet,
 }
@@ -189,7 +188,7 @@ impl Server {
             // The delta that tells it comes after those that the vector names.
             (Origin::Own | Origin::Found, Pending::Upsert | Pending::Delete) => Of::Nobody,
             (Origin::Copy { run, .. }, _) if carrier == view.asker => {
-                if run != view.asker_run && view.asker_lost && entry.in_kernel {
+                if view.asker_has.is_some_and(|runs| !runs.contains(run)) && entry.in_kernel {
                     Of::Orphan
                 } else {
                     Of::Nobody

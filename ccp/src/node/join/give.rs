@@ -58,8 +58,7 @@ impl Node {
         let view = View {
             me: self.config.member,
             asker: to,
-            asker_run: asker.run,
-            asker_lost: !asker.kept_its_table() && self.config.peers.len() == 1,
+            asker_has: (self.config.peers.len() == 1).then(|| asker.runs_of_table()),
             live: self.membership.live(),
         };
         let server = self.join.servers.get_mut(to.index())?.as_mut()?;
