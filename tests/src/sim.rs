@@ -14,10 +14,13 @@ use ccp::network::NetworkId;
 use ccp::record::MemberId;
 use ccp::wire::header::{Header, Opcode};
 
+pub mod builds;
 pub mod checker;
+mod due;
 pub mod gateway;
 pub mod kernel;
 pub mod links;
+pub mod more;
 pub mod net;
 pub mod options;
 pub mod random;
@@ -25,8 +28,10 @@ pub mod watch;
 pub mod workload;
 
 use checker::{CONVERGED_WITHIN, Refused, Violation};
+use due::{Due, Trace};
 use gateway::Gateway;
 use links::Links;
+use more::Trouble;
 use net::Net;
 use options::Options;
 use random::Random;
@@ -35,6 +40,8 @@ use workload::{Doubt, Life, Stepped, Workload};
 
 /// How often the whole is looked at.
 const LOOK: Duration = Duration::from_millis(50);
+/// How long a daemon, or a machine, is dead that dies around a full sync.
+const DEAD_FOR: Duration = Duration::from_millis(300);
 /// How long the agreement has to last.
 const AGREED_FOR: Duration = Duration::from_secs(3);
 
@@ -51,6 +58,12 @@ pub struct Report {
     pub doubtful: usize,
     /// Virtual time from the end of trouble to agreement.
     pub agreed_after: Duration,
+    /// What the daemons that run at the end have skipped as it is of another version.
+    pub skipped: u64,
+    /// Snapshots that they have asked for.
+    pub snapshots: u64,
+    /// Frames of full syncs that have arrived, where a [`more::Death`] waited for one.
+    pub sync_frames: u32,
 }
 
 /// A run that went wrong.
@@ -129,6 +142,8 @@ enum What {
     /// A new flow.
     NewFlow,
     Fault(Fault),
+    /// Trouble that a run may have besides.
+    Trouble(Trouble),
     /// Partitions end.
     Join,
     /// A machine boots.
@@ -146,6 +161,8 @@ enum Fault {
     Reboot,
     Stop,
     Unlink,
+    /// The machine of [`more::JOINER`] is rebooted.
+    Joiner,
 }
 
 struct World {
@@ -165,6 +182,10 @@ struct World {
     trace: Trace,
     watch: Option<Watch>,
     in_trouble: bool,
+    /// Chance for [`more::More`].
+    more: Random,
+    /// Frames of full syncs that have arrived since somebody was to join.
+    sync_frames: u32,
 }
 
 impl World {
@@ -173,10 +194,13 @@ impl World {
         let mut gateways: Vec<Gateway> = members
             .map(|member| Gateway::new(member, random.number()))
             .collect();
-        for gateway in &mut gateways {
+        for (at, gateway) in gateways.iter_mut().enumerate() {
             gateway.kernel.entries_max = options.table_max;
+            gateway.build = options.more.build(at);
         }
         Self {
+            more: Random::new(random.clone().number()),
+            sync_frames: 0,
             nets: (options.networks.iter())
                 .map(|network| Net::new(network.clone(), options.gateways))
                 .collect(),
@@ -215,6 +239,7 @@ impl World {
         ] {
             self.schedule_fault(fault);
         }
+        self.schedule_more();
         self.turn_until(self.options.trouble)?;
         self.heal();
         let agreed_at = self.agree()?;
@@ -231,6 +256,9 @@ impl World {
             flows: opened.clone().count(),
             doubtful: opened.filter(|flow| flow.doubt.is_some()).count(),
             agreed_after: agreed_at - self.options.trouble,
+            skipped: self.counted(&more::SKIPPED),
+            snapshots: self.counted(&["snapshots_fetched"]),
+            sync_frames: self.sync_frames,
         })
     }
 
@@ -239,7 +267,9 @@ impl World {
         let deadline = self.now + CONVERGED_WITHIN;
         loop {
             self.turn_until(self.now + LOOK)?;
-            match checker::agrees(&self.gateways, &self.workload.flows, &self.refused) {
+            let agrees = checker::agrees(&self.gateways, &self.workload.flows, &self.refused)
+                .and_then(|()| more::modes_agree(&self.gateways, &self.options.more));
+            match agrees {
                 Ok(()) => return Ok(self.now),
                 Err(violation) if self.now >= deadline => return Err(violation),
                 Err(_) => {}
@@ -287,6 +317,7 @@ impl World {
                 self.call(to, Duration::from_micros(10));
             }
             What::Said { from, to } => {
+                let dies = self.note_frame([from, to]);
                 let gateways = &mut self.gateways;
                 let again = self
                     .links
@@ -294,6 +325,9 @@ impl World {
                 match again {
                     Some(pause) => self.schedule(pause, What::Said { from, to }),
                     None => self.call(to, Duration::from_micros(10)),
+                }
+                if let Some(at) = dies {
+                    self.crash(at, DEAD_FOR);
                 }
             }
             What::Mend(pair) => {
@@ -309,7 +343,8 @@ impl World {
                 self.strike(fault);
                 self.schedule_fault(fault);
             }
-            What::NewFlow | What::Flow(_) | What::Fault(_) => {}
+            What::Trouble(trouble) if self.in_trouble => self.trouble(trouble),
+            What::NewFlow | What::Flow(_) | What::Fault(_) | What::Trouble(_) => {}
             What::Join => self.nets.iter_mut().for_each(Net::join),
             What::Boot(at) => self.boot(at),
             What::Start(at) => self.start(at),
@@ -339,7 +374,7 @@ impl World {
         {
             flow.doubt = Some(Doubt::Crossed);
         }
-        for (member, network, datagram) in turned.sent {
+        for (member, network, mode, datagram) in turned.sent {
             let to = member.index();
             self.trace.note(self.now, at, &datagram);
             if Header::decode(&datagram).is_ok_and(|(header, _)| header.opcode == Opcode::Ack) {
@@ -350,6 +385,10 @@ impl World {
                     &self.refused,
                 )?;
             }
+            if !self.options.more.carries(network, mode) {
+                continue;
+            }
+            let datagram = self.gateways[at].build.says(&datagram);
             let net = &self.nets[network.index()];
             for (delay, datagram) in net.send(&mut self.random, at, to, &datagram) {
                 let arrival = What::Arrival {
@@ -414,21 +453,14 @@ impl World {
                 self.schedule(pause, What::Join);
             }
             Fault::Crash if self.gateways[at].daemon.is_some() => {
-                checker::doubt_flows_of_killed(&self.gateways, at, &mut self.workload.flows);
-                self.links.disconnect(&mut self.gateways, at, self.now);
-                self.gateways[at].kill();
-                self.call_all();
                 let pause = millis(&mut self.random, 3_000);
-                self.schedule(pause, What::Start(at));
+                self.crash(at, pause);
             }
             Fault::Reboot if self.gateways[at].is_up => {
-                checker::doubt_flows_of_rebooted(&self.gateways, at, &mut self.workload.flows);
-                self.links.disconnect(&mut self.gateways, at, self.now);
-                self.gateways[at].fail();
-                self.call_all();
                 let pause = millis(&mut self.random, 4_000);
-                self.schedule(pause, What::Boot(at));
+                self.reboot(at, pause);
             }
+            Fault::Joiner => self.reboot(more::JOINER, DEAD_FOR),
             Fault::Stop if !self.gateways[at].is_stopped => {
                 self.gateways[at].is_stopped = true;
                 let pause = millis(&mut self.random, 10_000);
@@ -445,6 +477,24 @@ impl World {
             }
             Fault::Crash | Fault::Reboot | Fault::Stop => {}
         }
+    }
+
+    /// Kills a daemon, which starts again in `pause`.
+    fn crash(&mut self, at: usize, pause: Duration) {
+        checker::doubt_flows_of_killed(&self.gateways, at, &mut self.workload.flows);
+        self.links.disconnect(&mut self.gateways, at, self.now);
+        self.gateways[at].kill();
+        self.call_all();
+        self.schedule(pause, What::Start(at));
+    }
+
+    /// Takes a machine down, which boots in `pause`.
+    fn reboot(&mut self, at: usize, pause: Duration) {
+        checker::doubt_flows_of_rebooted(&self.gateways, at, &mut self.workload.flows);
+        self.links.disconnect(&mut self.gateways, at, self.now);
+        self.gateways[at].fail();
+        self.call_all();
+        self.schedule(pause, What::Boot(at));
     }
 
     /// All trouble ends; nothing passes any longer, so that what there is can be compared.
@@ -514,6 +564,7 @@ impl World {
             Fault::Reboot => faults.reboot,
             Fault::Stop => faults.stop,
             Fault::Unlink => faults.unlink,
+            Fault::Joiner => None,
         };
         if let Some(mean) = mean {
             let pause = self.random.pause(Duration::ZERO..mean * 2);
@@ -528,52 +579,5 @@ impl World {
             number: self.scheduled,
             what,
         }));
-    }
-}
-
-/// Something that will happen: the earliest first, of those at one time the one scheduled first.
-#[derive(Debug)]
-struct Due {
-    at: Duration,
-    number: u64,
-    what: What,
-}
-
-impl PartialEq for Due {
-    fn eq(&self, other: &Self) -> bool {
-        self.number == other.number
-    }
-}
-
-impl Eq for Due {}
-
-impl PartialOrd for Due {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Due {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.at, self.number).cmp(&(other.at, other.number))
-    }
-}
-
-/// FNV-1a of every datagram: who sent it, when, and its bytes.
-#[derive(Debug)]
-struct Trace(u64);
-
-impl Default for Trace {
-    fn default() -> Self {
-        Self(0xcbf2_9ce4_8422_2325)
-    }
-}
-
-impl Trace {
-    fn note(&mut self, now: Duration, from: usize, datagram: &[u8]) {
-        let micros = now.as_micros().to_le_bytes();
-        for byte in micros.iter().chain(&from.to_le_bytes()).chain(datagram) {
-            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-        }
     }
 }

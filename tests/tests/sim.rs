@@ -1,8 +1,13 @@
-//! The simulated cluster under seeded faults: 100 seeds each time, or the one in `CTSYNC_SEED`.
+//! The simulated cluster under seeded faults: 100 seeds each time, or the one in `CTSYNC_SEED`, with `CTSYNC_MORE=1` with more
+//! trouble.
 //!
 //! More: `CTSYNC_SEEDS=1000..5000 cargo test --release -p tests --test sim one_hundred_seeds`.
 
+use std::thread;
+
 use tests::sim;
+use tests::sim::builds::Build;
+use tests::sim::more::{Party, run_builds, run_death};
 
 fn seeds() -> std::ops::Range<u64> {
     let Ok(range) = std::env::var("CTSYNC_SEEDS") else {
@@ -25,12 +30,67 @@ fn one_hundred_seeds_keep_every_promise() {
 }
 
 #[test]
+fn seeds_with_other_builds_flapping_networks_and_modes_that_switch_keep_every_promise() {
+    let failures: Vec<_> = (seeds().filter(|seed| seed % 3 == 0))
+        .filter_map(|seed| sim::more::run_more(seed).err())
+        .collect();
+    for failure in failures.iter().take(5) {
+        println!("{failure}\n");
+    }
+    let seeds: Vec<u64> = failures.iter().map(|failure| failure.seed).collect();
+    assert!(seeds.is_empty(), "{} seeds failed: {seeds:?}", seeds.len());
+}
+
+/// PROTOCOL.md 10.6
+#[test]
+fn builds_that_know_more_and_less_are_one_cluster_with_this_one() {
+    for (builds, skips, asks) in [
+        ([Build::This, Build::This], false, true),
+        ([Build::This, Build::Later], true, true),
+        ([Build::Later, Build::Later], true, true),
+        ([Build::This, Build::Earlier], false, false),
+        ([Build::Later, Build::Earlier], true, false),
+    ] {
+        let report = run_builds(builds).unwrap_or_else(|it| panic!("{builds:?}: {it}"));
+        assert!(report.flows > 100, "{builds:?}: {report:?}");
+        assert_eq!(report.skipped > 0, skips, "{builds:?}: {report:?}");
+        assert_eq!(report.snapshots > 0, asks, "{builds:?}: {report:?}");
+    }
+}
+
+#[test]
+fn whoever_dies_at_whichever_step_of_a_full_sync_all_agree_in_the_end() {
+    let at_each_step = |party| {
+        let mut step = 1;
+        loop {
+            let run = run_death(party, step);
+            let report = run.unwrap_or_else(|it| panic!("{party:?} at {step}: {it}"));
+            if report.sync_frames < step {
+                return report.sync_frames;
+            }
+            step += 1;
+        }
+    };
+    thread::scope(|scope| {
+        let runs = [Party::Joiner, Party::Server].map(|it| scope.spawn(move || at_each_step(it)));
+        for run in runs {
+            let frames = run.join().expect("all agree");
+            assert!(frames > 20, "{frames} frames");
+        }
+    });
+}
+
+#[test]
 fn one_seed() {
     let Ok(seed) = std::env::var("CTSYNC_SEED") else {
         return;
     };
     let seed = seed.parse().expect("CTSYNC_SEED is a number");
-    match sim::run(seed) {
+    let run = match std::env::var_os("CTSYNC_MORE") {
+        Some(_) => sim::more::run_more(seed),
+        None => sim::run(seed),
+    };
+    match run {
         Ok(report) => println!("{report:?}"),
         Err(failure) => panic!("{failure}"),
     }

@@ -10,15 +10,18 @@ use agent::core::seal::DatagramKey;
 use agent::core::{Core, Setup};
 use agent::policy::Policy;
 use agent::ruleset::CopyBit;
+use ccp::modes::{Changed, Generation, Mode};
 use ccp::network::NetworkId;
-use ccp::node::{Action, Config, Outcome};
+use ccp::node::{Action, Config, Event, Outcome};
 use ccp::paths::Spread;
 use ccp::record::{FlowKey, MemberId};
 use ccp::time::Instant;
 use conntrack::{Errno, Flow, Item};
 
+use super::builds::Build;
 use super::checker::{self, Violation};
 use super::kernel::{COPY_BIT, Dump, Kernel, MARK_MASK};
+use super::more;
 use super::options::Options;
 use super::random::Random;
 
@@ -49,6 +52,10 @@ pub struct Gateway {
     pub incarnation: u64,
     /// True while the daemon does not get to run.
     pub is_stopped: bool,
+    /// Of which version the daemon is.
+    pub build: Build,
+    /// The modes of networks, as the daemon keeps them in its state directory.
+    modes: Vec<(Mode, Generation)>,
 }
 
 /// A running daemon.
@@ -67,8 +74,8 @@ pub struct Daemon {
     crossed: Vec<FlowKey>,
 }
 
-/// A datagram: to whom, and over which network.
-pub type Sent = (MemberId, NetworkId, Vec<u8>);
+/// A datagram: to whom, over which network, and by which mode.
+pub type Sent = (MemberId, NetworkId, Mode, Vec<u8>);
 
 /// What a turn of a daemon's loop leads to.
 #[derive(Debug)]
@@ -93,6 +100,8 @@ impl Gateway {
             daemon: None,
             incarnation: 0,
             is_stopped: false,
+            build: Build::This,
+            modes: Vec::new(),
         }
     }
 
@@ -153,8 +162,11 @@ impl Gateway {
         self.kernel.listen(options.event_queue);
         self.kernel.copy_bit = u32::from(options.copy_bit) << COPY_BIT;
         let inbox = VecDeque::new();
+        (self.modes).resize(options.networks.len(), (Mode::Unicast, Default::default()));
+        let mut core = Core::new(setup, at);
+        core.set_modes(&self.modes);
         self.daemon = Some(Daemon {
-            core: Core::new(setup, at),
+            core,
             origin,
             keys: 0,
             inbox,
@@ -162,6 +174,23 @@ impl Gateway {
             busy_turns: 0,
             crossed: Vec::new(),
         });
+    }
+
+    /// The mode that the daemon remembers for a network.
+    pub fn mode(&self, network: NetworkId) -> Mode {
+        self.modes
+            .get(network.index())
+            .map_or(Mode::Unicast, |it| it.0)
+    }
+
+    /// An operator wants another, if the daemon would let him.
+    pub fn ask_mode(&mut self, network: NetworkId, mode: Mode, now: Duration) {
+        if let Some(daemon) = &mut self.daemon
+            && more::may_switch(&daemon.core)
+        {
+            let at = daemon.clock(now);
+            daemon.core.ask_mode(network, mode, at);
+        }
     }
 
     /// Kills the daemon.
@@ -190,6 +219,7 @@ impl Gateway {
             .as_mut()
             .filter(|daemon| daemon.inbox.len() < INBOX_MAX)
         {
+            let datagram = self.build.understands(&datagram);
             daemon.inbox.push_back((network, datagram));
         }
     }
@@ -237,7 +267,16 @@ impl Gateway {
         }
         daemon.apply(kernel, at);
         let sent = daemon.transmit(at);
-        while daemon.core.poll_event().is_some() {}
+        while let Some(event) = daemon.core.poll_event() {
+            if let Event::Mode(Changed::Used {
+                network,
+                mode,
+                generation,
+            }) = event
+            {
+                self.modes[network.index()] = (mode, generation);
+            }
+        }
         if random.percent(20) {
             checker::nothing_is_due_unannounced(&mut daemon.core, at)?;
         }
@@ -327,8 +366,14 @@ impl Daemon {
     fn transmit(&mut self, at: Instant) -> Vec<Sent> {
         let mut sent = Vec::new();
         while let Some((routes, datagram)) = self.core.poll_transmit(at) {
+            let datagram = datagram.to_vec();
             for (network, members) in routes.iter() {
-                sent.extend((members.iter()).map(|to| (to, network, datagram.to_vec())));
+                let modes = self.core.node().modes();
+                let mode = match routes.to_all {
+                    true => routes.by.unwrap_or(modes.mode(network)),
+                    false => Mode::Unicast,
+                };
+                sent.extend((members.iter()).map(|to| (to, network, mode, datagram.clone())));
             }
         }
         sent
@@ -336,7 +381,7 @@ impl Daemon {
 }
 
 /// A key that no other run has, and no other draw: that is all that matters here.
-fn key(incarnation: u64, number: u64) -> DatagramKey {
+pub fn key(incarnation: u64, number: u64) -> DatagramKey {
     let halves = [incarnation.to_be_bytes(), number.to_be_bytes()];
     let mut bytes = [0; 32];
     let filled = bytes.iter_mut().zip(halves.as_flattened().iter().cycle());

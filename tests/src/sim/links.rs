@@ -74,17 +74,29 @@ impl Links {
         for other in (0..self.gateways).filter(|other| *other != at) {
             let to = gateways[other].member;
             let way = self.way(at, other);
-            let Some(daemon) = &mut gateways[at].daemon else {
-                continue;
-            };
+            let Gateway { daemon, build, .. } = &mut gateways[at];
+            let Some(daemon) = daemon else { continue };
             while let Some(message) = daemon.core.poll_link_message(to) {
-                let last = self.ways[way].back().map_or(now, |(arrival, _)| *arrival);
-                let arrival = last.max(now + delay);
-                self.ways[way].push_back((arrival, message));
-                due.push((other, arrival));
+                for message in build.says_over_link(message) {
+                    let last = self.ways[way].back().map_or(now, |(arrival, _)| *arrival);
+                    let arrival = last.max(now + delay);
+                    self.ways[way].push_back((arrival, message));
+                    due.push((other, arrival));
+                }
             }
         }
         due
+    }
+
+    /// What comes next from one to the other.
+    pub fn next(&self, [from, to]: [usize; 2]) -> Option<&LinkMessage> {
+        let next = self.ways[self.way(from, to)].front();
+        next.map(|(_, message)| message)
+    }
+
+    /// True if it is of a full sync.
+    pub fn is_sync(message: Option<&LinkMessage>) -> bool {
+        matches!(message, Some(LinkMessage::Sync(..)))
     }
 
     /// Hands over what has come; if that cannot be now, when to try again.

@@ -46,6 +46,16 @@ impl Net {
         self.cut[from * self.gateways + to]
     }
 
+    /// Nothing gets from one to the other.
+    pub fn cut(&mut self, from: usize, to: usize) {
+        self.cut[from * self.gateways + to] = true;
+    }
+
+    /// Nothing gets to anybody.
+    pub fn cut_all(&mut self) {
+        self.cut.fill(true);
+    }
+
     /// Ends every partition.
     pub fn join(&mut self) {
         self.cut.fill(false);

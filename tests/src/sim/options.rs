@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use super::more::More;
 use super::random::Random;
 
 /// The circumstances of one simulation.
@@ -43,6 +44,8 @@ pub struct Options {
     pub turn_max: Duration,
     /// Greatest payload of a datagram.
     pub datagram_bytes_max: usize,
+    /// What else happens; not drawn here.
+    pub more: More,
 }
 
 /// How bad the network is.
@@ -136,6 +139,34 @@ impl Options {
             turn_max: random.choose(&[ms(0), ms(0), ms(1), ms(20)]) + Duration::from_micros(20),
             datagram_bytes_max: random.choose(&[1_472, 1_472, 508, 8_972]),
             faults,
+            more: More::default(),
+        }
+    }
+}
+
+impl Options {
+    /// So many gateways, a good network, flows that come and go and stay where they are, and no faults.
+    pub fn calm(gateways: usize, random: &mut Random) -> Self {
+        let drawn = Self::draw(random);
+        Self {
+            gateways,
+            copy_bit: true,
+            trouble: ms(7_500),
+            networks: vec![NetworkOptions {
+                delay_min: Duration::from_micros(50),
+                jitter: Duration::from_micros(20),
+                ..drawn.networks[0].healed()
+            }],
+            duplicate: false,
+            flows: 150,
+            packet_pause_max: ms(2_000),
+            moves_percent: 0,
+            event_queue: 50_000,
+            events_at_a_time: 4_096,
+            rows_at_a_time: 1_024,
+            table_max: usize::MAX,
+            faults: FaultOptions::default(),
+            ..drawn
         }
     }
 }
