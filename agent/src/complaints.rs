@@ -6,52 +6,70 @@ use std::time::Duration;
 /// A counter that should stay as it is, and what to do when it does not.
 struct Watch {
     counter: &'static str,
+    /// One that may grow, but by no more than a hundredth of what this one does.
+    of: Option<&'static str>,
     advice: &'static str,
 }
 
 const WATCHED: &[Watch] = &[
     Watch {
         counter: "event_overruns",
+        of: None,
         advice: "the kernel had to drop conntrack events, its table is compared again; raise kernel.event_buffer",
     },
     Watch {
         counter: "refused_changes",
+        of: None,
         advice: "the kernel refused flows of peers, or a part of them; compare the loaded helpers of the members",
     },
     Watch {
         counter: "conflicts",
+        of: None,
         advice: "flows of peers have the tuples of others here, which stay: give each gateway its own range of ports to \
                  translate to",
     },
     Watch {
         counter: "kernel_full",
+        of: None,
         advice: "the kernel's table is full and took no flows of peers; raise net.netfilter.nf_conntrack_max, the audit \
                  puts them in then",
     },
     Watch {
         counter: "table_full",
+        of: None,
         advice: "no more flows can be remembered, new ones are not replicated",
     },
     Watch {
         counter: "datagrams_forged",
+        of: None,
         advice: "datagrams came under the name of a member that it has not sealed",
     },
     Watch {
         counter: "datagrams_unknown_member",
+        of: None,
         advice: "datagrams came from a member that is not configured here; `members` must be the same everywhere",
     },
     Watch {
         counter: "datagrams_other_network",
+        of: None,
         advice: "datagrams came over another sync network than they were sent over; `networks` must be in the same \
                  order on every member, and no two of them on one wire",
     },
     Watch {
         counter: "datagrams_other_version",
+        of: None,
         advice: "datagrams of another version of the protocol came; see what version the peers run",
     },
     Watch {
         counter: "datagrams_unsent",
+        of: None,
         advice: "the kernel would not send datagrams; is the interface of the sync network up, with its address?",
+    },
+    Watch {
+        counter: "held_deadline",
+        of: Some("held"),
+        advice: "more than 1 % of the packets that were held went on when their time was over, so that connections may open \
+                 a second later; see `ctsync syncstat` for who is slow, and raise hold.deadline",
     },
 ];
 
@@ -68,6 +86,8 @@ pub struct Complaints {
 struct Said {
     at: Duration,
     value: u64,
+    /// The counter that it may be a part of.
+    of: u64,
 }
 
 /// One line of the log.
@@ -87,13 +107,22 @@ impl Complaints {
         let mut complaints = Vec::new();
         for (watch, said) in WATCHED.iter().zip(&mut self.said) {
             let value = counter(watch.counter);
-            let before = said.map_or(0, |said| said.value);
-            let quiet = said.is_none_or(|said| now.saturating_sub(said.at) >= SILENCE);
-            if value > before && quiet {
-                *said = Some(Said { at: now, value });
+            let of = watch.of.map_or(0, &counter);
+            let before = said.map_or([0; 2], |said| [said.value, said.of]);
+            let [grown, of_grown] = [value - before[0], of - before[1]];
+            let is_due = match (watch.of, &said) {
+                // A part is judged by what came in an interval, not since the start.
+                (Some(_), None) => now >= SILENCE,
+                (_, said) => said.is_none_or(|said| now.saturating_sub(said.at) >= SILENCE),
+            };
+            if !is_due || (grown == 0 && watch.of.is_none()) {
+                continue;
+            }
+            *said = Some(Said { at: now, value, of });
+            if grown * 100 > of_grown {
                 complaints.push(Complaint {
                     counter: watch.counter,
-                    grown: value - before,
+                    grown,
                     advice: watch.advice,
                 });
             }
@@ -135,6 +164,29 @@ mod tests {
             [("datagrams_forged", 995)]
         );
         assert_eq!(look(&mut complaints, second * 3 + SILENCE * 2, 1000), []);
+    }
+
+    #[test]
+    fn a_part_is_told_when_it_is_more_than_a_hundredth_of_what_came_in_an_interval() {
+        let mut complaints = Complaints::default();
+        let look = |complaints: &mut Complaints, intervals: u32, late, held| {
+            complaints
+                .look(SILENCE * intervals, |name| match name {
+                    "held_deadline" => late,
+                    "held" => held,
+                    _ => 0,
+                })
+                .iter()
+                .map(|complaint| (complaint.counter, complaint.grown))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(look(&mut complaints, 0, 5, 10), []);
+        assert_eq!(look(&mut complaints, 1, 100, 10_000), []);
+        assert_eq!(
+            look(&mut complaints, 2, 103, 10_200),
+            [("held_deadline", 3)]
+        );
+        assert_eq!(look(&mut complaints, 3, 103, 10_200), []);
     }
 
     #[test]

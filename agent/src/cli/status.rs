@@ -8,7 +8,7 @@ use clap::Args;
 use super::watch::Watch;
 use super::{Daemon, Failure, print_json};
 use crate::control::answer::sync::SyncStatus;
-use crate::control::answer::{self, HoldStatus, Latency, PeerState, PeerStatus};
+use crate::control::answer::{self, HoldStatus, Latency, PeerHold, PeerState, PeerStatus};
 
 #[derive(Debug, Args)]
 pub(super) struct Status {
@@ -103,7 +103,10 @@ impl Display for Page<'_> {
         writeln!(f)?;
         write!(f, "{}", Peers(peers))?;
         builds_of_peers(f, version, peers)?;
-        holds_of_peers(f, peers)?;
+        holds_of_peers(
+            f,
+            peers.iter().map(|it| (it.id, it.name.as_str(), &it.hold)),
+        )?;
         if !warnings.is_empty() {
             writeln!(f)?;
         }
@@ -232,9 +235,13 @@ fn builds_of_peers(f: &mut fmt::Formatter<'_>, own: &str, peers: &[PeerStatus]) 
 }
 
 /// How long packets waited for each peer, if any did.
-fn holds_of_peers(f: &mut fmt::Formatter<'_>, peers: &[PeerStatus]) -> fmt::Result {
-    let was_waited_for = |peer: &&PeerStatus| peer.hold.aside || peer.hold.latency.count > 0;
-    let mut waited_for = peers.iter().filter(was_waited_for).peekable();
+pub(super) fn holds_of_peers<'a>(
+    f: &mut fmt::Formatter<'_>,
+    peers: impl Iterator<Item = (u8, &'a str, &'a PeerHold)>,
+) -> fmt::Result {
+    let mut waited_for = peers
+        .filter(|(_, _, hold)| hold.aside || hold.latency.count > 0)
+        .peekable();
     if waited_for.peek().is_some() {
         writeln!(
             f,
@@ -242,7 +249,7 @@ fn holds_of_peers(f: &mut fmt::Formatter<'_>, peers: &[PeerStatus]) -> fmt::Resu
             "PEER", "NAME", "WAITED FOR", "ACKNOWLEDGED", "P50", "P99", "MAX"
         )?;
     }
-    for PeerStatus { id, name, hold, .. } in waited_for {
+    for (id, name, hold) in waited_for {
         let is_waited_for = if hold.aside { "no" } else { "yes" };
         let [p50, p99, max] = times(&hold.latency);
         writeln!(
@@ -255,7 +262,7 @@ fn holds_of_peers(f: &mut fmt::Formatter<'_>, peers: &[PeerStatus]) -> fmt::Resu
     Ok(())
 }
 
-fn times(latency: &Latency) -> [String; 3] {
+pub(super) fn times(latency: &Latency) -> [String; 3] {
     let Latency {
         count: _,
         sum_us: _,

@@ -6,9 +6,10 @@ use std::io::Write;
 use clap::Args;
 
 use super::watch::Watch;
-use super::{Daemon, Failure, print_json};
+use super::{Daemon, Failure, print_json, status};
 use crate::control::answer::{
-    AtRisk, NetworkStatus, PathStatus, PeerReach, Queues, SyncStat, Timers, Told,
+    AtRisk, HeldStat, HoldStatus, NetworkStatus, PathStatus, PeerReach, Queues, SyncStat, Timers,
+    Told,
 };
 
 #[derive(Debug, Args)]
@@ -54,6 +55,7 @@ impl Display for Page<'_> {
             received,
             queues,
             timers,
+            held,
             networks,
             peers,
         } = self.0;
@@ -100,6 +102,7 @@ impl Display for Page<'_> {
             f,
             "timers    flush {flush_us} us, hello {hello_ms} ms, dead after {dead_after_ms} ms"
         )?;
+        held_lines(f, held)?;
         writeln!(
             f,
             "\n{:<12}  {:<15}  {:<9}  {:<4}  {:>7}  {:>9}  {:>9}  {:>9}  {:>8}",
@@ -138,6 +141,8 @@ impl Display for Page<'_> {
                 path_line(f, peer, path)?;
             }
         }
+        let holds = peers.iter().map(|it| (it.id, it.name.as_str(), &it.hold));
+        status::holds_of_peers(f, holds)?;
         Ok(())
     }
 }
@@ -153,6 +158,31 @@ fn told(f: &mut fmt::Formatter<'_>, name: &str, told: &Told) -> fmt::Result {
     writeln!(
         f,
         "{name:<9}{deltas:>12}{changes:>12}{again:>12}{acknowledgements:>12}{requests:>12}"
+    )
+}
+
+/// What became of held packets, if there were any.
+fn held_lines(f: &mut fmt::Formatter<'_>, held: &HeldStat) -> fmt::Result {
+    let HeldStat {
+        status: HoldStatus { now, latency, .. },
+        acked,
+        deadline,
+        limit,
+        no_peer,
+        unknown,
+        shutdown,
+    } = held;
+    if now + acked + deadline + limit + no_peer + unknown + shutdown == 0 {
+        return Ok(());
+    }
+    let [p50, p99, max] = status::times(latency);
+    writeln!(
+        f,
+        "held      {now} now; {acked} acknowledged: p50 {p50}, p99 {p99}, max {max}"
+    )?;
+    writeln!(
+        f,
+        "          else: deadline {deadline}, limit {limit}, no peer {no_peer}, unknown {unknown}, shutdown {shutdown}"
     )
 }
 

@@ -5,9 +5,10 @@ use clap::CommandFactory;
 use super::*;
 use crate::control::answer::sync::SyncStatus;
 use crate::control::answer::{
-    Counters, Endpoints, Family, FlowCounts, FlowRow, HoldStatus, KeyStatus, Latency, MemberStatus,
-    NetworkStatus, Origin, PathState, PathStatus, Paths, PeerHold, PeerReach, PeerState,
-    PeerStatus, Reach, RoleStatus, SplitPath, Status, SyncStat, Timers, Told, Translation,
+    Counters, Endpoints, Family, FlowCounts, FlowRow, HeldStat, HoldStatus, KeyStatus, Latency,
+    MemberStatus, NetworkStatus, Origin, PathState, PathStatus, Paths, PeerHold, PeerReach,
+    PeerState, PeerStatus, Reach, RoleStatus, SplitPath, Status, SyncStat, Timers, Told,
+    Translation,
 };
 
 fn peer(id: u8, name: &str) -> PeerStatus {
@@ -221,7 +222,16 @@ fn syncstat_fits_100_columns() {
                 network: "sync".into(),
                 networks: vec![path],
             },
+            hold: PeerHold {
+                aside: true,
+                ..PeerHold::default()
+            },
         }],
+        held: HeldStat {
+            acked: 90,
+            deadline: 10,
+            ..HeldStat::default()
+        },
         ..SyncStat::default()
     };
     let page = syncstat::Page(&stat).to_string();
@@ -236,6 +246,8 @@ received            0           0           0           0           0
 at risk   asked peers 0, asked by peers 0, told everything 0, out of window 0
 queues    0 deltas unacknowledged, 0 missing
 timers    flush 1000 us, hello 100 ms, dead after 1000 ms
+held      0 now; 90 acknowledged: p50 -, p99 -, max -
+          else: deadline 10, limit 0, no peer 0, unknown 0, shutdown 0
 
 NETWORK       INTERFACE        MODE       IS     MBIT/S   SENT B/S   RECV B/S   PEAK B/S    UNSENT
 sync          enp3s0f1np1.400  multicast  up      10000     123456          0          0         0
@@ -243,6 +255,9 @@ sync was switched to multicast by `ctsync mode`; the configuration says unicast
 
 PEER                NETWORK       USED  STATE      ROUND TRIP  LOSS OUT  LOSS IN  QUALITY
 gw-b                sync          yes   up         120.345 ms         -    6.1 %  wan-quality
+
+PEER  NAME                WAITED FOR  ACKNOWLEDGED         P50         P99         MAX
+2     gw-b                no                     0           -           -           -
 ";
     assert_eq!(page, expected);
     assert!(page.lines().all(|line| line.len() <= 100));

@@ -18,7 +18,7 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::ser::{SerializeMap, Serializer};
 use serde::{Deserialize, Serialize};
 
-pub use holds::{HoldStatus, Latency, Paths, PeerHold, SplitPath};
+pub use holds::{HeldStat, HoldStatus, Latency, Paths, PeerHold, SplitPath};
 pub use networks::{
     AtRisk, NetworkStatus, PathState, PathStatus, PeerReach, Queues, Reach, SyncStat, Timers, Told,
 };

@@ -2,7 +2,7 @@
 
 use super::Core;
 use crate::control::answer::{
-    AtRisk, PathState, PathStatus, PeerReach, Queues, Reach, SyncStat, Timers, Told,
+    AtRisk, HeldStat, PathState, PathStatus, PeerReach, Queues, Reach, SyncStat, Timers, Told,
 };
 use ccp::membership::{Hearing, PeerState};
 use ccp::modes::{Generation, Mode};
@@ -107,12 +107,22 @@ impl Core {
                 hello_ms: micros(config.hello) / 1000,
                 dead_after_ms: micros(config.dead_after) / 1000,
             },
+            held: HeldStat {
+                status: self.hold_status(),
+                acked: counters.held_acked,
+                deadline: counters.held_deadline,
+                limit: counters.held_limit,
+                no_peer: counters.held_no_peer,
+                unknown: counters.held_unknown,
+                shutdown: counters.held_shutdown,
+            },
             networks: Vec::new(),
             peers: (peers.into_iter())
                 .map(|peer| PeerReach {
                     id: peer.get(),
                     name: self.name(peer),
                     reach: self.reach(peer, now),
+                    hold: self.peer_hold(peer),
                 })
                 .collect(),
         }

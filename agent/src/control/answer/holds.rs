@@ -16,6 +16,26 @@ pub struct HoldStatus {
     pub latency: Latency,
 }
 
+/// Packets that wait or did, by how their waits ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct HeldStat {
+    /// How many wait now, and how long those did that were acknowledged.
+    #[serde(flatten)]
+    pub status: HoldStatus,
+    /// Every peer that was waited for had the flow.
+    pub acked: u64,
+    /// Time was over.
+    pub deadline: u64,
+    /// As many waited as may.
+    pub limit: u64,
+    /// Nobody was there to wait for.
+    pub no_peer: u64,
+    /// The flow was not known, or ended meanwhile.
+    pub unknown: u64,
+    /// The daemon ended.
+    pub shutdown: u64,
+}
+
 /// A peer, as somebody to wait for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PeerHold {

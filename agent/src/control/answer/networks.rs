@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::{HeldStat, PeerHold};
+
 /// How a peer and this member reach each other.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Reach {
@@ -80,6 +82,8 @@ pub struct SyncStat {
     pub queues: Queues,
     /// What is waited for.
     pub timers: Timers,
+    /// Packets that wait for the peers, or did.
+    pub held: HeldStat,
     /// Each sync network.
     pub networks: Vec<NetworkStatus>,
     /// Each peer, over each network.
@@ -177,4 +181,6 @@ pub struct PeerReach {
     /// How.
     #[serde(flatten)]
     pub reach: Reach,
+    /// How long packets wait for it.
+    pub hold: PeerHold,
 }
