@@ -13,6 +13,7 @@ pub mod doctor;
 pub mod driver;
 pub mod dry_run;
 pub mod facts;
+pub mod files;
 pub mod hooks;
 pub mod import;
 pub mod interfaces;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::PathBuf;
 
 use ccp::build::Capability;
@@ -18,6 +18,7 @@ use tracing::{info, warn};
 use crate::config::{Config, Transport};
 use crate::control::roles::Done;
 use crate::core::Core;
+use crate::files;
 
 /// The file in the state directory.
 const FILE: &str = "modes.json";
@@ -216,14 +217,7 @@ impl Modes {
     }
 
     fn store(&self) -> io::Result<()> {
-        if let Some(directory) = self.file.parent() {
-            fs::create_dir_all(directory)?;
-        }
-        let fresh = self.file.with_extension("new");
-        let mut file = fs::File::create(&fresh)?;
-        file.write_all(&serde_json::to_vec_pretty(&self.remembered)?)?;
-        file.sync_all()?;
-        fs::rename(fresh, &self.file)
+        files::replace(&self.file, &serde_json::to_vec_pretty(&self.remembered)?)
     }
 }
 

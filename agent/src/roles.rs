@@ -13,6 +13,7 @@ use crate::config::roles::Monitored;
 use crate::control::roles::{Done, RolesAnswer, RolesRequest};
 use crate::core::Core;
 use crate::core::roles::state_name;
+use crate::files;
 use crate::hooks::{Call, Hooks};
 use crate::interfaces;
 use ccp::election::{Change, State, Why};
@@ -140,7 +141,10 @@ impl RolesIo {
     }
 
     fn track(&self, state: State) -> io::Result<()> {
-        replace(&self.track_file, &format!("{}\n", track_value(state)))
+        files::replace(
+            &self.track_file,
+            format!("{}\n", track_value(state)).as_bytes(),
+        )
     }
 }
 
@@ -157,19 +161,9 @@ pub fn track_value(state: State) -> i16 {
     }
 }
 
-/// Who watches the file sees the old text or the new one, never half of it.
-fn replace(path: &Path, text: &str) -> io::Result<()> {
-    if let Some(directory) = path.parent().filter(|directory| !directory.exists()) {
-        fs::create_dir(directory)?;
-    }
-    let new = path.with_extension("new");
-    fs::write(&new, text)?;
-    fs::rename(&new, path)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{State, replace, track_value};
+    use super::{State, track_value};
 
     #[test]
     fn who_is_active_is_preferred_to_who_is_fit_and_he_to_who_is_not() {
@@ -185,17 +179,5 @@ mod tests {
         // With the usual priorities of 100 keepalived stays within 1 to 254.
         let least = track_value(State::Down);
         assert!((1..=254).contains(&(100 + least)));
-    }
-
-    #[test]
-    fn the_file_is_replaced_whole_and_its_directory_made() {
-        let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("run").join("track");
-        for text in ["100\n", "0\n"] {
-            replace(&file, text).unwrap();
-            assert_eq!(std::fs::read_to_string(&file).unwrap(), text);
-        }
-        let left = std::fs::read_dir(file.parent().unwrap()).unwrap().count();
-        assert_eq!(left, 1);
     }
 }
