@@ -18,6 +18,7 @@ use rtnl::{AddressRow, Rtnl};
 
 pub use rtnl::Link;
 
+pub mod neighbours;
 mod rtnl;
 
 /// `RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR` of `linux/rtnetlink.h`.

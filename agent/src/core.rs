@@ -15,6 +15,7 @@ mod ended;
 mod explain;
 mod facts;
 mod held;
+mod interfaces;
 mod judge;
 pub mod keys;
 mod links;

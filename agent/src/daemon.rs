@@ -18,6 +18,7 @@ use crate::keys::MemberKey;
 use crate::log::Faults;
 use crate::metrics::Metrics;
 use crate::modes::Modes;
+use crate::monitor::Monitor;
 use crate::networks::Networks;
 use crate::notify::Notify;
 use crate::policy::Policy;
@@ -189,7 +190,9 @@ pub fn run(path: &Path, config: &Config, policy: Policy, key: &MemberKey) -> Res
     for (network, (mode, _)) in NetworkId::all().zip(at_start) {
         networks.set_mode(network, mode);
     }
+    let monitor = Monitor::new(config).map_err(failed("watch the interfaces"))?;
     let driver = Driver {
+        monitor,
         core,
         modes,
         kernel,
@@ -298,6 +301,7 @@ fn setup(
             preempt: config.roles.preempt,
             settle: config.roles.settle,
         },
+        probes: config.interfaces.timers,
         hold: ccp::hold::Config {
             deadline: config.hold.deadline,
             held_max: config.hold.held_max as usize,

@@ -20,6 +20,7 @@ use crate::kernel::{Kernel, wall_clock_nanos};
 use crate::key_log::KeyLog;
 use crate::log::Faults;
 use crate::modes::Modes;
+use crate::monitor::Monitor;
 use crate::networks::Networks;
 use crate::queue::Queue;
 use crate::reload::Reloader;
@@ -75,6 +76,8 @@ pub struct Driver {
     pub rolls: Vec<oneshot::Sender<Rolled>>,
     /// Those who wait for a round of the audit, by its number; no more than may ask at a time.
     pub audits: Vec<(u64, oneshot::Sender<audit::Report>)>,
+    /// What probes the monitored interfaces.
+    pub monitor: Monitor,
     /// What this member's state leads to.
     pub roles: RolesIo,
     /// Takes another policy.
@@ -104,6 +107,7 @@ struct Ready {
     woken: bool,
     stop: bool,
     packets: bool,
+    probes: bool,
 }
 
 /// Interval of the sign of life, and of a log line about something that goes on.
@@ -118,7 +122,8 @@ impl Driver {
         let mut drained = self.now();
         let mut alive = Instant::default();
         let mut complaints = Complaints::default();
-        self.roles.watch(&mut self.core, self.addresses.links());
+        self.monitor
+            .follow(&mut self.core, self.addresses.links(), &mut self.faults);
         loop {
             let ready = self.wait(events, drained)?;
             if ready.stop {
@@ -145,12 +150,17 @@ impl Driver {
             if ready.packets {
                 self.take_packets();
             }
+            if ready.probes {
+                let result = self.monitor.receive(&mut self.core, now);
+                self.faults.survive("receive probes", result);
+            }
             if ready.addresses {
                 self.networks.follow(&mut self.faults);
                 let result = self.addresses.read();
                 if self.faults.survive("read the machine's addresses", result) == Some(true) {
                     self.core.set_addresses(self.addresses.set().clone());
-                    self.roles.watch(&mut self.core, self.addresses.links());
+                    self.monitor
+                        .follow(&mut self.core, self.addresses.links(), &mut self.faults);
                 }
             }
             if ready.woken {
@@ -176,6 +186,7 @@ impl Driver {
                 .survive("look up flows in the kernel's table", result);
             self.apply(now);
             self.transmit(now);
+            self.probe(now);
             self.judge_packets();
             self.learn(now);
             self.speak();
@@ -185,6 +196,8 @@ impl Driver {
             if alive <= now {
                 (self.alive)();
                 self.networks.follow(&mut self.faults);
+                self.monitor
+                    .follow(&mut self.core, self.addresses.links(), &mut self.faults);
                 self.roles.look(&mut self.core);
                 self.networks.handle_second(now);
                 self.suspects.forget_old(now);
@@ -203,10 +216,10 @@ impl Driver {
         let mut until = self.core.poll_timeout().min(self.now() + ALIVE_INTERVAL);
         // Under load the event socket is not watched at all: whoever makes an event would have to look for a sleeper.
         let watched = match events {
-            Wait::Socket => 5,
+            Wait::Socket => 6,
             Wait::For(pause) => {
                 until = until.min(drained + pause);
-                4
+                5
             }
         };
         let is_reading = self.kernel.is_reading() && self.core.may_read_rows();
@@ -222,6 +235,7 @@ impl Driver {
         };
         let fixed = [
             (packets, interest),
+            (self.monitor.fd(), PollFlags::IN),
             (self.addresses.as_fd(), PollFlags::IN),
             (self.woken.as_fd(), PollFlags::IN),
             (self.stop.as_fd(), PollFlags::IN),
@@ -240,6 +254,7 @@ impl Driver {
         let mut next = || ready.next().unwrap_or(false);
         Ok(Ready {
             packets: next(),
+            probes: next(),
             addresses: next(),
             woken: next(),
             stop: next(),
@@ -328,6 +343,11 @@ impl Driver {
             let unsent = self.networks.send(&routes, datagram);
             self.core.handle_unsent(unsent);
         }
+    }
+
+    fn probe(&mut self, now: Instant) {
+        let result = self.monitor.send(&mut self.core, now);
+        self.faults.survive("ask hosts whether they answer", result);
     }
 
     /// True if there may be more of them.

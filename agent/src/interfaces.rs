@@ -6,29 +6,41 @@
 
 use crate::addresses::Link;
 use crate::config::roles::{Monitored, Vlans};
+use ccp::probe::{INTERFACES_MAX, Link as State};
 
 /// An interface that has to be up.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Watched {
+pub struct Found {
     /// As the configuration calls it.
     pub name: String,
     /// How it is.
-    pub link: LinkState,
+    pub link: State,
+    /// Its number, and what the kernel calls it, if it is there.
+    pub device: Option<(u32, String)>,
 }
 
-/// How an interface is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LinkState {
-    /// It is up, and has a carrier.
-    Up,
-    /// It is not.
-    Down,
-    /// There is no such interface.
-    Missing,
+impl Found {
+    /// True if it is the device of this number by this name.
+    pub fn is(&self, name: &str, index: u32) -> bool {
+        let device = self.device.as_ref();
+        self.name == name && device.is_some_and(|(its, _)| *its == index)
+    }
+
+    fn new(name: String, link: Option<&Link>) -> Self {
+        Self {
+            name,
+            link: match link {
+                None => State::Missing,
+                Some(link) if link.is_up => State::Up,
+                Some(_) => State::Down,
+            },
+            device: link.map(|link| (link.index, link.name.clone())),
+        }
+    }
 }
 
-/// What is monitored, given these links.
-pub fn watched(monitored: &[Monitored], links: &[Link]) -> Vec<Watched> {
+/// What is monitored, given these links; no more than can be probed.
+pub fn found(monitored: &[Monitored], links: &[Link]) -> Vec<Found> {
     let is_left_out = |name: &str| {
         let mut out = monitored.iter().filter(|it| !it.monitor);
         out.any(|it| it.name.as_str() == name)
@@ -45,16 +57,15 @@ pub fn watched(monitored: &[Monitored], links: &[Link]) -> Vec<Watched> {
         vlans.sort_unstable();
         let chosen = choose(&each.vlans, &vlans);
         if chosen.is_empty() {
-            let link = state(device);
-            let name = name.to_owned();
-            all.push(Watched { name, link });
+            all.push(Found::new(name.to_owned(), device));
         }
         all.extend(chosen.into_iter().map(|vlan| {
             let name = format!("{name}.{vlan}");
-            let link = state(find(&name, links));
-            Watched { name, link }
+            let device = find(&name, links);
+            Found::new(name, device)
         }));
     }
+    all.truncate(INTERFACES_MAX);
     all
 }
 
@@ -83,14 +94,6 @@ fn find<'a>(name: &str, links: &'a [Link]) -> Option<&'a Link> {
         of_it.find(|it| it.vlan == Some(number))
     };
     vlan().or_else(|| device(name))
-}
-
-fn state(link: Option<&Link>) -> LinkState {
-    match link {
-        None => LinkState::Missing,
-        Some(link) if link.is_up => LinkState::Up,
-        Some(_) => LinkState::Down,
-    }
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ pub mod keys;
 pub mod log;
 pub mod metrics;
 pub mod modes;
+pub mod monitor;
 pub mod names;
 pub mod networks;
 pub mod notify;

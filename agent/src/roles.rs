@@ -5,17 +5,14 @@
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use crate::addresses::Link;
 use crate::config::Config;
-use crate::config::roles::Monitored;
 use crate::control::roles::{Done, RolesAnswer, RolesRequest};
 use crate::core::Core;
 use crate::core::roles::state_name;
 use crate::files;
 use crate::hooks::{Call, Hooks};
-use crate::interfaces;
 use ccp::election::{Change, State, Why};
 use ccp::time::Instant;
 use rustix::fs::{Access, access};
@@ -33,7 +30,6 @@ pub struct RolesIo {
     state_directory: PathBuf,
     watches_storage: bool,
     hooks: Option<Hooks>,
-    monitored: Vec<Monitored>,
     name: String,
 }
 
@@ -50,7 +46,6 @@ impl RolesIo {
             state_directory,
             watches_storage: config.checks.state_directory,
             hooks: Hooks::start(config)?,
-            monitored: config.interfaces.monitored.clone(),
             name: config.this.name.clone(),
         };
         io.track(State::Init)?;
@@ -90,11 +85,6 @@ impl RolesIo {
                 why: why.to_owned(),
             });
         }
-    }
-
-    /// Tells the core how the monitored interfaces are, of these that there are.
-    pub fn watch(&self, core: &mut Core, links: &[Link]) {
-        core.set_interfaces(interfaces::watched(&self.monitored, links));
     }
 
     /// Looks at the machine for the checks.

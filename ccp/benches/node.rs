@@ -35,6 +35,10 @@ fn node(member: u8, peer: u8) -> Node {
                 preempt: false,
                 settle: Duration::from_secs(1),
             },
+            probes: ccp::probe::Timers {
+                interval: Duration::from_millis(200),
+                dead_after: Duration::from_secs(1),
+            },
             hold: ccp::hold::Config::default(),
         },
         Instant::from_micros(1),

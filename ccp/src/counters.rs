@@ -110,6 +110,12 @@ counters! {
     state_changes,
     /// Times that it got the active role, or gave it up.
     failovers,
+    /// Probes of interfaces that were sent.
+    probes_sent,
+    /// Probes of peers that came over the interface that they name.
+    probes_received,
+    /// Probes that did not: they came over another interface, or were seen before.
+    probes_refused,
     /// Snapshots that peers asked us for and were given.
     snapshots_served,
     /// Flows in them.

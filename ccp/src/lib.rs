@@ -1,10 +1,10 @@
 //! The cluster control protocol of ctsync: pure state machines, no I/O, no clock (`PROTOCOL.md` has the rules).
 //!
 //! [`node::Node`] is one member: what happened goes in by `handle_*`, what is to be done comes out by `poll_*`. It only
-//! dispatches to the parts: [`membership`] (who is there, and has proven it), [`paths`] (over which network), [`election`] (who
-//! is active), [`outbox`] and [`sender`] (what we tell), [`receiver`] (what we are told), [`snapshot`] (everything at
-//! once), all of them over one [`table`] of flows. [`record`] says what a flow is, [`progress`] how far it has come, [`wire`]
-//! alone knows bytes.
+//! dispatches to the parts: [`membership`] (who is there, and has proven it), [`paths`] (over which network), [`probe`] (which
+//! interfaces work), [`election`] (who is active), [`outbox`] and [`sender`] (what we tell), [`receiver`] (what we are told),
+//! [`snapshot`] (everything at once), all of them over one [`table`] of flows. [`record`] says what a flow is, [`progress`]
+//! how far it has come, [`wire`] alone knows bytes.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -24,6 +24,7 @@ pub mod network;
 pub mod node;
 pub mod outbox;
 pub mod paths;
+pub mod probe;
 pub mod progress;
 pub mod range;
 pub mod receiver;

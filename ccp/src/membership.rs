@@ -470,6 +470,11 @@ impl Peer {
         self.session.as_ref().map(|session| session.incarnation)
     }
 
+    /// True if it says that its loop is late.
+    pub fn is_starved(&self) -> bool {
+        (self.session.as_ref()).is_some_and(|session| session.is_starved)
+    }
+
     /// When it was heard last.
     pub fn heard(&self) -> Option<Instant> {
         self.session.as_ref().map(|session| session.heard)

@@ -15,6 +15,7 @@ mod held;
 mod join;
 mod local;
 mod networks;
+mod probes;
 mod reconcile;
 mod refresh;
 mod remote;
@@ -37,6 +38,7 @@ use crate::modes::{Generation, Mode, Modes};
 use crate::network::NetworkId;
 use crate::outbox::Outbox;
 use crate::paths::Paths;
+use crate::probe::Probes;
 use crate::receiver::Incoming;
 use crate::record::{Claim, Expectation, FlowKey, MemberId, Record};
 use crate::sender::{PeerSend, Sender};
@@ -52,6 +54,7 @@ use alloc::vec::Vec;
 use contract::DeltaId;
 use grace::Grace;
 use hashbrown::HashSet;
+use probes::Report;
 use refresh::Refresh;
 use roles::Roles;
 
@@ -68,6 +71,8 @@ pub struct Node {
     modes: Modes,
     greeting: Option<networks::Greeting>,
     roles: Roles,
+    probes: Probes,
+    report: Report,
     applies: VecDeque<Ticket>,
     events: VecDeque<Event>,
     packet_number: u64,
@@ -138,6 +143,8 @@ impl Node {
                 &vec![(Mode::Unicast, Generation::default()); config.networks],
             ),
             greeting: None,
+            probes: Probes::new(config.probes, now),
+            report: Report::default(),
             roles: Roles::new(Election::new(config.member, config.roles, now)),
             applies: VecDeque::new(),
             events: VecDeque::new(),
@@ -213,7 +220,8 @@ impl Node {
                 let tombstones = self.tombstones();
                 self.sender.trim(&mut self.table, tombstones);
             }
-            Opcode::Hello => {}
+            // Probes come over interfaces of their own.
+            Opcode::Hello | Opcode::Probe | Opcode::ProbeReply => {}
             Opcode::Unknown(_) => return Err(DecodeError::Opcode),
         }
         Ok(())
@@ -233,6 +241,7 @@ impl Node {
                 self.forget_run(member);
                 self.paths.forget(member, now);
                 self.roles.election.forget(member);
+                self.probes.forget(member, now);
                 self.holds.forget(member);
                 self.restart_join_with(member);
                 self.sender.tell_anew(member);
@@ -263,6 +272,9 @@ impl Node {
         }
         if current && change != Change::Refused {
             self.handle_path(header, hello, network, now);
+            let hears_us = self.paths.hears_us(member);
+            let heard = (member, header.packet_number);
+            self.probes.handle_hello(heard, network, hears_us, now);
             self.handle_standing(member, header.packet_number, hello.standing);
         }
         self.elect();
@@ -328,6 +340,7 @@ impl Node {
             self.note(Event::PeerDead(member));
             self.join.stir();
         }
+        self.begin_probes(now);
         self.elect();
         self.poll_modes(now);
         self.join.handle_timeout(now);
@@ -382,6 +395,7 @@ impl Node {
         consider(self.holds.poll_timeout(), Timer::Hold);
         consider(self.refresh.poll_timeout(), Timer::Refresh);
         consider(self.roles.poll_timeout(), Timer::Election);
+        consider(self.probes.poll_timeout(), Timer::Interfaces);
         let graves = self.graves.poll_timeout();
         consider(
             graves.filter(|_| !self.join.awaits_snapshot()),

@@ -15,6 +15,8 @@ pub enum Timer {
     Refresh,
     /// Those that were not heard had time enough, and the election begins; or the owner's loop was on time for long enough.
     Election,
+    /// Probes of interfaces are due.
+    Interfaces,
     /// A held packet has waited for long enough.
     Hold,
     /// There is more of a snapshot to send or to ask for, or whom it comes from has been silent for too long.

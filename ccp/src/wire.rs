@@ -9,6 +9,7 @@ pub mod cursor;
 pub mod flow;
 pub mod header;
 mod mode;
+pub mod probe;
 pub mod snapshot;
 pub mod standing;
 

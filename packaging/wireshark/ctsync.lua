@@ -14,7 +14,7 @@ local ccp = Proto("ctsync", "ctsync Cluster Control Protocol")
 local MAGIC, HEADER_BYTES, TAG_BYTES = 0xc75c, 29, 16
 
 local opcodes = {
-    [1] = "Hello", [2] = "Delta", [3] = "Acknowledgement",
+    [1] = "Hello", [2] = "Delta", [3] = "Acknowledgement", [0x10] = "Probe", [0x11] = "Probe reply",
 }
 local kinds = { [0] = "Upsert", [1] = "Delete", [2] = "Told", [3] = "Reserved" }
 -- By the code in a record: name, and the kernel's names of the states.
@@ -103,6 +103,8 @@ local f = {
     wscale = ProtoField.uint8("ctsync.flow.wscale", "Window scales", base.HEX),
     tcp_flags = ProtoField.uint8("ctsync.flow.tcp_flags", "TCP flags", base.HEX),
     attribute = ProtoField.bytes("ctsync.attribute", "Attribute"),
+    probe_name = ProtoField.string("ctsync.probe.name", "Interface"),
+    probe_hears = ProtoField.uint16("ctsync.probe.hears", "Hears", base.HEX),
     term = ProtoField.uint16("ctsync.flow.term", "Term"),
     expected_port = ProtoField.uint16("ctsync.flow.expected.dport", "Destination port that is expected"),
     mark = ProtoField.uint32("ctsync.flow.mark", "Mark", base.HEX),
@@ -423,7 +425,21 @@ local function dissect_hello(tree, body)
     end
 end
 
-local bodies = { dissect_hello, dissect_delta, dissect_ack }
+local function dissect_probe(tree, body)
+    local length = body(0, 1):uint()
+    tree:add(f.probe_name, body(1, length))
+    tree:add(f.probe_hears, body(1 + length, 2))
+    local at = 3 + length
+    while at < body:len() do
+        local bytes = body(at + 1, 1):uint()
+        tree:add(f.attribute, body(at, 2 + bytes)):set_text("Attribute " .. body(at, 1):uint())
+        at = at + 2 + bytes
+    end
+end
+
+local bodies = {
+    dissect_hello, dissect_delta, dissect_ack, [0x10] = dissect_probe, [0x11] = dissect_probe,
+}
 
 function ccp.init() read_keys() end
 

@@ -135,6 +135,7 @@ fn hand_over_addresses(lab: &Lab) {
     for gateway in &lab.gateways {
         gateway.ip_forgiving(&format!("addr del {SHARED_IPV4}/24 dev wan"));
         gateway.nft("add rule inet filter input ip protocol vrrp accept");
+        gateway.nft("add rule inet filter input udp dport 8116 accept");
         // What a network of the shared address would bring is there already.
         gateway.sysctl("ipv4.conf.all.arp_ignore", 0);
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::InterfaceName;
 pub use ccp::election::Mode;
+pub use ccp::probe::Timers;
 
 /// Where what has to survive a restart is kept when nobody says otherwise.
 pub const DEFAULT_STATE_DIRECTORY: &str = "/var/lib/ctsync";
@@ -31,6 +32,8 @@ pub const DEFAULT_PRIORITY: u8 = 100;
 /// Which interfaces are monitored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interfaces {
+    /// How often they are probed, 50 ms to 10 s, and how long silence lasts until one is down, 100 ms to 60 s.
+    pub timers: Timers,
     /// Those that have to be up, and those VLANs that are left out of it.
     pub monitored: Vec<Monitored>,
 }

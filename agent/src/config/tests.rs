@@ -69,6 +69,8 @@ roles:
   settle: 0ms
   track_file: /tmp/track
 interfaces:
+  probe: 50ms
+  dead_after: 100ms
   monitored:
     - name: eth0
       vlans: 30,10,30
@@ -158,7 +160,13 @@ fn what_is_left_out_has_the_documented_default() {
             settle: Duration::from_secs(3),
             track_file: "/run/ctsync/track".into(),
         },
-        interfaces: roles::Interfaces { monitored: vec![] },
+        interfaces: roles::Interfaces {
+            timers: roles::Timers {
+                interval: Duration::from_millis(200),
+                dead_after: Duration::from_secs(1),
+            },
+            monitored: vec![],
+        },
         checks: roles::Checks {
             table_percent: Some(90),
             state_directory: true,
@@ -337,6 +345,8 @@ roles:
   settle: 3s
   track_file: /run/ctsync/track
 interfaces:
+  probe: 200ms
+  dead_after: 1s
   monitored: []
 checks:
   table_full: 90%

@@ -121,10 +121,45 @@ pub struct Member {
 pub struct Interface {
     /// Its name; a VLAN's is its parent's and its number, `eth1.30`.
     pub name: String,
-    /// `up`, `down`, or `missing`.
+    /// Its number, of a VLAN.
+    pub vlan: Option<u16>,
+    /// The link itself: `up`, `down`, or `missing`.
     pub link: String,
+    /// What comes in.
+    pub inbound: Direction,
+    /// What goes out.
+    pub outbound: Direction,
+    /// Whether it carries a sync network.
+    pub sync: bool,
+    /// How datagrams for all members leave on it: `unicast`, `multicast`, `broadcast`.
+    pub mode: String,
+    /// The member that was heard on it last; `None` if none ever was.
+    pub last_seen: Option<Seen>,
+}
+
+impl Interface {
+    /// True if neither direction is down.
+    pub fn is_up(&self) -> bool {
+        self.inbound.state != "down" && self.outbound.state != "down"
+    }
+}
+
+/// One direction of an interface.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Direction {
+    /// `up`; `assumed`, if nobody can tell and nothing says otherwise; `down`.
+    pub state: String,
     /// Seconds that it has been so.
     pub seconds: u64,
+}
+
+/// A member that was heard.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Seen {
+    /// Its name.
+    pub member: String,
+    /// Milliseconds ago.
+    pub ago_ms: u64,
 }
 
 /// A check.

@@ -14,8 +14,10 @@ pub enum Refusal {
     Malformed(DecodeError),
     /// It is of another cluster.
     Cluster,
-    /// It names a sender that is not configured, or ourselves.
+    /// It names a sender that is not configured.
     Sender,
+    /// It names ourselves.
+    Own,
     /// It is for another member.
     Destination,
     /// It was sent over another network.
@@ -84,9 +86,25 @@ impl Core {
         network: NetworkId,
         now: Instant,
     ) -> Result<(), Refusal> {
+        let is_named = |interface| [network.get(), SEVERAL].contains(&interface);
+        let (header, body) = self.open(datagram, is_named)?;
+        self.node
+            .handle_datagram(&header, body, network, now)
+            .map_err(Refusal::Malformed)
+    }
+
+    /// The header and body of a datagram that a peer sealed for us, over an interface that its header may name.
+    pub(super) fn open<'d>(
+        &mut self,
+        datagram: &'d mut [u8],
+        is_named: impl Fn(u8) -> bool,
+    ) -> Result<(Header, &'d [u8]), Refusal> {
         let (header, _) = Header::decode(datagram).map_err(Refusal::Malformed)?;
         if header.cluster != self.cluster {
             return Err(Refusal::Cluster);
+        }
+        if header.source == self.me {
+            return Err(Refusal::Own);
         }
         if !self.peers.contains(&header.source) {
             return Err(Refusal::Sender);
@@ -95,8 +113,7 @@ impl Core {
             Destination::Member(member) if member != self.me => return Err(Refusal::Destination),
             Destination::Member(_) | Destination::All => {}
         }
-        let named = [network.get(), SEVERAL].contains(&header.interface);
-        if !named {
+        if !is_named(header.interface) {
             return Err(Refusal::Network);
         }
         let keys = self.peer_keys.get(header.source.index());
@@ -112,18 +129,16 @@ impl Core {
                 OpenError::Forged => Refusal::Forged,
                 OpenError::BelowFloor => Refusal::BelowFloor,
             })?;
-        self.node
-            .handle_datagram(&header, body, network, now)
-            .map_err(Refusal::Malformed)
+        Ok((header, body))
     }
 
-    fn count(&mut self, refusal: Refusal) {
+    pub(super) fn count(&mut self, refusal: Refusal) {
         let counters = &mut self.datagrams;
         *match refusal {
             Refusal::Malformed(DecodeError::Version) => &mut counters.other_version,
             Refusal::Malformed(DecodeError::CheckPoint) => &mut counters.check_point,
             Refusal::Malformed(DecodeError::Opcode) => &mut counters.unknown_opcode,
-            Refusal::Malformed(DecodeError::Member) | Refusal::Sender => {
+            Refusal::Malformed(DecodeError::Member) | Refusal::Sender | Refusal::Own => {
                 &mut counters.unknown_member
             }
             Refusal::Malformed(

@@ -33,8 +33,8 @@ pub struct LinkCounters {
 pub enum LinkMessage {
     /// Of keys.
     Key(KeyMessage),
-    /// Of a full sync: what the protocol puts into a frame of this kind. So is what is of no kind that this version knows,
-    /// without its body.
+    /// Of a full sync, or of interfaces: what the protocol puts into a frame of this kind. So is what is of no kind that this
+    /// version knows, without its body.
     Sync(u8, Vec<u8>),
     /// Of the machine: [`crate::facts::Told`].
     Facts(Vec<u8>),

@@ -135,7 +135,7 @@ impl Core {
 
     /// What is wrong between members, a sentence each.
     pub fn warnings(&self, now: Instant) -> Vec<String> {
-        let mut warnings = Vec::new();
+        let mut warnings: Vec<_> = self.interface_warnings().collect();
         for peer in self.node.membership().peers() {
             if peer.state == PeerState::NeverSeen {
                 continue;

@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use super::Core;
 use crate::control::roles::{Done, RolesAnswer, RolesRequest};
-use crate::interfaces::Watched;
 use ccp::election::{Change, Problem};
 use ccp::time::Instant;
 use checks::Checks;
@@ -93,11 +92,6 @@ impl Core {
                 done(result.err())
             }
         }
-    }
-
-    /// How the interfaces are that have to be up.
-    pub fn set_interfaces(&mut self, interfaces: Vec<Watched>) {
-        self.roles.checks.set_interfaces(interfaces, self.clock);
     }
 
     /// The kernel's connection table has so many entries, of so many at most.

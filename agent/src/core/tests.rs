@@ -42,6 +42,10 @@ pub(crate) fn core(id: u8, cluster: u16, key: u8) -> Core {
             preempt: false,
             settle: Duration::from_secs(1),
         },
+        probes: ccp::probe::Timers {
+            interval: Duration::from_millis(200),
+            dead_after: Duration::from_secs(1),
+        },
         hold: ccp::hold::Config::default(),
     };
     let setup = Setup {

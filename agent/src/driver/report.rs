@@ -89,6 +89,11 @@ impl Driver {
                     }
                 }
                 Event::Role(change) => self.roles.handle_change(&change, self.core.last_reason()),
+                Event::Interface(at) => match self.core.interface_sentence(at) {
+                    Some((said, true)) => warn!(event = "interface", "{said}"),
+                    Some((said, false)) => info!(event = "interface", "{said}"),
+                    None => {}
+                },
                 Event::Late(late) => warn!(
                     event = "late",
                     late_ms = late.as_millis(),

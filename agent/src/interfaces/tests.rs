@@ -1,4 +1,4 @@
-use super::{LinkState, Vlans, watched};
+use super::{State, Vlans, found};
 use crate::addresses::Link;
 use crate::config::InterfaceName;
 use crate::config::roles::Monitored;
@@ -34,7 +34,7 @@ fn links() -> Vec<Link> {
 }
 
 fn names(monitored: &[Monitored]) -> Vec<String> {
-    let all = watched(monitored, &links());
+    let all = found(monitored, &links());
     all.into_iter().map(|it| it.name).collect()
 }
 
@@ -77,7 +77,7 @@ fn what_is_required_and_is_not_there_is_missing_whatever_was_seen() {
         monitored("eth1", Vlans::List(vec![7, 30, 40])),
         monitored("eth9", Vlans::Lowest),
     ];
-    let states: Vec<_> = watched(&wanted, &links).iter().map(|it| it.link).collect();
-    use LinkState::{Down, Missing, Up};
+    let states: Vec<_> = found(&wanted, &links).iter().map(|it| it.link).collect();
+    use State::{Down, Missing, Up};
     assert_eq!(states, [Down, Down, Up, Missing, Missing]);
 }

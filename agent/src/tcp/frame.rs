@@ -9,6 +9,7 @@
 //!   2 KEY_ACK  incarnation (u64), epoch (u8)
 //!   3 PING     nothing: its being acknowledged by TCP, or not, says what there is to know
 //!   16-31      of a full sync: the protocol's own business
+//!   40-47      of interfaces: the same
 //!   56 FACTS   what the machine is like: [`crate::facts`]
 //! ```
 //!
@@ -28,6 +29,7 @@ const KEY: u8 = 1;
 const KEY_ACK: u8 = 2;
 const PING: u8 = 3;
 const SYNC: RangeInclusive<u8> = 16..=31;
+const ROLES: RangeInclusive<u8> = 40..=47;
 const FACTS: u8 = 56;
 
 const KEY_BYTES: usize = 8 + 1 + 32 + 8;
@@ -47,9 +49,9 @@ pub(super) async fn read(reader: &mut (impl AsyncRead + Unpin)) -> io::Result<Li
         if length > FRAME_BYTES_MAX {
             return Err(malformed("a frame is too long"));
         }
-        if SYNC.contains(&kind) {
+        if SYNC.contains(&kind) || ROLES.contains(&kind) {
             if length > SYNC_BYTES_MAX {
-                return Err(malformed("a frame of a full sync is too long"));
+                return Err(malformed("a frame of the protocol is too long"));
             }
             let mut body = vec![0; length as usize];
             reader.read_exact(&mut body).await?;

@@ -5,6 +5,7 @@ use crate::hold;
 use crate::modes::Changed;
 use crate::network::Routes;
 use crate::paths::{Spread, Switch};
+use crate::probe;
 use crate::record::{FlowKey, FlowState, MemberId};
 use crate::table::Slot;
 use crate::wire::header::Header;
@@ -42,6 +43,8 @@ pub struct Config {
     pub spread: Spread,
     /// How it elects who is active.
     pub roles: election::Config,
+    /// How monitored interfaces are probed.
+    pub probes: probe::Timers,
     /// How long packets are held, and how many.
     pub hold: hold::Config,
 }
@@ -143,6 +146,8 @@ pub enum Event {
     Mode(Changed),
     /// This member is something else in the cluster.
     Role(election::Change),
+    /// The monitored interface of this number is judged otherwise than before.
+    Interface(usize),
     /// The owner's loop was late by so much: peers are excused, and told to excuse this member.
     Late(Duration),
     /// The loop has kept its times again for a while.

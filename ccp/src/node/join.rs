@@ -120,6 +120,11 @@ impl Join {
         self.since.is_some() && !self.parts.is_empty()
     }
 
+    /// Peers to which there is a link.
+    pub(super) fn linked(&self) -> MemberSet {
+        self.linked
+    }
+
     pub(super) fn stir(&mut self) {
         self.is_stirred = true;
     }
@@ -216,6 +221,7 @@ impl Node {
     pub fn handle_link_up(&mut self, member: MemberId, now: Instant) {
         self.handle_link_down(member, now);
         self.join.linked.insert(member);
+        self.tell_interfaces_to(member);
     }
 
     /// The link to the peer is gone.

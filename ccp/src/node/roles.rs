@@ -45,8 +45,9 @@ impl Node {
     /// What the owner finds wrong with this member; what the protocol itself knows (start, flows) comes on top.
     pub fn set_problems(&mut self, problems: Problems, now: Instant) {
         self.now = now;
-        self.roles.problems = problems;
-        self.elect();
+        if core::mem::replace(&mut self.roles.problems, problems) != problems {
+            self.elect();
+        }
     }
 
     /// This member is about to end: it gives its role up, and its next hello says so.
@@ -87,6 +88,7 @@ impl Node {
             }
             self.roles.starved_until = Some(now + STARVED_FOR);
             self.roles.election.set_load(Load::Starved);
+            self.probes.excuse(late, now);
         } else if self.roles.starved_until.is_some_and(|until| until <= now) {
             self.roles.starved_until = None;
             self.roles.election.set_load(Load::Normal);
@@ -96,16 +98,24 @@ impl Node {
 
     /// Decides anew what this member is, and tells the others if it is something else.
     pub(super) fn elect(&mut self) {
-        let (there, now) = (self.membership.live(), self.now);
+        let (live, now) = (self.membership.live(), self.now);
+        let there = self.reachable();
         let mut problems = self.roles.problems;
-        if self.lacks_flows(there) {
+        if self.lacks_flows(live) {
             problems.add(Problem::Sync);
+        }
+        if live.is_empty() && !there.is_empty() {
+            problems.add(Problem::Network);
+        }
+        for _ in self.probes.interfaces().iter().filter(|it| it.is_bad()) {
+            problems.add(Problem::Interface);
         }
         let expected = self.membership.peers().map(|peer| peer.member).collect();
         let before = self.roles.election.standing(now);
         let change = (self.roles.election).elect(there, expected, problems, now);
         if self.roles.election.standing(now) != before {
             self.membership.answer(now);
+            self.probes.reply(now);
         }
         if let Some(change) = change {
             self.counters.state_changes += 1;

@@ -14,10 +14,12 @@ pub const VERSION: u8 = 1;
 pub const HEADER_BYTES: usize = 29;
 /// In the place of a network's number: the same datagram goes over several.
 pub const SEVERAL: u8 = 0xff;
+/// In the place of a network's number: it goes over a monitored interface, which its body names.
+pub const MONITORED: u8 = 0xfe;
 /// Bytes that sealing adds after the body: the tag of the AEAD.
 pub const TAG_BYTES: usize = 16;
 
-/// What a datagram is about. Numbers not listed are kept for interface probes (0x10), audit (0x30).
+/// What a datagram is about. Numbers not listed are kept for audit (0x30).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Opcode {
     /// `MY_STATE`: I am here, this is whom I hear.
@@ -26,6 +28,10 @@ pub enum Opcode {
     Delta,
     /// What of a member's changes is in my kernel.
     Ack,
+    /// `IF_PROBE`: I send over this interface, and this is whom I hear on it.
+    Probe,
+    /// `IF_PROBE_REPLY`: the same, before its time, as somebody is to know it now.
+    ProbeReply,
     /// Something of another version: whoever sent it lives, but what it says is not known.
     Unknown(u8),
 }
@@ -37,6 +43,8 @@ impl Opcode {
             Self::Hello => 1,
             Self::Delta => 2,
             Self::Ack => 3,
+            Self::Probe => 0x10,
+            Self::ProbeReply => 0x11,
             Self::Unknown(code) => code,
         }
     }
@@ -46,6 +54,8 @@ impl Opcode {
             1 => Self::Hello,
             2 => Self::Delta,
             3 => Self::Ack,
+            0x10 => Self::Probe,
+            0x11 => Self::ProbeReply,
             _ => Self::Unknown(code),
         }
     }
@@ -80,7 +90,8 @@ pub struct Header {
     pub source: MemberId,
     /// The receiver.
     pub destination: Destination,
-    /// Number of the network that it goes over, from 0; [`SEVERAL`] for the same datagram over more than one.
+    /// Number of the network that it goes over, from 0; [`SEVERAL`] for the same datagram over more than one,
+    /// [`MONITORED`] for a probe.
     pub interface: u8,
     /// Flag bit 0.
     pub urgency: Urgency,

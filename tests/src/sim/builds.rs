@@ -48,7 +48,9 @@ impl Build {
                     let (seq, records) = body.split_at(8);
                     [seq, &later_records(records, 0), &[2, 0xc0, NEW]].concat()
                 }
-                Opcode::Ack | Opcode::Unknown(_) => body.to_vec(),
+                Opcode::Ack | Opcode::Probe | Opcode::ProbeReply | Opcode::Unknown(_) => {
+                    body.to_vec()
+                }
             }),
             Build::Earlier => self.understands(datagram),
         }
@@ -60,7 +62,11 @@ impl Build {
             Build::This | Build::Later => datagram.to_vec(),
             Build::Earlier => rewritten(datagram, |header, body| match header.opcode {
                 Opcode::Hello => earlier_hello(body),
-                Opcode::Delta | Opcode::Ack | Opcode::Unknown(_) => body.to_vec(),
+                Opcode::Delta
+                | Opcode::Ack
+                | Opcode::Probe
+                | Opcode::ProbeReply
+                | Opcode::Unknown(_) => body.to_vec(),
             }),
         }
     }

@@ -134,6 +134,10 @@ impl Gateway {
                 preempt: false,
                 settle: Duration::from_secs(1),
             },
+            probes: ccp::probe::Timers {
+                interval: Duration::from_millis(200),
+                dead_after: Duration::from_secs(1),
+            },
             hold: ccp::hold::Config::default(),
         };
         let setup = Setup {

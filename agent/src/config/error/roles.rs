@@ -8,6 +8,7 @@ pub(crate) enum RolesProblem {
     PriorityOfNobody { name: String, known: Vec<String> },
     InterfaceTwice { given: String },
     TooManyInterfaces { count_max: usize },
+    ProbeTooSlow { probe: String, dead_after: String },
     NotVlans { given: String },
     NotAPercentage { given: String },
 }
@@ -28,6 +29,12 @@ impl RolesProblem {
             Self::TooManyInterfaces { count_max } => said(
                 format!("more than {count_max} interfaces cannot be monitored"),
                 "of a trunk, monitor the lowest and the highest VLAN (`vlans: both`)",
+            ),
+            Self::ProbeTooSlow { probe, dead_after } => said(
+                format!(
+                    "with a probe every {probe}, one that is lost makes an interface silent for {dead_after}"
+                ),
+                "let `dead_after` be twice `probe` or more, better five times",
             ),
             Self::NotVlans { given } => (
                 format!("`{given}` names no VLANs"),

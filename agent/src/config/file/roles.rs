@@ -32,6 +32,8 @@ pub(in crate::config) enum ModeWord {
 #[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::config) struct Interfaces {
+    pub probe: Option<Spanned<String>>,
+    pub dead_after: Option<Spanned<String>>,
     #[serde(default)]
     pub monitored: Vec<Monitored>,
 }
@@ -88,8 +90,10 @@ impl Roles {
 
 impl Interfaces {
     pub fn of(config: &Config) -> Self {
-        let roles::Interfaces { monitored } = &config.interfaces;
+        let roles::Interfaces { timers, monitored } = &config.interfaces;
         Self {
+            probe: Some(written(scalar::print_duration(timers.interval))),
+            dead_after: Some(written(scalar::print_duration(timers.dead_after))),
             monitored: monitored.iter().map(Monitored::of).collect(),
         }
     }

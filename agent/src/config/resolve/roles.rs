@@ -6,16 +6,26 @@ use std::time::Duration;
 
 use crate::config::spanned::Spanned;
 
-use super::super::InterfaceName;
 use super::super::error::{Fault, Problem, RolesProblem};
 use super::super::file::roles as file;
-use super::super::roles::{Checks, Hooks, Interfaces, Mode, Monitored, Roles, Vlans};
-use super::values::{Limits, absolute, duration, fault, interface, number};
+use super::super::roles::{Checks, Hooks, Interfaces, Mode, Monitored, Roles, Timers, Vlans};
+use super::super::{InterfaceName, scalar};
+use super::values::{Limits, absolute, duration, fault, interface, number, place};
 
 const SETTLE: Limits<Duration> = Limits {
     min: Duration::ZERO,
     default: Duration::from_secs(3),
     max: Duration::from_secs(600),
+};
+const PROBE: Limits<Duration> = Limits {
+    min: Duration::from_millis(50),
+    default: Duration::from_millis(200),
+    max: Duration::from_secs(10),
+};
+const SILENCE: Limits<Duration> = Limits {
+    min: Duration::from_millis(100),
+    default: Duration::from_secs(1),
+    max: Duration::from_secs(60),
 };
 const HOOK_TIMEOUT: Limits<Duration> = Limits {
     min: Duration::from_secs(1),
@@ -79,7 +89,30 @@ pub fn interfaces(written: file::Interfaces) -> Result<Interfaces, Fault> {
         }
         monitored.push(one(each, name)?);
     }
-    Ok(Interfaces { monitored })
+    Ok(Interfaces {
+        timers: timers(&written)?,
+        monitored,
+    })
+}
+
+fn timers(written: &file::Interfaces) -> Result<Timers, Fault> {
+    let interval = duration(written.probe.as_ref(), "probe", &PROBE)?;
+    let dead_after = duration(written.dead_after.as_ref(), "dead_after", &SILENCE)?;
+    if interval * 2 > dead_after {
+        let culprit = written.probe.as_ref().or(written.dead_after.as_ref());
+        let problem = RolesProblem::ProbeTooSlow {
+            probe: scalar::print_duration(interval),
+            dead_after: scalar::print_duration(dead_after),
+        };
+        return Err(Fault {
+            place: culprit.and_then(place),
+            problem: Problem::Roles(problem),
+        });
+    }
+    Ok(Timers {
+        interval,
+        dead_after,
+    })
 }
 
 fn one(written: &file::Monitored, name: InterfaceName) -> Result<Monitored, Fault> {

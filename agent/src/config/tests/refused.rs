@@ -148,6 +148,8 @@ refused! {
         "ctsync.yaml:16:20: with a hello every 500ms, one lost datagram would kill a member after 1s; make `hello` less than half of `dead_after`; a tenth is usual",
     dead_after_of_twice_the_default_hello_is_refused: { "member.key\n" => "member.key\nliveness: { dead_after: 200ms }\n" }
         "ctsync.yaml:16:25: with a hello every 100ms, one lost datagram would kill a member after 200ms; make `hello` less than half of `dead_after`; a tenth is usual",
+    probes_more_seldom_than_half_their_silence_are_refused: { "member.key\n" => "member.key\ninterfaces: { probe: 501ms }\n" }
+        "ctsync.yaml:16:22: with a probe every 501ms, one that is lost makes an interface silent for 1s; let `dead_after` be twice `probe` or more, better five times",
     event_buffer_without_unit_is_refused: { "member.key\n" => "member.key\nkernel: { event_buffer: 67108864 }\n" }
         "ctsync.yaml:16:25: `event_buffer` is `67108864`, which is not a size; write a whole number and its unit, KiB, MiB or GiB, such as 64MiB",
     event_buffer_below_1mib_is_refused: { "member.key\n" => "member.key\nkernel: { event_buffer: 512KiB }\n" }

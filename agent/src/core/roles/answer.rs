@@ -71,7 +71,7 @@ impl Core {
             preempt: self.node.election().preempts(),
             members: ids.into_iter().map(|it| self.member_row(it, now)).collect(),
             differences: self.differences(&mine),
-            interfaces: self.roles.checks.interfaces(now),
+            interfaces: self.interface_rows(now),
             checks: self.roles.checks.list(now),
             drain: self.drain_status(),
             history: history.collect(),
@@ -148,7 +148,9 @@ impl Core {
             Problem::Sync => self.lacking(),
             other => problem_sentence(other).to_owned(),
         });
-        general.chain(self.roles.checks.sentences(now)).collect()
+        (general.chain(self.interface_faults()))
+            .chain(self.roles.checks.sentences(now))
+            .collect()
     }
 
     /// Whose flows are not all here yet.
@@ -189,7 +191,7 @@ impl Core {
                 )
             })
         });
-        modes.collect()
+        modes.chain(self.interface_differences()).collect()
     }
 }
 

@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::control::roles::{Check, CheckSays, Interface};
-use crate::interfaces::{LinkState, Watched};
+use crate::control::roles::{Check, CheckSays};
 use ccp::election::{Problem, Problems};
 use ccp::time::Instant;
 
@@ -25,8 +24,6 @@ pub struct Checks {
     table_is_full: bool,
     /// Why the state directory cannot be written.
     storage: Option<String>,
-    /// What has to be up, and since when each is as it is.
-    interfaces: Vec<(Watched, Instant)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -93,36 +90,6 @@ impl Checks {
             .is_some_and(|limit| percent + slack >= limit);
     }
 
-    /// How the interfaces are that have to be up.
-    pub fn set_interfaces(&mut self, interfaces: Vec<Watched>, now: Instant) {
-        let before = std::mem::take(&mut self.interfaces);
-        let since = |it: &Watched| {
-            let same = before.iter().find(|(other, _)| other == it);
-            same.map_or(now, |(_, since)| *since)
-        };
-        self.interfaces = (interfaces.into_iter())
-            .map(|it| {
-                let since = since(&it);
-                (it, since)
-            })
-            .collect();
-    }
-
-    /// The same, for the operator.
-    pub fn interfaces(&self, now: Instant) -> Vec<Interface> {
-        let row = |(it, since): &(Watched, Instant)| Interface {
-            name: it.name.clone(),
-            link: match it.link {
-                LinkState::Up => "up",
-                LinkState::Down => "down",
-                LinkState::Missing => "missing",
-            }
-            .to_owned(),
-            seconds: now.since(*since).as_secs(),
-        };
-        self.interfaces.iter().map(row).collect()
-    }
-
     /// The state directory can be written, or why not.
     pub fn set_storage(&mut self, fault: Option<String>) {
         self.storage = fault;
@@ -144,9 +111,6 @@ impl Checks {
                 CheckSays::Init => problems.add(Problem::CheckInit),
             }
         }
-        for _ in self.bad_interfaces() {
-            problems.add(Problem::Interface);
-        }
         if self.table_is_full {
             problems.add(Problem::Table);
         }
@@ -159,20 +123,11 @@ impl Checks {
     /// What is wrong, in words.
     pub fn sentences(&self, now: Instant) -> Vec<String> {
         let bad = self.list(now).into_iter().filter(|it| it.state != "ok");
-        let down = self.bad_interfaces().map(|it| match it.link {
-            LinkState::Missing => format!("interface {} is not there", it.name),
-            LinkState::Down | LinkState::Up => format!("interface {} is down", it.name),
-        });
-        let bad = bad.map(|it| match it.text.as_str() {
+        bad.map(|it| match it.text.as_str() {
             "" => format!("check {}: {}", it.name, it.state),
             text => format!("check {}: {text}", it.name),
-        });
-        down.chain(bad).collect()
-    }
-
-    fn bad_interfaces(&self) -> impl Iterator<Item = &Watched> {
-        let all = self.interfaces.iter().map(|(it, _)| it);
-        all.filter(|it| it.link != LinkState::Up)
+        })
+        .collect()
     }
 
     /// All of them.

@@ -6,6 +6,7 @@ use crate::record::MemberId;
 use crate::snapshot::server::{Complete, Server, View};
 use crate::time::Instant;
 use crate::wire::DecodeError;
+use crate::wire::probe::{FRAME_INTERFACES, decode_rows};
 use crate::wire::snapshot::{Carrier, Message, Request, Start};
 use alloc::vec::Vec;
 
@@ -19,6 +20,10 @@ impl Node {
         now: Instant,
     ) -> Result<(), DecodeError> {
         self.now = now;
+        if kind == FRAME_INTERFACES {
+            self.handle_interfaces(from, decode_rows(body)?);
+            return Ok(());
+        }
         let message = Message::decode(kind, body)?;
         match message {
             Message::Request(request) => self.handle_request(from, &request),
@@ -45,6 +50,9 @@ impl Node {
     /// The next thing to say to a peer over its link: its body is appended to `out`, its kind returned. What is on its way
     /// at a time is bounded by the protocol.
     pub fn poll_link_message(&mut self, to: MemberId, out: &mut Vec<u8>) -> Option<u8> {
+        if let Some(kind) = self.poll_interfaces(to, out) {
+            return Some(kind);
+        }
         let refused = self.join.refused.get_mut(to.index())?.take();
         if let Some(id) = refused {
             return Some(Message::Refused(id).encode(out));

@@ -233,6 +233,10 @@ impl World {
                 preempt: false,
                 settle: Duration::from_secs(1),
             },
+            probes: crate::probe::Timers {
+                interval: Duration::from_millis(200),
+                dead_after: Duration::from_secs(1),
+            },
             hold: crate::hold::Config {
                 held_max: 64,
                 ..crate::hold::Config::default()
@@ -615,7 +619,9 @@ impl World {
             streams.sort_by_key(|(at, ..)| *at);
             return;
         }
-        let node = self.gateways[to].node.as_mut().unwrap();
+        let Some(node) = &mut self.gateways[to].node else {
+            return;
+        };
         node.handle_link_message(member(from), kind, &body, now)
             .unwrap();
         self.gateways[to].calls += 1;
