@@ -1,4 +1,4 @@
-//! The lab: a client and a server, and between them two or three gateways that could each carry every packet.
+//! The lab: a client and a server, and between them two to sixteen gateways that could each carry every packet.
 //!
 //! ```text
 //!              lan                     wan                      each gateway: lan, wan, sync0
@@ -163,8 +163,8 @@ impl Lab {
     #[track_caller]
     pub fn with_networks(gateway_count: usize, networks: usize) -> Lab {
         assert!(
-            (2..=9).contains(&gateway_count),
-            "a lab has 2 to 9 gateways"
+            (2..=16).contains(&gateway_count),
+            "a lab has 2 to 16 gateways"
         );
         let switch = switch();
         let client = client(&switch, gateway_count);
@@ -369,7 +369,7 @@ fn server(switch: &Namespace, gateway_count: usize) -> Namespace {
 }
 
 fn gateway(switch: &Namespace, index: usize) -> Namespace {
-    let letter = char::from(b'a' + u8::try_from(index).expect("a lab has 9 gateways at most"));
+    let letter = char::from(b'a' + u8::try_from(index).expect("a lab has 16 gateways at most"));
     let gateway = machine(&format!("gw-{letter}"));
     gateway.sysctl("ipv4.ip_forward", 1);
     gateway.sysctl("ipv6.conf.all.forwarding", 1);

@@ -131,6 +131,44 @@ fn a_member_starts_with_one_network_of_two() {
     println!("heard over it after {:?}", begin.elapsed());
 }
 
+#[test]
+fn a_member_that_is_cut_off_one_way_is_known_as_such_on_both_sides() {
+    let lab = Lab::new(3);
+    let cluster = Cluster::start(&lab, Transport::Unicast);
+    lab.gateways[1].nft(
+        "table inet cut { chain in { type filter hook input priority raw;
+         iifname sync0 ip saddr 192.0.2.1 drop; }; }",
+    );
+    let warns = |member: usize, text: &str| {
+        let status = cluster.members[member].status().unwrap_or_default();
+        let warnings = status["warnings"].as_array().cloned().unwrap_or_default();
+        warnings.iter().any(|warning| warning == text)
+    };
+    wait_until("the one that is not heard knows it", DEADLINE, || {
+        warns(0, "one-way: gw-b is heard, but does not hear this member")
+    });
+    wait_until("the one that does not hear knows it", DEADLINE, || {
+        warns(1, "one-way: gw-a hears this member, but is not heard")
+    });
+    let state = |member: usize, peer: usize| {
+        let status = cluster.members[member].status();
+        peers(&status)[peer]["state"].clone()
+    };
+    assert_eq!([state(0, 0), state(1, 0)], ["dead", "dead"]);
+    assert_eq!([state(0, 1), state(1, 1)], ["live", "live"]);
+    // The third is none the worse.
+    let arrivals = Arrivals::listen(&lab.gateways[2], "10.0.0.100");
+    let flows = open_flows(&lab, Duration::from_secs(1));
+    worst_delay(&flows, &arrivals);
+    lab.gateways[1].run("nft delete table inet cut");
+    cluster.wait_in_step();
+    wait_equal(&lab.gateways, DEADLINE);
+    assert!(!warns(
+        0,
+        "one-way: gw-b is heard, but does not hear this member"
+    ));
+}
+
 fn peers(status: &Option<Value>) -> Vec<Value> {
     let peers = status.as_ref().and_then(|it| it["peers"].as_array());
     peers.cloned().unwrap_or_default()

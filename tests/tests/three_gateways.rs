@@ -1,4 +1,4 @@
-//! Three gateways that all carry flows: at the end each has all flows of all.
+//! Three gateways that all carry flows, and sixteen: at the end each has all flows of all.
 
 use std::thread;
 use std::time::Duration;
@@ -6,7 +6,11 @@ use std::time::Duration;
 use tests::cluster::{Cluster, Settings, Transport};
 use tests::crowd::Crowd;
 use tests::lab::{Family, Lab, Path};
+use tests::netns::wait_until;
 use tests::table::wait_equal;
+
+/// How long sixteen daemons on a busy machine may take.
+const DEADLINE: Duration = Duration::from_secs(60);
 
 #[test]
 fn each_has_all_flows_of_all_by_unicast() {
@@ -75,4 +79,28 @@ fn crowd(lab: &Lab, gateway: usize) -> (Crowd, usize) {
         Crowd::tcp_opened_and_closed(lab, path, family, 200);
     }
     (crowd, 2 * 850)
+}
+
+#[test]
+fn sixteen_members_have_all_flows_of_all_and_one_that_dies_is_dead_to_all() {
+    let lab = Lab::new(16);
+    let mut cluster = Cluster::start(&lab, Transport::Multicast);
+    let mut crowd = Crowd::default();
+    for gateway in 0..lab.gateways.len() {
+        let path = Path::Through(gateway);
+        crowd.tcp(&lab, path, Family::Ipv4, 20);
+        crowd.udp(&lab, path, Family::Ipv6, 20);
+    }
+    assert_eq!(wait_equal(&lab.gateways, DEADLINE).len(), 16 * 40);
+    let (last, others) = cluster.members.split_last_mut().expect("there are sixteen");
+    last.process().kill();
+    wait_until("fifteen know of the death", DEADLINE, || {
+        others.iter().all(|it| it.log().contains("peer is dead"))
+    });
+    // Nobody else is: each has lost one peer.
+    let deaths = others
+        .iter()
+        .map(|it| it.log().matches("peer is dead").count());
+    assert_eq!(deaths.max(), Some(1));
+    assert_eq!(wait_equal(&lab.gateways, DEADLINE).len(), 16 * 40);
 }
