@@ -114,3 +114,29 @@ fn began_and_ended_while_dead(member: usize) {
     cluster.wait_in_step();
     assert_eq!(wait_equal(&lab.gateways, AGREE_DEADLINE).len(), 500);
 }
+
+#[test]
+fn a_daemon_that_is_restarted_writes_to_its_kernel_only_what_has_changed() {
+    const DEADLINE: Duration = Duration::from_secs(30);
+    let lab = Lab::new(2);
+    let mut cluster = Cluster::start(&lab, Transport::Unicast);
+    let mut crowd = Crowd::default();
+    crowd.udp(&lab, Path::Plain, Family::Ipv4, 200);
+    crowd.tcp(&lab, Path::Masqueraded, Family::Ipv6, 200);
+    assert_eq!(wait_equal(&lab.gateways, DEADLINE).len(), 400);
+
+    let restarted = &mut cluster.members[1];
+    restarted.process().signal(Signal::TERM);
+    assert!(restarted.process().wait(DEADLINE).success());
+    crowd.tcp(&lab, Path::Redirected, Family::Ipv4, 30);
+    cluster.members[1].start(&lab.gateways[1]);
+    cluster.wait_in_step();
+    assert_eq!(wait_equal(&lab.gateways, DEADLINE).len(), 430);
+    let restarted = &cluster.members[1];
+    let written = restarted.counter("applied_changes") - restarted.counter("copies_refreshed");
+    assert_eq!(written, 30);
+    // The other one was told before, and again: it has lost nothing, and taken nothing over.
+    let other = &cluster.members[0];
+    assert_eq!(other.counter("applied_changes"), 0);
+    assert_eq!(other.counter("takeovers"), 0);
+}
