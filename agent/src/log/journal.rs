@@ -39,21 +39,37 @@ impl<S: Subscriber> Layer<S> for Journal {
         let mut entry = Entry::new(*event.metadata().level());
         event.record(&mut entry);
         // Where else could it be told?
-        let _ = self.socket.send_to(&entry.bytes, SOCKET);
+        let _ = self.socket.send_to(&entry.finish(), SOCKET);
     }
 }
 
-/// The fields of one line, as they are sent.
+/// The fields of one line, as they are sent. What people read has them, too: who is dead stands in a field.
 struct Entry {
     bytes: Vec<u8>,
+    message: String,
+    values: String,
 }
 
 impl Entry {
     fn new(level: Level) -> Self {
-        let mut entry = Self { bytes: Vec::new() };
+        let mut entry = Self {
+            bytes: Vec::new(),
+            message: String::new(),
+            values: String::new(),
+        };
         entry.put("PRIORITY", priority(level));
         entry.put("SYSLOG_IDENTIFIER", "ctsync");
         entry
+    }
+
+    /// The datagram.
+    fn finish(mut self) -> Vec<u8> {
+        let message = match self.values.as_str() {
+            "" => self.message.clone(),
+            values => format!("{}:{values}", self.message),
+        };
+        self.put("MESSAGE", &message);
+        self.bytes
     }
 
     /// The form for values of any text: name, length, value.
@@ -69,13 +85,18 @@ impl Entry {
 impl Visit for Entry {
     fn record_str(&mut self, field: &Field, value: &str) {
         match field.name() {
-            "message" => return self.put("MESSAGE", value),
+            "message" => return self.message.push_str(value),
             "event" => {
                 if let Some(id) = message_id(value) {
                     self.put("MESSAGE_ID", id);
                 }
             }
-            _ => {}
+            // Nothing was left out.
+            "suppressed" if value == "0" => {}
+            name => {
+                // Writing to a string does not fail.
+                let _ = write!(self.values, " {name}={value}");
+            }
         }
         let name = format!("CTSYNC_{}", field.name().to_ascii_uppercase());
         self.put(&name, value);
@@ -133,7 +154,7 @@ mod tests {
             fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
                 let mut entry = Entry::new(*event.metadata().level());
                 event.record(&mut entry);
-                self.0.send(entry.bytes).unwrap();
+                self.0.send(entry.finish()).unwrap();
             }
         }
         let (sender, lines) = std::sync::mpsc::channel();
@@ -142,14 +163,12 @@ mod tests {
             tracing::warn!(event = "peer-dead", member = 2, "it is\nsilent");
         });
         let id = message_id("peer-dead").unwrap();
-        let mut expected = Entry { bytes: Vec::new() };
+        let mut expected = Entry::new(Level::WARN);
         for (name, value) in [
-            ("PRIORITY", "4"),
-            ("SYSLOG_IDENTIFIER", "ctsync"),
-            ("MESSAGE", "it is\nsilent"),
             ("MESSAGE_ID", id),
             ("CTSYNC_EVENT", "peer-dead"),
             ("CTSYNC_MEMBER", "2"),
+            ("MESSAGE", "it is\nsilent: member=2"),
         ] {
             expected.put(name, value);
         }
