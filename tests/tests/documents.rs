@@ -1,0 +1,186 @@
+//! What the documents tell an operator to write and to run is good, and what they promise happens.
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::Path as File;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::Value;
+use tests::cluster::{Cluster, Settings, program, write_config};
+use tests::connects::connect;
+use tests::lab::{Family, Lab, Path};
+use tests::leftovers::Directory;
+use tests::netns::{run, wait_until};
+use tests::traffic::{Connection, Kind};
+
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// README and documents, by name.
+fn documents() -> Vec<(String, String)> {
+    let root = File::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let folder = fs::read_dir(root.join("packaging/doc")).expect("it is there");
+    let files = folder.map(|it| it.expect("it is readable").path());
+    let files = files.filter(|it| it.extension().is_some_and(|it| it == "md"));
+    files
+        .chain([root.join("README.md")])
+        .map(|it| {
+            let text = fs::read_to_string(&it).expect("it is text");
+            (it.display().to_string(), text)
+        })
+        .collect()
+}
+
+/// The blocks between fences, with the word behind the first, and the indentation of the fence taken away.
+fn blocks(text: &str) -> Vec<(String, String)> {
+    let mut blocks: Vec<(String, String)> = Vec::new();
+    let mut inside = None;
+    for line in text.lines() {
+        let indent = line.len() - line.trim_start().len();
+        match (line.trim_start().strip_prefix("```"), inside) {
+            (Some(_), Some(_)) => inside = None,
+            (Some(word), None) => {
+                blocks.push((word.to_owned(), String::new()));
+                inside = Some(indent);
+            }
+            (None, Some(indent)) => {
+                let (_, block) = blocks.last_mut().expect("a fence began it");
+                block.push_str(line.get(indent..).unwrap_or_default());
+                block.push('\n');
+            }
+            (None, None) => {}
+        }
+    }
+    blocks
+}
+
+fn leak(text: &str) -> &'static str {
+    Box::leak(text.to_owned().into_boxed_str())
+}
+
+#[test]
+fn configurations_and_rulesets_in_documents_are_good() {
+    let lab = Lab::new(2);
+    let directory = Directory::new("documents");
+    let (mut configurations, mut rulesets) = (0, 0);
+    for (name, text) in documents() {
+        for (word, block) in blocks(&text) {
+            if word == "yaml" && !block.starts_with("cluster:") {
+                let is_policy = block.starts_with("services:") || block.starts_with("rules:");
+                let settings = match is_policy {
+                    true => Settings {
+                        policy: leak(&block),
+                        ..Settings::default()
+                    },
+                    false => Settings {
+                        more: leak(&block),
+                        ..Settings::default()
+                    },
+                };
+                let path = directory.path().join("ctsync.yaml");
+                write_config(&path, &lab, 0, settings);
+                run(Command::new(program())
+                    .args(["check", "--config"])
+                    .arg(path));
+                configurations += 1;
+            } else if word == "yaml" {
+                let parsed = agent::config::Config::parse(&block, File::new(&name));
+                assert!(parsed.is_ok(), "{name}: {parsed:?}");
+                configurations += 1;
+            } else if block.starts_with("table ") {
+                let file = directory.path().join("rules.nft");
+                fs::write(&file, &block).expect("it is ours");
+                lab.gateways[0].run(&format!("nft --check --file {}", file.display()));
+                rulesets += 1;
+            }
+        }
+    }
+    assert!(
+        configurations >= 3 && rulesets >= 1,
+        "{configurations} {rulesets}"
+    );
+}
+
+#[test]
+fn commands_in_documents_are_commands() {
+    let mut verbs = 0;
+    for (name, text) in documents() {
+        for after in text.split("sudo ctsync ").skip(1) {
+            let verb: String = (after.chars())
+                .take_while(|it| it.is_ascii_lowercase() || *it == '-')
+                .collect();
+            let mut command = Command::new(program());
+            command.args([&verb, "--help"]).stdout(Stdio::null());
+            let known = command.stderr(Stdio::null()).status().expect("it runs");
+            assert!(known.success(), "{name}: ctsync {verb}");
+            verbs += 1;
+        }
+    }
+    assert!(verbs >= 10, "{verbs}");
+}
+
+/// What `packaging/doc/active-active.md` says: both gateways forward, neighbours spread connections over them by their own
+/// hashes, and one is taken out.
+#[test]
+fn connections_over_two_active_gateways_open_both_ways_and_go_on_when_one_is_taken_out() {
+    let lab = Lab::new(2);
+    let settings = Settings {
+        more: "roles: { mode: load-sharing }",
+        ..Settings::default()
+    };
+    let mut cluster = Cluster::start_with(&lab, settings);
+    wait_until("both are active", DEADLINE, || {
+        let members: Value =
+            serde_json::from_str(&cluster.members[0].ask_json("members")).unwrap_or_default();
+        let members = members["members"].as_array().cloned().unwrap_or_default();
+        members.len() == 2 && members.iter().all(|it| it["state"] == "active")
+    });
+    // Since Linux 6.11. Without, one kernel's machines choose alike, and no connection takes two ways.
+    let has_seeds = File::new("/proc/sys/net/ipv4/fib_multipath_hash_seed").exists();
+    let ways = |gateways: &[Ipv4Addr]| -> String {
+        let ways = gateways.iter().map(|it| format!(" nexthop via {it}"));
+        ways.collect()
+    };
+    let spread = |hosts: &[u8]| {
+        for (machine, prefix, inside, seed) in [
+            (&lab.client, "default", [10, 0, 0], 1),
+            (&lab.server, "10.0.0.0/24", [203, 0, 113], 2),
+        ] {
+            let [a, b, c] = inside;
+            let gateways: Vec<_> = hosts.iter().map(|it| Ipv4Addr::new(a, b, c, *it)).collect();
+            machine.sysctl("ipv4.fib_multipath_hash_policy", 1);
+            if has_seeds {
+                machine.sysctl("ipv4.fib_multipath_hash_seed", seed);
+            }
+            machine.ip(&format!("route replace {prefix}{}", ways(&gateways)));
+        }
+    };
+    spread(&[11, 12]);
+
+    // Some of the first take two ways, and are repeated; what the gateways learn of them is for all that follow.
+    connect(&lab, Path::Plain, Family::Ipv4, 8, 40);
+    let destinations: Vec<_> = cluster
+        .members
+        .iter()
+        .map(|it| it.ask_json("paths"))
+        .collect();
+    let learnt = destinations.iter().any(|it| it.contains("203.0.113.0/24"));
+    assert_eq!(learnt, has_seeds, "{destinations:?}");
+    let connects = connect(&lab, Path::Plain, Family::Ipv4, 8, 200);
+    assert_eq!((connects.count(), connects.failed), (200, 0), "{connects}");
+
+    let open = |_| Connection::open(&lab, Kind::Interactive, Path::Plain, Family::Ipv4);
+    let connections: Vec<_> = (0..8).map(open).collect();
+    spread(&[12]);
+    cluster.members[0].process().signal(Signal::TERM);
+    assert!(cluster.members[0].process().wait(DEADLINE).success());
+    for connection in &connections {
+        let before = connection.progress().count;
+        wait_until("it goes on", DEADLINE, || {
+            connection.progress().count > before + 3
+        });
+        assert_eq!(connection.progress().failure, None);
+    }
+    assert!(cluster.members[1].counter("takeovers") > 0);
+}
