@@ -28,6 +28,10 @@ fn masqueraded_connections_open_although_their_answers_pass_another_gateway() {
     for family in [Family::Ipv4, Family::Ipv6] {
         let connects = connect(&lab, Path::Masqueraded, family, 1, CONNECTS);
         println!("{family:?}: {connects}");
+        // For who has to find out why it failed.
+        for member in &cluster.members {
+            println!("{}", member.ask("syncstat"));
+        }
         assert_eq!(
             (connects.count(), connects.failed),
             (CONNECTS, 0),
