@@ -170,7 +170,9 @@ impl Steering {
         let others = match self.services.iter().all(is_tcp) {
             true => "",
             // Once the first packet has passed the flow is known, answered or not.
-            false => "\tmeta l4proto != tcp ct state new ct status & confirmed == 0 goto opening\n",
+            false => {
+                "\tmeta l4proto != tcp ct state new ct status & confirmed == 0 goto hold_new\n"
+            }
         };
         let Chains { text, rules, .. } = chains;
         let mark = self.copy_bit.mask();
@@ -180,13 +182,13 @@ impl Steering {
              {untold}\
              \tgoto held\n\
              }}\n\
-             chain opening {{\n\
+             chain hold_new {{\n\
              {rules}\
              }}\n\
              chain hold {{\n\
              \ttype filter hook postrouting priority {PRIORITY}; policy accept;\n\
              \ttcp flags & (fin | syn | rst | ack) == syn | ack ct mark & {mark:#010x} != 0 goto held\n\
-             \ttcp flags & (fin | syn | rst | ack) == syn ct state new goto opening\n\
+             \ttcp flags & (fin | syn | rst | ack) == syn ct state new goto hold_new\n\
              {others}\
              }}\n"
         )
@@ -232,7 +234,7 @@ impl Steering {
 struct Chains {
     /// Chains and sets.
     text: String,
-    /// Of the chain `opening`.
+    /// Of the chain `hold_new`.
     rules: String,
     sets: u32,
 }

@@ -31,13 +31,13 @@ fn nftables_holds_all_first_packets_and_the_answers_that_hit_a_copy() {
          chain first {\n\
          \tgoto held\n\
          }\n\
-         chain opening {\n\
+         chain hold_new {\n\
          \tmeta l4proto tcp goto first\n\
          }\n\
          chain hold {\n\
          \ttype filter hook postrouting priority 200; policy accept;\n\
          \ttcp flags & (fin | syn | rst | ack) == syn | ack ct mark & 0x80000000 != 0 goto held\n\
-         \ttcp flags & (fin | syn | rst | ack) == syn ct state new goto opening\n\
+         \ttcp flags & (fin | syn | rst | ack) == syn ct state new goto hold_new\n\
          }\n"
     );
 }
@@ -125,7 +125,7 @@ fn services_are_held_by_protocol_port_and_addresses() {
         "set held_ports_1 {\n\ttype inet_service\n\tflags interval\n\telements = { 53, 5300-5399 }\n}\n"
     ));
     assert!(text.contains(
-        "chain opening {\n\
+        "chain hold_new {\n\
          \tmeta l4proto { 6, 17 } ct original proto-dst @held_ports_1 goto first\n\
          \tmeta l4proto { 132 } ct original ip saddr { 10.0.0.0/8 } ct original ip daddr { 192.0.2.0/24 } \
          ct zone 7 ct mark & 0x000000ff == 0x00000001 goto first\n\
@@ -133,6 +133,23 @@ fn services_are_held_by_protocol_port_and_addresses() {
          \tmeta l4proto tcp ct original ip daddr @suspected_ip goto first\n"
     ), "{text}");
     assert!(text.contains(
-        "\tmeta l4proto != tcp ct state new ct status & confirmed == 0 goto opening\n}\n"
+        "\tmeta l4proto != tcp ct state new ct status & confirmed == 0 goto hold_new\n}\n"
     ));
+}
+
+#[test]
+fn no_two_sections_of_a_table_have_a_chain_of_the_same_name() {
+    let steering = Steering {
+        translation_is_known: false,
+        ..steering(Backend::Nft, two_prefixes())
+    };
+    let mut sections = steering.sections();
+    sections.push(crate::ruleset::events::section(&Policy::new(8116).plan()));
+    sections.push(crate::ruleset::moved::section(CopyBit::new(31).unwrap()));
+    let lines = sections.iter().flat_map(|it| it.text.lines());
+    let names: Vec<_> = lines
+        .filter(|line| line.starts_with("chain ") || line.starts_with("set "))
+        .collect();
+    let different: BTreeSet<_> = names.iter().collect();
+    assert_eq!(different.len(), names.len(), "{names:?}");
 }
