@@ -31,8 +31,14 @@ const WATCHED: &[Watch] = &[
     Watch {
         counter: "kernel_full",
         of: None,
-        advice: "the kernel's table is full and took no flows of peers; raise net.netfilter.nf_conntrack_max, the audit \
-                 puts them in then",
+        advice: "the kernel's table is full and took no flows of peers; raise net.netfilter.nf_conntrack_max; they are \
+                 tried again",
+    },
+    Watch {
+        counter: "helpers_missing",
+        of: None,
+        advice: "the kernel took flows without their helper, which it has not: what they announce is not let in here; \
+                 load the module that the other members have, such as nf_conntrack_ftp",
     },
     Watch {
         counter: "table_full",

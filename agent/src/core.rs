@@ -284,6 +284,11 @@ impl Core {
         self.node.handle_applied(ticket, outcome, now);
     }
 
+    /// The kernel took a flow without its helper, which it has not.
+    pub fn note_helper_missing(&mut self) {
+        self.node.note_helper_missing();
+    }
+
     /// Time has passed.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.clock = now;

@@ -471,7 +471,12 @@ impl Driver {
                     limit,
                     answer,
                 } => drop(answer.send(self.core.flows(from, limit.min(PAGE_ROWS_MAX)))),
-                Ask::Explain(flow, answer) => drop(answer.send(self.core.explain(&flow, now))),
+                Ask::Explain(flow, answer) => {
+                    let mut explanation = self.core.explain(&flow, now);
+                    let refused = self.core.refused_copy(&flow);
+                    explanation.conflict = refused.and_then(|it| self.kernel.in_place_of(&it));
+                    drop(answer.send(explanation));
+                }
                 Ask::Reload(answer) => self.reloader.ask(answer),
                 Ask::SyncStat(answer) => {
                     let mut stat = self.core.syncstat(now);

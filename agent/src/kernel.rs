@@ -39,6 +39,8 @@ struct Try {
     apply: Apply,
     step: Step,
     outcome: Option<Outcome>,
+    /// It went in without its helper.
+    helper_missing: bool,
 }
 
 /// What is asked of the kernel next, for one change.
@@ -200,11 +202,20 @@ impl Kernel {
                 if outcome == Outcome::Conflict {
                     self.say_conflict(&tried.apply.flow, now);
                 }
+                if tried.helper_missing {
+                    core.note_helper_missing();
+                }
                 core.handle_applied(tried.apply.ticket, outcome, now);
             }
         }
         self.batch = batch;
         result
+    }
+
+    /// The flow that is in the way of another, in words.
+    pub fn in_place_of(&self, flow: &Flow) -> Option<String> {
+        let holder = lookup(&flow.reply, flow.zone).ok().flatten();
+        holder.map(|holder| words(&holder))
     }
 
     /// Names the flow that could not be put in and the one that is in its place, but at most one of them a second.
@@ -216,8 +227,7 @@ impl Kernel {
             return;
         }
         self.conflict_said = Some(now);
-        let holder = lookup(&flow.reply, flow.zone).ok().flatten();
-        let holder = holder.map_or_else(|| "one that has ended".to_owned(), |flow| words(&flow));
+        let holder = (self.in_place_of(flow)).unwrap_or_else(|| "one that has ended".to_owned());
         warn!(
             event = "conflict",
             flow = words(flow),
@@ -239,6 +249,7 @@ impl Kernel {
                 apply,
                 step,
                 outcome: None,
+                helper_missing: false,
             });
         }
     }
@@ -295,7 +306,10 @@ pub fn wall_clock_nanos() -> u64 {
 
 impl Try {
     fn handle_answer(&mut self, answer: Result<(), Errno>) {
-        match next(self.step, answer, &mut self.apply.flow) {
+        let had_helper = self.apply.flow.helper.is_some();
+        let next = next(self.step, answer, &mut self.apply.flow);
+        self.helper_missing |= had_helper && self.apply.flow.helper.is_none();
+        match next {
             Next::Decided(outcome) => self.outcome = Some(outcome),
             Next::Step(step) => self.step = step,
         }

@@ -32,8 +32,10 @@ counters! {
     refused_changes,
     /// Of those, how many because another flow has the flow's original or reply tuple.
     conflicts,
-    /// Of those, how many because the kernel's table is full.
+    /// Of those, how many because the kernel's table is full; they are tried again, ever more rarely, from a second to a minute.
     kernel_full,
+    /// Flows that the kernel took without their helper, as it has none of that name.
+    helpers_missing,
     /// Flows that moved from another gateway to this one.
     takeovers,
     /// Flows that moved from this gateway to another.

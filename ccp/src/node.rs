@@ -10,6 +10,7 @@
 
 mod contract;
 mod expected;
+mod full;
 mod grace;
 mod held;
 mod join;
@@ -101,6 +102,7 @@ pub struct Node {
     unconfirmed: Grace,
     /// Of flows that the kernel has yet to tell of, the newest first.
     expected_early: VecDeque<(FlowKey, Expectation)>,
+    no_room: full::NoRoom,
     refresh: Refresh,
     audit: Audit,
     join: Join,
@@ -165,6 +167,7 @@ impl Node {
             split: VecDeque::new(),
             unconfirmed: Grace::of_unconfirmed(),
             expected_early: VecDeque::new(),
+            no_room: full::NoRoom::default(),
             refresh: Refresh::default(),
             audit: Audit::new(config.hash_seed),
             join: Join::new(now),
@@ -288,6 +291,9 @@ impl Node {
             match (ticket.action, refused) {
                 (Action::Create | Action::Update | Action::Replace, false) => {
                     entry.in_kernel = true;
+                    if ticket.action == Action::Create {
+                        self.no_room.note_room(now);
+                    }
                 }
                 (Action::Create | Action::Replace, true) | (Action::Delete, _) => {
                     entry.in_kernel = false;
@@ -307,7 +313,10 @@ impl Node {
         match outcome {
             Outcome::Done => self.counters.applied_changes += 1,
             Outcome::Conflict => self.counters.conflicts += 1,
-            Outcome::Full => self.counters.kernel_full += 1,
+            Outcome::Full => {
+                self.counters.kernel_full += 1;
+                self.no_room.push(ticket.slot, now);
+            }
             Outcome::Refused => {}
         }
         self.counters.refused_changes += u64::from(refused);
@@ -331,6 +340,11 @@ impl Node {
         }
     }
 
+    /// The kernel took a flow without its helper, which it has not.
+    pub fn note_helper_missing(&mut self) {
+        self.counters.helpers_missing += 1;
+    }
+
     /// Time has passed.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.now = now;
@@ -348,6 +362,7 @@ impl Node {
         self.withdraw_unconfirmed(now);
         self.settle_holds();
         self.refresh_copies(now);
+        self.try_again(now);
         self.sender.handle_timeout(self.membership.live(), now);
     }
 
@@ -394,6 +409,7 @@ impl Node {
         consider(self.unconfirmed.poll_timeout(), Timer::Grace);
         consider(self.holds.poll_timeout(), Timer::Hold);
         consider(self.refresh.poll_timeout(), Timer::Refresh);
+        consider(self.no_room.poll_timeout(), Timer::NoRoom);
         consider(self.roles.poll_timeout(), Timer::Election);
         consider(self.probes.poll_timeout(), Timer::Interfaces);
         let graves = self.graves.poll_timeout();

@@ -13,6 +13,8 @@ pub enum Timer {
     Grace,
     /// Copies would run out soon.
     Refresh,
+    /// Copies that the kernel's table had no room for are tried again.
+    NoRoom,
     /// Those that were not heard had time enough, and the election begins; or the owner's loop was on time for long enough.
     Election,
     /// Probes of interfaces are due.

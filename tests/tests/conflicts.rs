@@ -42,6 +42,11 @@ fn of_two_flows_with_one_reply_tuple_each_gateway_keeps_its_own_and_both_are_nam
             "{line}"
         );
     }
+    let explained = cluster.members[0].ask("explain udp 10.0.0.51:1000 203.0.113.50:53");
+    assert!(
+        explained.contains("10.0.0.50 > 203.0.113.50") && explained.contains("a range of ports"),
+        "{explained}"
+    );
     // The other's flow goes in when there is room for it.
     lab.gateways[0].run("conntrack -D -s 10.0.0.50");
     cluster.members[1].ask("audit --now");

@@ -108,6 +108,7 @@ pub(super) fn page(out: &mut dyn Write, explanation: &Explanation) -> io::Result
         delay_seconds,
         hold,
         known,
+        conflict,
         peers,
     } = explanation;
     let by = match (service, rule) {
@@ -165,6 +166,16 @@ pub(super) fn page(out: &mut dyn Write, explanation: &Explanation) -> io::Result
         }
     };
     writeln!(out, "here        {here}")?;
+    if let Some(conflict) = conflict {
+        writeln!(
+            out,
+            "conflict    its reply tuple is that of another flow here, which stays: {conflict}"
+        )?;
+        writeln!(
+            out,
+            "            both were translated to one address and port; give each gateway a range of ports of its own"
+        )?;
+    }
     for peer in peers {
         let has = match peer.has {
             Has::Carries => "carries it",

@@ -55,6 +55,7 @@ impl Core {
                 (_, None, Some(entry)) => self.known(entry, now),
                 (None, None, None) => Known::No,
             },
+            conflict: None,
             peers: (self.peers.iter())
                 .map(|peer| PeerHas {
                     id: peer.get(),
@@ -84,6 +85,16 @@ impl Core {
             let told = self.node.incoming(*peer).frontier();
             self.chronicles[peer.index()].note(told, now);
         }
+    }
+
+    /// A copy that this kernel has not, though it should: as it was asked for.
+    pub fn refused_copy(&self, query: &FlowQuery) -> Option<Flow> {
+        let table = self.node.table();
+        let entry = table.find(&key(query)).and_then(|slot| table.get(slot))?;
+        let is_refused = entry.life == Life::Live
+            && !entry.in_kernel
+            && matches!(entry.origin, table::Origin::Copy { .. });
+        is_refused.then(|| convert::flow(&entry.key, &entry.state, self.shared))
     }
 
     fn known(&self, entry: &Entry, now: Instant) -> Known {

@@ -45,6 +45,8 @@ pub struct Explanation {
     pub hold: Cow<'static, str>,
     /// What is known of it here.
     pub known: Known,
+    /// The flow of this kernel that has its reply tuple, so that it is not there; `None` if it is, or nothing is in its way.
+    pub conflict: Option<String>,
     /// Whether each of the other members has it, by id.
     pub peers: Vec<PeerHas>,
 }

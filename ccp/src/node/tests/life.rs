@@ -1,7 +1,7 @@
 //! How long flows live, and who ends them (PROTOCOL.md 6, 7.8).
 
 use super::world::{Faults, World, key, member, patch};
-use crate::node::End;
+use crate::node::{End, Outcome};
 use crate::progress;
 use crate::record::{Endpoint, FlowKey, Nat, Packets, Patch};
 use crate::table::Origin;
@@ -273,4 +273,26 @@ fn in_state(proto_state: u8) -> Patch {
         packets: Some(Packets::Passed),
         ..patch(proto_state)
     }
+}
+
+/// PROTOCOL.md 7.9
+#[test]
+fn what_a_full_kernel_refuses_is_tried_again_ever_more_rarely_and_goes_in_when_there_is_room() {
+    const FLOWS: u32 = 2_000;
+    let mut world = World::new(2, Faults::NONE, 41);
+    world.run(SECOND);
+    world.answer_with(1, Outcome::Full);
+    for n in 0..FLOWS {
+        world.open(0, key(n));
+    }
+    world.run(SECOND);
+    let refused = |world: &World| world.node(1).counters().kernel_full;
+    assert_eq!(refused(&world), u64::from(FLOWS));
+    world.run(SECOND * 125);
+    // After 1, 3, 7, 15, 31, 63 and 123 seconds, 512 at a time.
+    let tried = refused(&world) - u64::from(FLOWS);
+    assert!((6 * 512..=8 * 512).contains(&tried), "{tried}");
+    world.answer_with(1, Outcome::Done);
+    world.run(SECOND * 62);
+    world.check();
 }
