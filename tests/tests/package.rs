@@ -226,6 +226,11 @@ fn a_fresh_debian_becomes_a_gateway_that_is_upgraded_and_removed_under_traffic()
         "{explained}"
     );
 
+    // The unit lets it hold packets, whatever the kernel queues them with.
+    let journal = a.run("journalctl --output cat CTSYNC_EVENT=not-held");
+    assert!(!journal.contains("packets are not held"), "{journal}");
+    assert!(a.run("nft list ruleset").contains("chain held"));
+
     // A reload is done when systemctl says so; one that fails changes nothing, and systemctl says that, too.
     let before = main_pid(a);
     a.run("echo 'services: { dns: { protocol: udp, ports: 53, sync: never } }' >/etc/ctsync/policy.yaml");
