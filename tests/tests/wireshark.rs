@@ -23,7 +23,10 @@ fn the_dissector_shows_flows_with_the_keys_and_none_without() {
     let keys = directory.path().join("datagram.keys");
     let lab = Lab::new(2);
     let tap = Tap::open(&lab, 1);
-    let more = format!("log: {{ datagram_keys: {} }}", keys.display());
+    let more = format!(
+        "log: {{ datagram_keys: {} }}\ninterfaces: {{ monitored: [ {{ name: lan }} ] }}",
+        keys.display()
+    );
     let settings = Settings {
         more: Box::leak(more.into_boxed_str()),
         ..Settings::default()
@@ -98,6 +101,7 @@ fn the_dissector_shows_flows_with_the_keys_and_none_without() {
         ("ctsync.hello.state", "4"),
         ("ctsync.hello.mode", "1"),
         ("ctsync.from", "0"),
+        ("ctsync.probe.name", "lan"),
         ("ctsync.flow.expected.dport", "20000"),
     ] {
         let lines = shown.lines(field, &[field]);
