@@ -207,6 +207,8 @@ pub struct Policy {
 pub enum PushDown {
     /// It is, by rules in our own table.
     On,
+    /// It makes every event, but hands over only what a filter on our own socket lets pass: for who has no nftables.
+    Filter,
     /// It is not: it makes every event, and the daemon puts away what is not needed.
     Off,
 }

@@ -106,7 +106,7 @@ fn failed(what: &'static str) -> impl Fn(io::Error) -> RunError {
 pub fn run(path: &Path, config: &Config, policy: Policy, key: &MemberKey) -> Result<(), RunError> {
     let stop = stop_signal().map_err(failed("watch for signals"))?;
     // Events are subscribed to before the table is read, so that nothing falls between.
-    let kernel = Kernel::open(
+    let mut kernel = Kernel::open(
         config.kernel.event_buffer_bytes as usize,
         InjectorOptions {
             mark_mask: config.kernel.mark_mask | config.kernel.copy_bit.map_or(0, CopyBit::mask),
@@ -114,6 +114,7 @@ pub fn run(path: &Path, config: &Config, policy: Policy, key: &MemberKey) -> Res
         },
     )
     .map_err(RunError::Conntrack)?;
+    (kernel.leave_out(&ruleset::unwanted(config, &policy))).map_err(RunError::Conntrack)?;
     let addresses = LocalAddresses::open().map_err(failed("read the machine's addresses"))?;
     let mut networks =
         Networks::open(config).map_err(|(name, source)| RunError::Interface { name, source })?;

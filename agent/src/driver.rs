@@ -167,6 +167,8 @@ impl Driver {
                 drain_eventfd(self.woken.as_fd());
                 self.answer();
                 while let Some(done) = self.reloader.poll() {
+                    let result = self.kernel.leave_out(&done.unwanted);
+                    self.faults.survive("filter the kernel's events", result);
                     self.core.set_policy(Arc::clone(&done.policy));
                     // The table that came with it may have none of what was learnt.
                     self.suspects.renew();

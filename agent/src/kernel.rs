@@ -7,7 +7,7 @@ use conntrack::{
     Dump, DumpError, DumpItem, Errno, EventKind, EventSocket, EventSocketOptions, Expectation,
     Injector, InjectorOptions, Item, L4, Lookup, lookup,
 };
-use conntrack::{Flow, SocketError, Tuple};
+use conntrack::{Flow, SocketError, Tuple, Unwanted};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, SystemTime};
@@ -74,6 +74,14 @@ impl Kernel {
             batch: Vec::new(),
             conflict_said: None,
             lookup: Lookup::open()?,
+        })
+    }
+
+    /// Leaves out events of these flows from now on, and of no others. If that cannot be, of none.
+    pub fn leave_out(&mut self, unwanted: &Unwanted) -> Result<(), SocketError> {
+        self.events.leave_out(unwanted).or_else(|error| {
+            self.events.leave_out(&Unwanted::default())?;
+            Err(error)
         })
     }
 

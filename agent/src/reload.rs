@@ -15,6 +15,7 @@ use crate::notify;
 use crate::policy::Policy;
 use crate::ruleset::hold::{self, Steering};
 use crate::ruleset::{self, Ruleset, Section};
+use conntrack::Unwanted;
 use signal_hook::consts::SIGHUP;
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -44,6 +45,8 @@ pub struct Reloader {
 pub struct Done {
     /// What is in force from now on.
     pub policy: Arc<Policy>,
+    /// Flows whose events are not to be handed over.
+    pub unwanted: Unwanted,
     reloaded: Reloaded,
     answers: Vec<Answer>,
 }
@@ -98,10 +101,12 @@ impl Reloader {
                     notify::reloading();
                     match work.reload() {
                         Ok((policy, reloaded)) => {
+                            let unwanted = ruleset::unwanted(&work.config, &policy);
                             let policy = Arc::new(policy);
                             // Without a driver there is nobody left to hand it to.
                             let _ = sender.send(Done {
                                 policy,
+                                unwanted,
                                 reloaded,
                                 answers,
                             });

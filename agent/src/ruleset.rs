@@ -16,6 +16,7 @@ pub mod moved;
 
 use crate::config::{Config, PushDown};
 use crate::policy::Policy;
+use conntrack::Unwanted;
 use hold::Steering;
 use std::fmt;
 use std::io::{self, Write};
@@ -83,11 +84,26 @@ pub struct Section {
 pub fn sections(config: &Config, policy: &Policy, steering: Option<&Steering>) -> Vec<Section> {
     let events = match config.policy.kernel {
         PushDown::On => Some(events::section(&policy.plan())),
-        PushDown::Off => None,
+        PushDown::Filter | PushDown::Off => None,
     };
     let hold = steering.map(Steering::sections).unwrap_or_default();
     let moved = config.kernel.copy_bit.map(moved::section);
     events.into_iter().chain(hold).chain(moved).collect()
+}
+
+/// What the kernel need not hand over, where rules do not keep it from making it. Beside them a filter would be run for each event
+/// and find none to drop.
+pub fn unwanted(config: &Config, policy: &Policy) -> Unwanted {
+    match config.policy.kernel {
+        PushDown::Filter => {
+            let plan = policy.plan();
+            Unwanted {
+                protocols: plan.certain,
+                all_but: plan.all_but,
+            }
+        }
+        PushDown::On | PushDown::Off => Unwanted::default(),
+    }
 }
 
 /// What `nft` is told to put `sections` in the place of whatever table of ours there is. Naming the table before it is
@@ -145,7 +161,7 @@ pub enum RulesetError {
 impl fmt::Display for RulesetError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let cure =
-            "or write `kernel: { copy_bit: none }` and `policy: { kernel: off }` to do without";
+            "or write `kernel: { copy_bit: none }` and `policy: { kernel: filter }` to do without";
         match self {
             Self::Run(error) => write!(f, "run nft: {error}; install the package nftables, {cure}"),
             Self::Refused(said) => write!(

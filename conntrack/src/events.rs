@@ -19,8 +19,10 @@ use crate::nfnl::{Message, Messages};
 use crate::socket::{Received, Socket, SocketError};
 use crate::sys;
 
+pub use filter::Unwanted;
 pub use pacer::{Pacer, Wait};
 
+mod filter;
 mod pacer;
 
 /// Bytes of the largest event we expect; one is 150 to 400, and a security context can be long.
@@ -39,6 +41,7 @@ pub struct EventSocketOptions {
 pub struct EventSocket {
     socket: Socket,
     buffer: Box<[u8]>,
+    ignore_portid: Option<u32>,
 }
 
 /// What [`EventSocket::drain`] finds in the stream.
@@ -69,9 +72,9 @@ impl EventSocket {
         let socket = Socket::new()?;
         set_socket_recv_buffer_size_force(&socket, options.receive_buffer_bytes)
             .map_err(|errno| SocketError::new("set the receive buffer of events", errno))?;
-        if let Some(portid) = options.ignore_portid {
-            sys::attach_filter(socket.as_fd(), &drop_events_of(portid))
-                .map_err(|error| SocketError::new("attach the filter of own changes", error))?;
+        let ignore_portid = options.ignore_portid;
+        if ignore_portid.is_some() {
+            attach(&socket, ignore_portid, &Unwanted::default())?;
         }
         let groups = [
             NFNLGRP_CONNTRACK_NEW,
@@ -86,7 +89,13 @@ impl EventSocket {
         Ok(Self {
             socket,
             buffer: vec![0; EVENT_BYTES_MAX].into(),
+            ignore_portid,
         })
+    }
+
+    /// Leaves out what is told of these flows while they live, in place of others that were left out before.
+    pub fn leave_out(&mut self, unwanted: &Unwanted) -> Result<(), SocketError> {
+        attach(&self.socket, self.ignore_portid, unwanted)
     }
 
     /// Gives what is queued, but at most about `max` items, to `sink`; doesn't wait.
@@ -115,6 +124,11 @@ impl EventSocket {
     }
 }
 
+fn attach(socket: &Socket, ignore: Option<u32>, unwanted: &Unwanted) -> Result<(), SocketError> {
+    sys::attach_filter(socket.as_fd(), &filter::program(ignore, unwanted))
+        .map_err(|error| SocketError::new("attach the filter of events", error))
+}
+
 /// Decodes a message straight into the item that is given to the sink.
 #[inline]
 fn give(message: Result<Message<'_>, DecodeError>, sink: &mut impl FnMut(Item)) {
@@ -139,30 +153,6 @@ impl AsFd for EventSocket {
     }
 }
 
-/// A classic BPF program that lets every message pass but those whose `nlmsg_pid` is `portid`.
-fn drop_events_of(portid: u32) -> [libc::sock_filter; 4] {
-    const NLMSG_PID_OFFSET: u32 = 12;
-    let op = |code: u32, jt, jf, k| libc::sock_filter {
-        code: u16::try_from(code).expect("opcodes of classic BPF have 16 bits"),
-        jt,
-        jf,
-        k,
-    };
-    // The program loads words in network order; the header is in the machine's.
-    let portid = u32::from_be_bytes(portid.to_ne_bytes());
-    [
-        op(
-            libc::BPF_LD | libc::BPF_W | libc::BPF_ABS,
-            0,
-            0,
-            NLMSG_PID_OFFSET,
-        ),
-        op(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, portid),
-        op(libc::BPF_RET | libc::BPF_K, 0, 0, 0),
-        op(libc::BPF_RET | libc::BPF_K, 0, 0, u32::MAX),
-    ]
-}
-
 /// Sees whether the kernel makes events in this network namespace: subscribing succeeds also when it doesn't.
 fn check_events_on() -> Result<(), SocketError> {
     match fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_events") {
@@ -175,6 +165,3 @@ fn check_events_on() -> Result<(), SocketError> {
         )),
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -31,7 +31,7 @@ pub use rustix::io::Errno;
 pub use decode::DecodeError;
 pub use dump::{Dump, DumpError, DumpItem, Lookup, lookup};
 pub use event::{Event, EventKind};
-pub use events::{Drained, EventSocket, EventSocketOptions, Item, Pacer, Wait};
+pub use events::{Drained, EventSocket, EventSocketOptions, Item, Pacer, Unwanted, Wait};
 pub use expect::{Expectation, ExpectationEvent};
 pub use flow::{
     DccpInfo, Flow, HelperName, L4, Labels, ProtoInfo, SctpInfo, SeqAdj, SynProxy, TcpInfo, Tuple,

@@ -171,7 +171,8 @@ fn the_same_flows_are_replicated_with_the_push_down_and_without() {
         let policy =
             Policy::parse(&[("drawn".into(), text.to_owned())], 8116).expect("it is right");
         let mut made = Vec::new();
-        for more in ["policy: { kernel: on }", "policy: { kernel: off }"] {
+        for kernel in ["on", "filter", "off"] {
+            let more = format!("policy: {{ kernel: {kernel} }}").leak();
             let cluster = start(&lab, text, more);
             for gateway in &lab.gateways {
                 gateway.run("conntrack -F");
@@ -197,7 +198,7 @@ fn the_same_flows_are_replicated_with_the_push_down_and_without() {
             assert!(agree, "{text}\nmissing {missing:?}, too much {more:?}");
             made.push(events(&cluster.members[0]));
         }
-        assert!(made[0] <= made[1], "{text}\n{made:?}");
+        assert!(made[0] <= made[2], "{text}\n{made:?}");
     }
 }
 
@@ -223,6 +224,43 @@ fn a_flow_that_is_never_synchronised_makes_no_event_at_all() {
         known(&cluster.members[1]).len() == 1
     });
     assert_eq!(events(&cluster.members[0]), before + 1);
+}
+
+#[test]
+fn the_filter_of_the_socket_leaves_the_ruleset_alone_and_follows_the_policy() {
+    let lab = Lab::new(2);
+    let gateway = &lab.gateways[0];
+    let rules = gateway.run("nft list ruleset");
+    let quiet = "services: { quiet: { protocol: udp, ports: 2000-2005, sync: never } }\n";
+    let more = "kernel: { copy_bit: none }\npolicy: { kernel: filter }\n";
+    let cluster = start(&lab, quiet, more);
+    assert_eq!(gateway.run("nft list ruleset"), rules);
+    let member = &cluster.members[0];
+    let received = || member.counter("events_received");
+    // What is left out is not read at all; what comes after it is.
+    let before = received();
+    open(&lab, 17, "10.0.0.100", 2005);
+    open(&lab, 17, "fd00::100", 2000);
+    open(&lab, 17, "10.0.0.100", 2006);
+    let at_peer = |count| {
+        wait_until("the peer has those that are told", DEADLINE, || {
+            known(&cluster.members[1]).len() == count
+        });
+    };
+    at_peer(1);
+    assert_eq!(received(), before + 1);
+    // Ends pass.
+    gateway.run("conntrack -D -p udp --dport 2005");
+    wait_until("the end is read", DEADLINE, || received() == before + 2);
+
+    let directory = member.config().parent().expect("it is in one");
+    std::fs::write(directory.join("policy.yaml"), "").expect("it is ours");
+    for member in &cluster.members {
+        member.ask("reload");
+    }
+    at_peer(2);
+    open(&lab, 17, "10.0.0.101", 2001);
+    at_peer(3);
 }
 
 #[test]

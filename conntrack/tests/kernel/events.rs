@@ -133,6 +133,123 @@ fn own_changes_are_left_out_and_foreign_ones_come() {
     });
 }
 
+/// A flow of a protocol to a port, or with an ICMP type.
+fn to(proto: u8, port: u16, is_ipv6: bool) -> Flow {
+    let l4 = match proto {
+        IPPROTO_ICMP | IPPROTO_ICMPV6 => L4::Icmp {
+            kind: port.try_into().expect("a type has eight bits"),
+            code: 0,
+            id: 7,
+        },
+        IPPROTO_GRE => L4::Ports { src: 0, dst: 1 },
+        _ => L4::Ports { src: 9, dst: port },
+    };
+    let (src, dst) = match is_ipv6 {
+        true => ("fd00::1", "fd00::2"),
+        false => ("10.0.0.1", "10.0.0.2"),
+    };
+    let orig = Tuple {
+        src: src.parse().expect("it is an address"),
+        dst: dst.parse().expect("it is an address"),
+        proto,
+        l4,
+        zone: 0,
+    };
+    Flow {
+        timeout: Some(100),
+        ..Flow::new(orig)
+    }
+}
+
+#[test]
+fn of_unwanted_flows_only_the_end_is_told_and_of_all_others_everything() {
+    in_netns(|| {
+        let mut injector = Injector::open().expect("an injector");
+        let mut socket = open_events();
+        let told = |socket: &mut EventSocket, injector: &mut Injector, flow: &Flow| {
+            create(injector, flow);
+            injector.update(&Flow {
+                mark: Some(5),
+                ..Flow::new(flow.orig)
+            });
+            injector.delete(flow);
+            assert_eq!(commit(injector), [Ok(()), Ok(())]);
+            let is_over = |items: &[Item]| matches!(items.last(), Some(Item::Event(event)) if event.kind == EventKind::Destroy);
+            events(&read_until(socket, is_over)).len()
+        };
+        let ports = |protocol, ranges: &[(u16, u16)]| (protocol, ranges.to_vec());
+        let some = Unwanted {
+            protocols: vec![
+                ports(IPPROTO_UDP, &[(53, 53), (1000, 2000), (65_535, 65_535)]),
+                ports(IPPROTO_ICMP, &[(8, 8)]),
+                ports(IPPROTO_ICMPV6, &[(128, 129)]),
+                ports(IPPROTO_GRE, &[]),
+            ],
+            all_but: None,
+        };
+        let but_tcp = Unwanted {
+            protocols: vec![ports(IPPROTO_TCP, &[(0, 79)])],
+            all_but: Some(vec![IPPROTO_TCP, IPPROTO_UDP]),
+        };
+        for (unwanted, cases) in [
+            (
+                some,
+                [
+                    (IPPROTO_UDP, 52, 3),
+                    (IPPROTO_UDP, 53, 1),
+                    (IPPROTO_UDP, 54, 3),
+                    (IPPROTO_UDP, 999, 3),
+                    (IPPROTO_UDP, 1000, 1),
+                    (IPPROTO_UDP, 2000, 1),
+                    (IPPROTO_UDP, 2001, 3),
+                    (IPPROTO_UDP, 65_535, 1),
+                    (IPPROTO_SCTP, 53, 3),
+                    (IPPROTO_ICMP, 8, 1),
+                    (IPPROTO_ICMPV6, 128, 1),
+                    (IPPROTO_GRE, 0, 1),
+                ]
+                .as_slice(),
+            ),
+            (
+                but_tcp,
+                &[
+                    (IPPROTO_TCP, 79, 1),
+                    (IPPROTO_TCP, 80, 3),
+                    (IPPROTO_UDP, 53, 3),
+                    (IPPROTO_SCTP, 53, 1),
+                ],
+            ),
+            (Unwanted::default(), &[(IPPROTO_UDP, 53, 3)]),
+        ] {
+            socket.leave_out(&unwanted).expect("it is a program");
+            for (proto, port, expected) in cases {
+                for is_ipv6 in [false, true] {
+                    if is_ipv6 && *proto == IPPROTO_ICMP || !is_ipv6 && *proto == IPPROTO_ICMPV6 {
+                        continue;
+                    }
+                    let flow = match *proto {
+                        IPPROTO_TCP => Flow {
+                            orig: to(*proto, *port, is_ipv6).orig,
+                            reply: to(*proto, *port, is_ipv6).orig.mirror(),
+                            ..tcp_flow(1)
+                        },
+                        IPPROTO_SCTP => Flow {
+                            protoinfo: Some(ProtoInfo::Sctp(SctpInfo {
+                                state: 4,
+                                vtag: [1, 2],
+                            })),
+                            ..to(*proto, *port, is_ipv6)
+                        },
+                        _ => to(*proto, *port, is_ipv6),
+                    };
+                    let told = told(&mut socket, &mut injector, &flow);
+                    assert_eq!(told, *expected, "{proto} {port} {is_ipv6} {unwanted:?}");
+                }
+            }
+        }
+    });
+}
+
 #[test]
 fn an_overrun_is_an_item_and_the_stream_goes_on() {
     in_netns(|| {

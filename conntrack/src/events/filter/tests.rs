@@ -1,7 +1,7 @@
 use super::*;
 
-/// Runs the program on a message as the kernel would: true when it passes.
-fn passes(program: &[libc::sock_filter], message: &[u8]) -> bool {
+/// Runs a program without extensions on a message as the kernel would: true when it passes.
+fn passes(program: &[sock_filter], message: &[u8]) -> bool {
     let mut accumulator = 0;
     let mut at = 0;
     loop {
@@ -25,10 +25,21 @@ fn passes(program: &[libc::sock_filter], message: &[u8]) -> bool {
 #[test]
 fn the_filter_drops_messages_of_its_port_only() {
     for portid in [1, 0x1234_5678, u32::MAX] {
-        let program = drop_events_of(portid);
+        let program = program(Some(portid), &Unwanted::default());
         let message = |from: u32| [[0; 12].as_slice(), &from.to_ne_bytes(), &[0; 8]].concat();
         assert!(!passes(&program, &message(portid)));
         assert!(passes(&program, &message(0)));
         assert!(passes(&program, &message(portid.swap_bytes() ^ 1)));
     }
+}
+
+#[test]
+fn a_program_is_never_longer_than_the_kernel_takes() {
+    let every_other = (0..3000).map(|port| (port * 2, port * 2)).collect();
+    let unwanted = Unwanted {
+        protocols: vec![(6, every_other), (17, vec![(53, 53)]), (47, vec![])],
+        all_but: Some((0..=u8::MAX).collect()),
+    };
+    let program = program(Some(1), &unwanted);
+    assert!((500..=INSTRUCTIONS_MAX).contains(&program.len()));
 }
