@@ -1,9 +1,9 @@
 //! The benchmark: flows opened by real packets through gateway A while it replicates them to gateway B, side by side with
 //! nobody listening, with conntrackd, and with ctsync.
 //!
-//! Three parts, each with its own runs of every contestant: [`Part::Speed`], as many flows as the gateway takes;
+//! Parts, each with its own runs of every contestant, among them: [`Part::Speed`], as many flows as the gateway takes;
 //! [`Part::Cost`], the same number for all at a rate that all hold; [`Part::Delay`], from a flow's first packet to its
-//! entry in the peer's kernel. Rounds of different contestants alternate, so that a machine that grows slower does so for
+//! entry in the peer's kernel; [`Part::Join`], a gateway that starts beside one with many flows. Rounds of different contestants alternate, so that a machine that grows slower does so for
 //! all of them.
 
 use std::time::Duration;
@@ -11,6 +11,7 @@ use std::time::Duration;
 pub mod gateways;
 pub mod generator;
 pub mod interrupt;
+pub mod join;
 pub mod measure;
 pub mod plot;
 pub mod policy;
@@ -51,6 +52,8 @@ pub enum Part {
     Cost,
     /// Delay to the peer's kernel, idle and at the fixed rate.
     Delay,
+    /// Time and memory of a gateway that joins one with many flows.
+    Join,
     /// Flows a second and processor time when a share of the flows is not told, or not at once.
     Policy,
 }
@@ -81,6 +84,7 @@ pub fn run(options: &Options) -> Report {
                     bench.cost(contestant, options.rounds);
                 }
             }
+            Part::Join => bench.rounds(options, |bench, contestant| bench.join(contestant)),
             Part::Policy => bench.policy(options.rounds),
             Part::Delay => bench.rounds(options, |bench, contestant| bench.delay(contestant)),
         }

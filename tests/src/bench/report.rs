@@ -47,6 +47,18 @@ pub enum Row {
     LoadTail,
     /// ... per cent seen at all.
     LoadSeen,
+    /// Seconds until a gateway that joins has 200,000 flows.
+    JoinTime,
+    /// ... per cent of them that it has then.
+    JoinArrived,
+    /// ... MiB that it takes above what it has then.
+    JoinMemory,
+    /// As [`Self::JoinTime`], of 1,000,000.
+    BigJoinTime,
+    /// ... per cent of them.
+    BigJoinArrived,
+    /// ... MiB.
+    BigJoinMemory,
 }
 
 impl Row {
@@ -97,6 +109,12 @@ impl Row {
             Row::LoadMedian => ("load_delay_p50_ms", "delay at the fixed rate: p50, ms", 2),
             Row::LoadTail => ("load_delay_p99_ms", "  p99, ms", 2),
             Row::LoadSeen => ("load_seen_percent", "  seen, %", 1),
+            Row::JoinTime => ("join_200k_s", "join a gateway of 200,000 flows, s", 2),
+            Row::JoinArrived => ("join_200k_arrived_percent", "  of these arrived, %", 1),
+            Row::JoinMemory => ("join_200k_memory_mib", "  memory above the table, MiB", 1),
+            Row::BigJoinTime => ("join_1m_s", "join a gateway of 1,000,000 flows, s", 2),
+            Row::BigJoinArrived => ("join_1m_arrived_percent", "  of these arrived, %", 1),
+            Row::BigJoinMemory => ("join_1m_memory_mib", "  memory above the table, MiB", 1),
         }
     }
 }
@@ -259,6 +277,9 @@ conntrackd: Debian's package with its example FTFW configuration (multicast, 2 M
 1.2 MiB socket buffers, real-time scheduling), HashLimit twice the table as the manual asks. The receiver keeps flows in
 its cache; for the delay rows alone it puts them into the kernel at once (DisableExternalCache On).
 ctsync: the default configuration; the receiver always puts flows into the kernel.
+Join: gateway A has established flows, put there by netlink, and its daemon knows them; the time is from the start of B's
+daemon to its last flow. conntrackd is asked for them as soon as it answers (-n), and has had 3 s when nothing more comes; ctsync
+asks by itself, and says when it has everything, in its kernel. Memory: the most that was resident less what is afterwards.
 ctsync with a policy: of the server's 20 ports a share is never synchronised, or delayed for longer than the run. Full speed as
 above, then a quarter as many flows at the fixed rate; CPU is per flow opened, told or not.
 "

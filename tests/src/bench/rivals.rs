@@ -18,6 +18,7 @@ use crate::netns::{Process, holds_within};
 
 mod conntrackd;
 pub mod ctsync;
+pub mod join;
 
 /// Who replicates gateway A's flows to gateway B.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]

@@ -75,11 +75,18 @@ pub(super) fn is_ready(daemon: &Daemon) -> bool {
 
 /// Flows in its external cache: those that its peer told it.
 pub(super) fn external_flows(daemon: &Daemon) -> u64 {
+    cached_flows(daemon, "cache external:")
+}
+
+/// Flows in its internal cache: those of its own kernel.
+pub(super) fn internal_flows(daemon: &Daemon) -> u64 {
+    cached_flows(daemon, "cache internal:")
+}
+
+fn cached_flows(daemon: &Daemon, cache: &str) -> u64 {
     let statistics = statistics(&daemon.config).unwrap_or_default();
-    let external = statistics
-        .split_once("cache external:")
-        .map_or("", |(_, rest)| rest);
-    let count = external
+    let cache = statistics.split_once(cache).map_or("", |(_, rest)| rest);
+    let count = cache
         .split_once("current active connections:")
         .map_or("", |(_, rest)| rest);
     // It does not answer while it is far behind: then it has none that we know of.

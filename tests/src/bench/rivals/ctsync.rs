@@ -53,19 +53,35 @@ control:
 
 /// Whether every peer of a daemon is live and has told all it knows.
 pub(super) fn is_ready(daemon: &Daemon) -> bool {
-    let output = Command::new(program())
-        .args(["status", "--json", "--config"])
-        .arg(&daemon.config)
-        .output();
-    let Some(status) = output
-        .ok()
-        .and_then(|output| serde_json::from_slice::<Value>(&output.stdout).ok())
-    else {
-        return false;
-    };
+    let status = status(daemon);
     let peers = status["peers"].as_array().map_or(&[][..], Vec::as_slice);
     !peers.is_empty()
         && peers
             .iter()
             .all(|peer| peer["state"] == "live" && peer["synced"] == true)
+}
+
+/// Whether it says that it has everything, after it has met its peer.
+pub(super) fn is_joined(daemon: &Daemon) -> bool {
+    let status = status(daemon);
+    status["sync"]["complete"] == true && status["peers"][0]["state"] == "live"
+}
+
+/// Flows that it knows of its own kernel.
+pub(super) fn own_flows(daemon: &Daemon) -> u64 {
+    let flows = &status(daemon)["flows"];
+    ["own", "found"]
+        .map(|it| flows[it].as_u64().unwrap_or(0))
+        .iter()
+        .sum()
+}
+
+/// What it says of itself; nothing while it does not answer.
+fn status(daemon: &Daemon) -> Value {
+    let output = Command::new(program())
+        .args(["status", "--json", "--config"])
+        .arg(&daemon.config)
+        .output();
+    let stdout = output.map(|output| output.stdout).unwrap_or_default();
+    serde_json::from_slice(&stdout).unwrap_or(Value::Null)
 }
