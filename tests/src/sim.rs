@@ -18,6 +18,7 @@ pub mod builds;
 pub mod checker;
 mod due;
 pub mod gateway;
+pub mod holds;
 pub mod kernel;
 pub mod links;
 pub mod more;
@@ -186,6 +187,7 @@ struct World {
     more: Random,
     /// Frames of full syncs that have arrived since somebody was to join.
     sync_frames: u32,
+    held: holds::Held,
 }
 
 impl World {
@@ -216,12 +218,13 @@ impl World {
             steps: 0,
             trace: Trace::default(),
             watch: Watch::from_environment(),
+            held: holds::Held::default(),
             in_trouble: true,
             options,
         }
     }
 
-    fn run(&mut self) -> Result<Report, Violation> {
+    fn begin(&mut self) {
         for at in 0..self.gateways.len() {
             let pause = self.random.pause(Duration::ZERO..Duration::from_secs(2));
             self.schedule(pause, What::Start(at));
@@ -240,6 +243,10 @@ impl World {
             self.schedule_fault(fault);
         }
         self.schedule_more();
+    }
+
+    fn run(&mut self) -> Result<Report, Violation> {
+        self.begin();
         self.turn_until(self.options.trouble)?;
         self.heal();
         let agreed_at = self.agree()?;
@@ -367,6 +374,7 @@ impl World {
             .extend(refusals.into_iter().map(|key| (at, key)));
         let Some(turned) = turned else { return Ok(()) };
         self.carry(at);
+        self.release(at, turned.released)?;
         let mut flows = self.workload.flows.iter_mut();
         for flow in flows
             .by_ref()
@@ -417,13 +425,11 @@ impl World {
             self.workload
                 .step(number, &mut self.gateways, &self.options, &mut self.random);
         let Some(stepped) = stepped else { return };
+        if let Stepped::Held(at) = stepped {
+            self.call(at, Duration::ZERO);
+        }
         if let Stepped::At(at) = stepped {
-            let flow = &mut self.workload.flows[number];
-            let doubt = checker::doubt(&self.gateways, at, &flow.key, false);
-            // What cannot be told apart any longer is not made better by its end.
-            if doubt.is_some() || !matches!(flow.life, Life::Ended(_)) {
-                flow.doubt = doubt;
-            }
+            self.note_change(number, at);
             let wake = self.random.pause(Duration::ZERO..Duration::from_millis(1));
             self.call(at, wake);
         }
@@ -431,6 +437,15 @@ impl World {
             .random
             .pause(Duration::from_micros(100)..self.options.packet_pause_max);
         self.schedule(pause, What::Flow(number));
+    }
+
+    fn note_change(&mut self, number: usize, at: usize) {
+        let flow = &mut self.workload.flows[number];
+        let doubt = checker::doubt(&self.gateways, at, &flow.key, false);
+        // What cannot be told apart any longer is not made better by its end.
+        if doubt.is_some() || !matches!(flow.life, Life::Ended(_)) {
+            flow.doubt = doubt;
+        }
     }
 
     fn strike(&mut self, fault: Fault) {

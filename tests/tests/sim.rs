@@ -81,6 +81,29 @@ fn whoever_dies_at_whichever_step_of_a_full_sync_all_agree_in_the_end() {
 }
 
 #[test]
+fn held_packets_get_one_verdict_in_time_and_what_is_acknowledged_is_in_every_kernel() {
+    let mut all = sim::holds::Held::default();
+    let mut failures = Vec::new();
+    // The runs are as long as those above, and half as many are enough to see each fault often.
+    for seed in seeds().take(50) {
+        match sim::holds::run_holds(seed) {
+            Ok(held) => {
+                all.acked += held.acked;
+                all.otherwise += held.otherwise;
+            }
+            Err(failure) => failures.push(failure),
+        }
+    }
+    for failure in failures.iter().take(5) {
+        println!("{failure}\n");
+    }
+    let seeds: Vec<u64> = failures.iter().map(|failure| failure.seed).collect();
+    assert!(seeds.is_empty(), "{} seeds failed: {seeds:?}", seeds.len());
+    println!("{all:?}");
+    assert!(all.acked > 100 && all.otherwise > 100, "{all:?}");
+}
+
+#[test]
 fn one_seed() {
     let Ok(seed) = std::env::var("CTSYNC_SEED") else {
         return;

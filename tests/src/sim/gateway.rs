@@ -20,6 +20,7 @@ use conntrack::{Errno, Flow, Item};
 
 use super::builds::Build;
 use super::checker::{self, Violation};
+use super::holds::{Queue, Released};
 use super::kernel::{COPY_BIT, Dump, Kernel, MARK_MASK};
 use super::more;
 use super::options::Options;
@@ -72,6 +73,8 @@ pub struct Daemon {
     /// Turns in a row after which it had nothing to wait for.
     busy_turns: u32,
     crossed: Vec<FlowKey>,
+    /// Packets that wait.
+    pub queue: Queue,
 }
 
 /// A datagram: to whom, over which network, and by which mode.
@@ -85,6 +88,8 @@ pub struct Turned {
     /// Flows that a peer's change was applied to while an event of them was not read yet: the kernel has no way to
     /// change an entry only if it is as it was.
     pub crossed: Vec<FlowKey>,
+    /// Packets that go on.
+    pub released: Vec<Released>,
     /// When the loop turns again if nothing comes in before.
     pub next: Duration,
 }
@@ -177,6 +182,7 @@ impl Gateway {
             dump: None,
             busy_turns: 0,
             crossed: Vec::new(),
+            queue: Queue::default(),
         });
     }
 
@@ -259,6 +265,7 @@ impl Gateway {
             daemon.core.handle_datagram(&mut datagram, network, at);
             daemon.apply(kernel, at);
         }
+        daemon.queue.take(&mut daemon.core, now, at);
         if !more || daemon.dump.is_some() {
             let interrupted = random.percent(options.faults.dump_interrupted_percent);
             daemon.read_rows(kernel, options.rows_at_a_time, interrupted);
@@ -271,6 +278,7 @@ impl Gateway {
         }
         daemon.apply(kernel, at);
         let sent = daemon.transmit(at);
+        let released = daemon.queue.judge(&mut daemon.core, now)?;
         while let Some(event) = daemon.core.poll_event() {
             if let Event::Mode(Changed::Used {
                 network,
@@ -286,7 +294,10 @@ impl Gateway {
         }
         let pause =
             random.pause(Duration::from_micros(20)..options.turn_max + Duration::from_micros(1));
-        let waiting = kernel.has_events() || !daemon.inbox.is_empty() || daemon.dump.is_some();
+        let waiting = kernel.has_events()
+            || daemon.queue.is_readable()
+            || !daemon.inbox.is_empty()
+            || daemon.dump.is_some();
         let due = Duration::from_micros(daemon.core.poll_timeout().as_micros())
             .saturating_sub(daemon.origin);
         daemon.busy_turns = if !waiting && due <= now {
@@ -304,6 +315,7 @@ impl Gateway {
         Ok(Some(Turned {
             sent,
             crossed: std::mem::take(&mut daemon.crossed),
+            released,
             next,
         }))
     }

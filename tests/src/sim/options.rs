@@ -44,6 +44,8 @@ pub struct Options {
     pub turn_max: Duration,
     /// Greatest payload of a datagram.
     pub datagram_bytes_max: usize,
+    /// Whether the first packets of TCP wait for the peers; not drawn here.
+    pub holds: bool,
     /// What else happens; not drawn here.
     pub more: More,
 }
@@ -139,6 +141,7 @@ impl Options {
             turn_max: random.choose(&[ms(0), ms(0), ms(1), ms(20)]) + Duration::from_micros(20),
             datagram_bytes_max: random.choose(&[1_472, 1_472, 508, 8_972]),
             faults,
+            holds: false,
             more: More::default(),
         }
     }

@@ -12,6 +12,7 @@ use conntrack::consts::*;
 use conntrack::{Flow, L4, ProtoInfo, TcpInfo, Tuple};
 
 use super::gateway::Gateway;
+use super::holds::Packet;
 use super::kernel::{MARK_MASK, Passed, Passing, tcp_state};
 use super::options::Options;
 use super::random::Random;
@@ -101,6 +102,8 @@ pub enum Stepped {
     At(usize),
     /// None did.
     Nowhere,
+    /// A packet waits at a gateway.
+    Held(usize),
 }
 
 impl Workload {
@@ -146,6 +149,12 @@ impl Workload {
             }
             (Step::End, Life::Unopened | Life::Ended(_)) => return None,
             _ if !gateways[at].is_up => Passed::Dropped,
+            (Step::Packet(_), Life::Unopened | Life::Ended(_)) if options.holds => {
+                if flow.hold(at, gateways) {
+                    return Some(Stepped::Held(at));
+                }
+                gateways[at].kernel.open(flow.opening)
+            }
             (Step::Packet(_), Life::Unopened | Life::Ended(_)) => {
                 gateways[at].kernel.open(flow.opening)
             }
@@ -171,6 +180,48 @@ impl Workload {
         });
         flow.is_gone = false;
         Some(Stepped::At(at))
+    }
+}
+
+impl Traffic {
+    /// Its first packet comes to a gateway. True if it waits there.
+    fn hold(&mut self, at: usize, gateways: &mut [Gateway]) -> bool {
+        let boots = gateways.iter().map(|it| it.boots).collect();
+        let Some(daemon) = &mut gateways[at].daemon else {
+            return false;
+        };
+        if self.opening.protoinfo.is_none() {
+            return false;
+        }
+        daemon.queue.push(Packet {
+            number: self.number,
+            opening: self.opening,
+            boots,
+        });
+        // The peers are to have it before it is opened.
+        self.is_gone = false;
+        true
+    }
+
+    /// Its first packet has waited, and passes. True if it opens the flow.
+    pub fn pass_first(&mut self, at: usize, gateways: &mut [Gateway]) -> bool {
+        let is_wanted = matches!(self.life, Life::Unopened | Life::Ended(_)) && gateways[at].is_up;
+        if !is_wanted || gateways[at].kernel.open(self.opening) == Passed::Dropped {
+            return false;
+        }
+        self.tries = 0;
+        self.script.pop();
+        let entry = *gateways[at]
+            .kernel
+            .entry(&self.key)
+            .expect("it was just opened");
+        self.life = Life::Open(Carrier {
+            gateway: at,
+            boot: gateways[at].boots,
+            entry,
+        });
+        self.is_gone = false;
+        true
     }
 }
 
