@@ -1,13 +1,15 @@
-//! Two gateways translated to the same address and port before they heard of each other.
+//! Flows that a gateway's kernel has no place for: another has their reply tuple, or its table is full.
 
+use std::fs;
 use std::time::Duration;
 
 use rustix::process::Signal;
 
 use tests::cluster::{Cluster, Transport};
-use tests::lab::Lab;
+use tests::crowd::Crowd;
+use tests::lab::{Family, Lab, Path};
 use tests::netns::wait_until;
-use tests::table::table;
+use tests::table::{table, wait_equal};
 
 /// How long members may take to find out.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -56,4 +58,46 @@ fn of_two_flows_with_one_reply_tuple_each_gateway_keeps_its_own_and_both_are_nam
             .iter()
             .all(|it| table(it).iter().any(|row| row.contains("src=10.0.0.51")))
     });
+}
+
+/// The limit is of the whole machine, though each namespace counts for itself: so one gateway has flows of its own to fill it.
+#[test]
+#[ignore = "lowers the limit of every table of the machine; tests/tests/debian.rs runs it"]
+fn what_a_full_table_has_no_room_for_is_said_and_goes_in_when_there_is_room() {
+    let limit = |entries: u32| {
+        fs::write(
+            "/proc/sys/net/netfilter/nf_conntrack_max",
+            entries.to_string(),
+        )
+        .expect("root may set the limit");
+    };
+    let lab = Lab::new(2);
+    for gateway in &lab.gateways {
+        // What is not tracked needs no room.
+        gateway.nft(
+            "table inet sync {
+                 chain in { type filter hook prerouting priority raw; iifname sync0 notrack; }
+                 chain out { type filter hook output priority raw; oifname sync0 notrack; }
+             }",
+        );
+    }
+    let cluster = Cluster::start(&lab, Transport::Unicast);
+    for port in 1..=40 {
+        lab.gateways[1].run(&format!(
+            "conntrack -I -p tcp -s 192.0.2.77 -d 192.0.2.2 --sport {port} --dport 22 --state ESTABLISHED -u ASSURED,SEEN_REPLY -t 6000"
+        ));
+    }
+    limit(50);
+    let mut crowd = Crowd::default();
+    crowd.tcp(&lab, Path::Plain, Family::Ipv4, 30);
+    let peer = &cluster.members[1];
+    wait_until("the kernel of the peer is full", DEADLINE, || {
+        peer.counter("kernel_full") >= 15
+    });
+    wait_until("it is said", DEADLINE, || {
+        peer.log().contains("table is full")
+    });
+    assert!(table(&lab.gateways[1]).len() < 15);
+    limit(131_072);
+    assert_eq!(wait_equal(&lab.gateways, DEADLINE * 4).len(), 30);
 }

@@ -51,6 +51,13 @@ fn the_order_of_states_is_also_that_of_this_kernel() {
 }
 
 #[test]
+fn what_a_full_table_has_no_room_for_goes_in_later() {
+    let (debian, prepare) = with_tests("tests", "conflicts");
+    debian.carry(&program());
+    debian.run(&format!("{prepare} CTSYNC=/t/ctsync ./tests --ignored"));
+}
+
+#[test]
 fn translated_connections_whose_directions_pass_different_gateways_open() {
     let (debian, prepare) = with_tests("tests", "translated");
     debian.carry(&program());

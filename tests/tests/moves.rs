@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use tests::cluster::{Cluster, Daemon, Transport};
+use tests::cluster::{Cluster, Daemon, Settings, Transport};
 use tests::lab::{Family, Lab, Path};
 use tests::netns::wait_until;
-use tests::table::{COPY_BIT, wait_equal};
+use tests::table::{COPY_BIT, table, wait_equal};
 use tests::traffic::{Connection, Kind};
 
 /// How long tables, and what is known of a flow, may take to agree: on a busy machine packets may pass both gateways while
@@ -54,11 +54,22 @@ fn flows_that_move_belong_to_the_gateway_that_their_packets_pass() {
 
 #[test]
 fn the_operators_marks_stay_as_they_are_on_both_sides() {
+    marks_stay("", COPY_BIT);
+    marks_stay("kernel: { copy_bit: 5 }", 1 << 5);
+}
+
+fn marks_stay(more: &'static str, copy_bit: u32) {
     let lab = Lab::new(2);
-    let _cluster = Cluster::start(&lab, Transport::Unicast);
+    let settings = Settings {
+        more,
+        ..Settings::default()
+    };
+    let _cluster = Cluster::start_with(&lab, settings);
     lab.activate(0);
     let connection = Connection::open(&lab, Kind::Interactive, Path::Plain, Family::Ipv4);
-    wait_equal(&lab.gateways, AGREE_DEADLINE);
+    wait_until("the copy is there", AGREE_DEADLINE, || {
+        table(&lab.gateways[1]).len() == 1
+    });
     lab.gateways[0].nft(
         "table inet operator { chain forward { type filter hook forward priority 0; ct mark set ct mark | 23; }; }",
     );
@@ -66,14 +77,14 @@ fn the_operators_marks_stay_as_they_are_on_both_sides() {
     wait_until(
         "the copy has the mark and the copy bit",
         AGREE_DEADLINE,
-        || mark(1) == 23 | COPY_BIT,
+        || mark(1) == 23 | copy_bit,
     );
     assert_eq!(mark(0), 23);
     lab.activate(1);
     wait_until(
         "the flow has moved and kept its mark",
         AGREE_DEADLINE,
-        || mark(1) == 23 && mark(0) == 23 | COPY_BIT,
+        || mark(1) == 23 && mark(0) == 23 | copy_bit,
     );
     assert_eq!(connection.progress().failure, None);
 }
