@@ -148,6 +148,8 @@ fn scraper_gets_every_value_with_type_unit_and_help() {
     for part in [
         "# TYPE ctsync_build info\n# HELP ctsync_build Version of the daemon.\nctsync_build_info{version=\"0.1.0\"} 1\n",
         "ctsync_member_info{cluster=\"7\",member=\"1\",name=\"gw-a\"} 1\n",
+        "ctsync_sync_complete ",
+        "ctsync_sync_incomplete_seconds ",
         "# TYPE ctsync_uptime_seconds gauge\n# UNIT ctsync_uptime_seconds seconds\n",
         "ctsync_flows{origin=\"own\"} 3\nctsync_flows{origin=\"copy\"} 2\nctsync_flows{origin=\"found\"} 1\n",
         "# TYPE ctsync_state stateset\n",

@@ -150,6 +150,16 @@ pub fn render(status: &Status) -> String {
         "Time since the key that seals datagrams came into use.",
         number(status.key.age_seconds),
     );
+    page.gauge(
+        "sync_complete",
+        "1 if everything that the others have is here too.",
+        truth(status.sync.complete),
+    );
+    page.gauge(
+        "sync_incomplete_seconds",
+        "Time since that was so last, or since the start; 0 while it is.",
+        number(status.sync.incomplete_ms) / 1e3,
+    );
     page.family("state", "stateset", "What this member is in the cluster.");
     for state in STATES {
         let is_it = truth(status.role.state == *state);
