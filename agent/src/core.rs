@@ -293,6 +293,7 @@ impl Core {
     pub fn handle_timeout(&mut self, now: Instant) {
         self.clock = now;
         self.node.handle_timeout(now);
+        self.handle_audit_timeout();
         self.delays.advance(now);
         self.note_told(now);
         self.handle_roles_timeout(now);

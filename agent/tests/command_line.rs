@@ -10,7 +10,7 @@ use std::thread;
 
 use agent::config::roles::DEFAULT_PRIORITY;
 use agent::config::{Config, Transport};
-use agent::control::answer::audit::{Difference, DifferenceCounts, Report, Round};
+use agent::control::answer::audit::{Difference, DifferenceCounts, Equal, Proof, Report, Round};
 use agent::control::answer::services::{ServiceCost, Services};
 use agent::control::answer::sync::SyncStatus;
 use agent::control::answer::{
@@ -172,6 +172,14 @@ fn report() -> Report {
             differences: DifferenceCounts::default(),
             ..round
         }),
+        peers: vec![Proof {
+            member: 2,
+            name: "gw-b".into(),
+            equal: Some(Equal {
+                seconds_ago: 73,
+                flows: 19_000,
+            }),
+        }],
         differences: found,
         history: vec![Difference {
             seconds_ago: 12,
@@ -196,6 +204,7 @@ fn audit_says_when_the_table_was_equal_last_and_what_was_found() {
     for line in [
         "last    12 s ago, 20000 entries in 31 ms",
         "equal   72 s ago, 20000 entries in 31 ms",
+        "        with 2 (gw-b) 73 s ago, 19000 flows that it carries",
         "missing                    1                1",
     ] {
         assert!(text.contains(line), "{text}");

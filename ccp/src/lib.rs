@@ -14,6 +14,7 @@ extern crate std;
 
 pub mod audit;
 pub mod build;
+pub mod compare;
 pub mod counters;
 pub mod election;
 pub mod hold;

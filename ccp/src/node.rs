@@ -8,6 +8,7 @@
 //! A new node tells deltas, but does not tell a peer *everything* before the kernel table was read once
 //! ([`Node::end_pass`]): the peer takes what was not named for gone.
 
+mod compare;
 mod contract;
 mod expected;
 mod full;
@@ -23,6 +24,7 @@ mod remote;
 mod roles;
 mod transmit;
 
+pub use compare::{Comparing, Proof};
 pub use contract::{Action, Apply, Audience, Config, Event, Outcome, Ticket, Transmit};
 pub use expected::Expected;
 pub use held::HeldPacket;
@@ -105,6 +107,7 @@ pub struct Node {
     no_room: full::NoRoom,
     refresh: Refresh,
     audit: Audit,
+    comparing: Comparing,
     join: Join,
     records: Vec<Record>,
     /// The latest time that was handed in.
@@ -170,6 +173,7 @@ impl Node {
             no_room: full::NoRoom::default(),
             refresh: Refresh::default(),
             audit: Audit::new(config.hash_seed),
+            comparing: Comparing::default(),
             join: Join::new(now),
             records: Vec::new(),
             now,
@@ -246,6 +250,7 @@ impl Node {
                 self.roles.election.forget(member);
                 self.probes.forget(member, now);
                 self.holds.forget(member);
+                self.comparing.forget(member);
                 self.restart_join_with(member);
                 self.sender.tell_anew(member);
                 self.note(Event::PeerLive(member));
@@ -363,6 +368,7 @@ impl Node {
         self.settle_holds();
         self.refresh_copies(now);
         self.try_again(now);
+        self.step_comparison(now);
         self.sender.handle_timeout(self.membership.live(), now);
     }
 
@@ -410,6 +416,7 @@ impl Node {
         consider(self.holds.poll_timeout(), Timer::Hold);
         consider(self.refresh.poll_timeout(), Timer::Refresh);
         consider(self.no_room.poll_timeout(), Timer::NoRoom);
+        consider(self.comparing.poll_timeout(self.last_pass), Timer::Audit);
         consider(self.roles.poll_timeout(), Timer::Election);
         consider(self.probes.poll_timeout(), Timer::Interfaces);
         let graves = self.graves.poll_timeout();

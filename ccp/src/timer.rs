@@ -19,6 +19,8 @@ pub enum Timer {
     Election,
     /// Probes of interfaces are due.
     Interfaces,
+    /// A comparison with a peer goes on.
+    Audit,
     /// A held packet has waited for long enough.
     Hold,
     /// There is more of a snapshot to send or to ask for, or whom it comes from has been silent for too long.

@@ -4,6 +4,7 @@
 //! of it is acted on. What is unknown but well formed (a record kind, an attribute) is skipped by its length, and counted.
 
 mod build;
+pub mod compare;
 pub mod control;
 pub mod cursor;
 pub mod flow;

@@ -89,6 +89,30 @@ fn what_is_planted_in_a_kernel_behind_its_daemon_is_found_by_class_and_set_right
     );
 }
 
+/// The daemon of a copy hears of it and believes it: only its carrier knows better.
+#[test]
+fn what_somebody_wrote_into_copies_is_set_right_by_what_their_carrier_has() {
+    let lab = Lab::new(2);
+    let settings = Settings {
+        more: "audit: { interval: 1h }",
+        ..Settings::default()
+    };
+    let cluster = Cluster::start_with(&lab, settings);
+    let mut crowd = Crowd::default();
+    crowd.udp(&lab, Path::Plain, Family::Ipv4, EACH);
+    crowd.udp(&lab, Path::Redirected, Family::Ipv4, EACH);
+    let before = wait_equal(&lab.gateways, DEADLINE);
+    let daemon = &cluster.members[1];
+    let shorts = Shorts::begin(&lab, RATE);
+    mark_redirected(&lab.gateways[1], 0x8000_0007);
+    assert_eq!(real(round(daemon)), [0, 0, 0, EACH as u64]);
+    assert_eq!(real(round(daemon)), [0; 4]);
+    let report = daemon.ask("audit");
+    assert!(report.contains("with 1 (gw-a) 0 s ago, "), "{report}");
+    assert_eq!(shorts.end(&lab).lost, Vec::<String>::new());
+    assert!(before.is_subset(&wait_equal(&lab.gateways, DEADLINE)));
+}
+
 /// What a carrier's kernel has and did not tell, its peers' kernels lack.
 #[test]
 fn what_is_planted_in_a_carriers_kernel_behind_its_daemon_is_found_by_class_and_told_in_one_round()

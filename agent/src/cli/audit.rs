@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::watch::Watch;
 use super::{Daemon, Failure, flows, print_json};
-use crate::control::answer::audit::{Difference, DifferenceCounts, Report, Round};
+use crate::control::answer::audit::{Difference, DifferenceCounts, Equal, Proof, Report, Round};
 
 /// Rounds of `--repair`: one finds and mends, the next proves it; what comes back after so many has another cause.
 const ROUNDS_MAX: usize = 5;
@@ -70,6 +70,7 @@ pub(super) fn page(out: &mut dyn Write, report: &Report) -> io::Result<()> {
         rounds,
         last,
         equal,
+        peers,
         differences,
         history,
     } = report;
@@ -79,6 +80,20 @@ pub(super) fn page(out: &mut dyn Write, report: &Report) -> io::Result<()> {
     )?;
     writeln!(out, "last    {}", words(last.as_ref()))?;
     writeln!(out, "equal   {}", words(equal.as_ref()))?;
+    for Proof {
+        member,
+        name,
+        equal,
+    } in peers
+    {
+        let proven = equal.map_or_else(
+            || "never".to_owned(),
+            |Equal { seconds_ago, flows }| {
+                format!("{seconds_ago} s ago, {flows} flows that it carries")
+            },
+        );
+        writeln!(out, "        with {member} ({name}) {proven}")?;
+    }
     writeln!(out, "\nCLASS      IN THE LAST ROUND  SINCE THE START")?;
     let of_last = last
         .as_ref()

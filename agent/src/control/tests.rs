@@ -108,6 +108,7 @@ fn report() -> Report {
         rounds: 1,
         last: None,
         equal: None,
+        peers: Vec::new(),
         differences: DifferenceCounts::default(),
         history: Vec::new(),
     }

@@ -5,7 +5,7 @@
 
 use super::Core;
 use super::passes::Pass;
-use crate::control::answer::audit::{Difference, DifferenceCounts, Report, Round};
+use crate::control::answer::audit::{Difference, DifferenceCounts, Equal, Proof, Report, Round};
 use crate::convert::ip;
 use crate::names;
 use ccp::audit::{self, Class};
@@ -27,6 +27,13 @@ pub(super) struct Audit {
     began: Instant,
     rows: u64,
     rounds: u64,
+    /// The operator asked for the round that begins next: peers are to read their kernels' tables for it too.
+    asked: bool,
+    is_fresh: bool,
+    /// The table was read, and copies are being compared with what their carriers have.
+    is_comparing: bool,
+    /// It was read once more meanwhile.
+    again: bool,
     last: Option<Done>,
     /// When a round found nothing last.
     equal: Option<Done>,
@@ -60,6 +67,10 @@ impl Audit {
             began: now,
             rows: 0,
             rounds: 0,
+            asked: false,
+            is_fresh: false,
+            is_comparing: false,
+            again: false,
             last: None,
             equal: None,
             counts: [0; Class::ALL.len()],
@@ -75,6 +86,7 @@ impl Audit {
     pub fn begin(&mut self, now: Instant) {
         self.began = now;
         self.rows = 0;
+        self.is_fresh |= std::mem::take(&mut self.asked);
     }
 
     pub fn count_row(&mut self) {
@@ -98,8 +110,29 @@ impl Audit {
 }
 
 impl Core {
+    /// The table was read: now copies are compared with what their carriers have.
+    pub(super) fn compare(&mut self) {
+        if self.audit.is_comparing {
+            self.audit.again = true;
+            return;
+        }
+        self.audit.is_comparing = true;
+        let is_fresh = std::mem::take(&mut self.audit.is_fresh);
+        self.node.begin_comparison(is_fresh);
+    }
+
+    pub(super) fn handle_audit_timeout(&mut self) {
+        if self.audit.is_comparing && !self.node.comparing().goes_on() {
+            self.end_round();
+            self.audit.is_comparing = false;
+            if std::mem::take(&mut self.audit.again) {
+                self.compare();
+            }
+        }
+    }
+
     /// A round that came to its end: what it has found is kept, the next begins after a rest.
-    pub(super) fn end_round(&mut self) {
+    fn end_round(&mut self) {
         let (counts, differences) = self.node.take_differences();
         let (now, audit) = (self.clock, &mut self.audit);
         let rest = Duration::from_secs(1)
@@ -123,7 +156,7 @@ impl Core {
             .iter()
             .zip(Class::ALL)
             .all(|(count, class)| *count == 0 || class == Class::Lag);
-        if only_lag {
+        if only_lag && self.node.comparing().is_equal() {
             audit.equal = Some(done);
         }
     }
@@ -131,9 +164,10 @@ impl Core {
     /// A round begins as soon as it can; when so many are over, it is.
     pub fn ask_round(&mut self) -> u64 {
         self.pass_wanted = true;
+        self.audit.asked = true;
         match self.pass {
             Pass::Running => self.audit.rounds + 2,
-            Pass::Never | Pass::Done => self.audit.rounds + 1,
+            Pass::Never | Pass::Done => self.audit.rounds + 1 + u64::from(self.audit.is_comparing),
         }
     }
 
@@ -156,6 +190,16 @@ impl Core {
             rounds: self.audit.rounds,
             last: self.audit.last.map(round),
             equal: self.audit.equal.map(round),
+            peers: (self.peers.iter())
+                .map(|member| Proof {
+                    member: member.get(),
+                    name: self.names.get(member).cloned().unwrap_or_default(),
+                    equal: self.node.comparing().proof(*member).map(|proof| Equal {
+                        seconds_ago: ago(proof.at),
+                        flows: proof.flows,
+                    }),
+                })
+                .collect(),
             differences: differences(self.audit.counts),
             history: self
                 .audit

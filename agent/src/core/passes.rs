@@ -26,13 +26,14 @@ const PASS_INTERVAL: Duration = Duration::from_millis(500);
 impl Core {
     /// True if the kernel's table should be read from its start: call [`Self::begin_pass`], then read.
     pub fn wants_pass(&self) -> bool {
-        let is_wanted = self.pass_wanted || self.audit.due() <= self.clock;
+        let is_wanted =
+            self.pass_wanted || self.node.wants_pass() || self.audit.due() <= self.clock;
         is_wanted && self.pass != Pass::Running && self.pass_not_before <= self.clock
     }
 
     /// When a pass has to begin; `None` while one goes on.
     pub(super) fn pass_timeout(&self) -> Option<Instant> {
-        let at = if self.pass_wanted {
+        let at = if self.pass_wanted || self.node.wants_pass() {
             self.pass_not_before
         } else {
             self.pass_not_before.max(self.audit.due())
@@ -83,7 +84,7 @@ impl Core {
             if self.rejudging == Rejudging::Running {
                 self.rejudging = Rejudging::Over;
             }
-            self.end_round();
+            self.compare();
         } else {
             self.pass_wanted = true;
         }

@@ -10,6 +10,7 @@
 //!   3 PING     nothing: its being acknowledged by TCP, or not, says what there is to know
 //!   16-31      of a full sync: the protocol's own business
 //!   40-47      of interfaces: the same
+//!   48-55      of an audit: the same
 //!   56 FACTS   what the machine is like: [`crate::facts`]
 //! ```
 //!
@@ -30,13 +31,14 @@ const KEY_ACK: u8 = 2;
 const PING: u8 = 3;
 const SYNC: RangeInclusive<u8> = 16..=31;
 const ROLES: RangeInclusive<u8> = 40..=47;
+const AUDIT: RangeInclusive<u8> = 48..=55;
 const FACTS: u8 = 56;
 
 const KEY_BYTES: usize = 8 + 1 + 32 + 8;
 const KEY_ACK_BYTES: usize = 8 + 1;
 /// What is longer is not skipped but ends the link: it is nonsense.
 const FRAME_BYTES_MAX: u32 = 1 << 20;
-/// The longest of a full sync has 8 KiB and a flow.
+/// The longest of a full sync has 8 KiB and a flow, the longest of an audit 4,096 digests.
 const SYNC_BYTES_MAX: u32 = 1 << 16;
 /// As many facts as there may be, with the longest names, have 23 KB.
 const FACTS_BYTES_MAX: u32 = 1 << 15;
@@ -49,7 +51,10 @@ pub(super) async fn read(reader: &mut (impl AsyncRead + Unpin)) -> io::Result<Li
         if length > FRAME_BYTES_MAX {
             return Err(malformed("a frame is too long"));
         }
-        if SYNC.contains(&kind) || ROLES.contains(&kind) {
+        if [SYNC, ROLES, AUDIT]
+            .iter()
+            .any(|kinds| kinds.contains(&kind))
+        {
             if length > SYNC_BYTES_MAX {
                 return Err(malformed("a frame of the protocol is too long"));
             }

@@ -229,6 +229,7 @@ impl Node {
         self.now = now;
         self.join.linked.remove(member);
         self.end_serving(member);
+        self.comparing.forget(member);
         if self.is_fetching_from(member) {
             self.join.patience = now + LINK_PATIENCE;
             self.break_fetch();

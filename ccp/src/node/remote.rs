@@ -277,7 +277,7 @@ impl Node {
     }
 
     /// Lets the kernel forget a flow that has ended elsewhere.
-    fn end_in_kernel(&mut self, slot: Slot, said: Option<&Said>) {
+    pub(super) fn end_in_kernel(&mut self, slot: Slot, said: Option<&Said>) {
         let Some(entry) = self.table.get(slot) else {
             return;
         };

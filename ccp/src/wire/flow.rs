@@ -77,34 +77,15 @@ pub fn put_upsert(out: &mut Vec<u8>, key: &FlowKey, state: &FlowState, term: Ter
     let start = out.len();
     framed(out, |out| {
         put_key(out, OP_UPSERT, key);
-        let seen = if state.status.seen_reply {
-            STATE_SEEN_REPLY
-        } else {
-            0
-        };
-        let assured = if state.status.assured {
-            STATE_ASSURED
-        } else {
-            0
-        };
-        out.push(state.proto_state & 0x0f | seen | assured);
+        out.push(state_byte(state));
         put_varint(out, u64::from(state.timeout_secs));
         if key.proto == TCP {
             out.push(state.tcp.wscale);
             out.push(state.tcp.flags);
         }
         put_claim(out, key, term, claim);
-        if state.mark != 0 {
-            attribute(out, tag::MARK, |out| {
-                out.extend_from_slice(&state.mark.to_be_bytes())
-            });
-        }
-        if let Some(nat) = &state.nat {
-            put_endpoint(out, tag::NAT_SRC, key.family, nat.src);
-            put_endpoint(out, tag::NAT_DST, key.family, nat.dst);
-        }
+        put_rest(out, key, state);
         if let Some(extra) = &state.extra {
-            put_extra(out, extra);
             // The oldest are left out where there is no room: better a flow without than none.
             let room =
                 RECORD_BYTES_MAX.saturating_sub(out.len() - start) / expected_bytes_max(key.family);
@@ -114,6 +95,50 @@ pub fn put_upsert(out: &mut Vec<u8>, key: &FlowKey, state: &FlowState, term: Ter
             }
         }
     });
+}
+
+/// Appends what a carrier and the holder of a copy have to agree on: the key, and all of the state but its timeout and what
+/// is expected. Returns where the state begins.
+pub fn put_compared(out: &mut Vec<u8>, key: &FlowKey, state: &FlowState) -> usize {
+    put_key(out, OP_UPSERT, key);
+    put_claim(out, key, Term::default(), Claim::Carried);
+    let key_end = out.len();
+    out.push(state_byte(state));
+    if key.proto == TCP {
+        out.extend_from_slice(&[state.tcp.wscale, state.tcp.flags]);
+    }
+    put_rest(out, key, state);
+    key_end
+}
+
+/// Appends the mark, the translation and the rare parts, but for what is expected.
+fn put_rest(out: &mut Vec<u8>, key: &FlowKey, state: &FlowState) {
+    if state.mark != 0 {
+        attribute(out, tag::MARK, |out| {
+            out.extend_from_slice(&state.mark.to_be_bytes())
+        });
+    }
+    if let Some(nat) = &state.nat {
+        put_endpoint(out, tag::NAT_SRC, key.family, nat.src);
+        put_endpoint(out, tag::NAT_DST, key.family, nat.dst);
+    }
+    if let Some(extra) = &state.extra {
+        put_extra(out, extra);
+    }
+}
+
+fn state_byte(state: &FlowState) -> u8 {
+    let seen = if state.status.seen_reply {
+        STATE_SEEN_REPLY
+    } else {
+        0
+    };
+    let assured = if state.status.assured {
+        STATE_ASSURED
+    } else {
+        0
+    };
+    state.proto_state & 0x0f | seen | assured
 }
 
 /// Appends a delete.

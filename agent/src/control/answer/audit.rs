@@ -16,8 +16,10 @@ pub struct Report {
     pub rounds: u64,
     /// The last round; `None` before the first.
     pub last: Option<Round>,
-    /// The last round that found nothing but lag.
+    /// The last round that found nothing but lag, also when copies were compared with what every peer carries.
     pub equal: Option<Round>,
+    /// What the copies of each peer's flows were found to be.
+    pub peers: Vec<Proof>,
     /// What was found since the start.
     pub differences: DifferenceCounts,
     /// The last differences, newest first.
@@ -35,6 +37,26 @@ pub struct Round {
     pub entries: u64,
     /// What it found; all of it was repaired.
     pub differences: DifferenceCounts,
+}
+
+/// Whether this member's copies are what a peer carries.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Proof {
+    /// The peer.
+    pub member: u8,
+    /// Its name.
+    pub name: String,
+    /// When they last were; `None` if never.
+    pub equal: Option<Equal>,
+}
+
+/// Copies were what their carrier had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Equal {
+    /// When.
+    pub seconds_ago: u64,
+    /// How many flows the peer carried.
+    pub flows: u64,
 }
 
 /// How many differences there were, by class.

@@ -1,7 +1,7 @@
 //! What is said of snapshots over links, and giving one (PROTOCOL.md 9.3).
 
 use crate::membership::{Peer, PeerState};
-use crate::node::Node;
+use crate::node::{Node, compare};
 use crate::record::MemberId;
 use crate::snapshot::server::{Complete, Server, View};
 use crate::time::Instant;
@@ -23,6 +23,9 @@ impl Node {
         if kind == FRAME_INTERFACES {
             self.handle_interfaces(from, decode_rows(body)?);
             return Ok(());
+        }
+        if compare::FRAMES.contains(&kind) {
+            return self.handle_comparison(from, kind, body);
         }
         let message = Message::decode(kind, body)?;
         match message {
@@ -56,6 +59,11 @@ impl Node {
         let refused = self.join.refused.get_mut(to.index())?.take();
         if let Some(id) = refused {
             return Some(Message::Refused(id).encode(out));
+        }
+        if self.join.linked.contains(to)
+            && let Some(kind) = self.poll_comparison(to, out)
+        {
+            return Some(kind);
         }
         if self.is_fetching_from(to)
             && let Some(kind) = self.join.fetch.as_mut().and_then(|fetch| fetch.poll(out))

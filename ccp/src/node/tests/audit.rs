@@ -1,7 +1,10 @@
 //! What the audit finds, and how it calls it (PROTOCOL.md 13).
 
-use super::world::{Faults, World, key, patch};
-use crate::node::End;
+use super::world::{Faults, World, key, member, patch};
+use crate::node::{End, Node};
+use crate::record::{Endpoint, FlowKey, Nat};
+use crate::table::Entry;
+use alloc::boxed::Box;
 use core::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -51,4 +54,94 @@ fn what_an_event_tells_before_the_pass_is_over_is_lag() {
     world.run(SECOND);
     assert_eq!(found(&mut world, 0), [0, 0, 0, 0, 1]);
     world.check();
+}
+
+/// The copy of a flow is not as its carrier told it any longer, though the holder's kernel is as the holder believes.
+fn spoil(world: &mut World, at: usize, key: FlowKey, change: impl FnOnce(&mut Entry)) {
+    world.plant(at, |node| {
+        let slot = node.table.find(&key).unwrap();
+        change(node.table.get_mut(slot).unwrap());
+    });
+}
+
+fn lose(world: &mut World, at: usize, key: FlowKey) {
+    world.plant(at, |node: &mut Node| {
+        let slot = node.table.find(&key).unwrap();
+        node.table.remove(slot);
+    });
+}
+
+/// PROTOCOL.md 13.3
+#[test]
+fn copies_that_are_not_what_their_carriers_have_are_found_by_class_and_set_right_and_no_others() {
+    for members in 2..4 {
+        let mut world = World::new(members, Faults::NONE, 52);
+        world.run(SECOND);
+        for n in 0..3000 {
+            world.open(0, key(n));
+            world.change(0, key(n), &patch(3));
+        }
+        for n in 3000..3100 {
+            world.open(1, key(n));
+        }
+        world.run(SECOND);
+        world.compare(1);
+        world.run(SECOND);
+        assert_eq!(found(&mut world, 1), [0; 5]);
+        assert!(world.node(1).comparing().is_equal());
+        let proof = world.node(1).comparing().proof(member(0)).unwrap();
+        assert_eq!(proof.flows, 3000);
+
+        for n in 0..50 {
+            lose(&mut world, 1, key(n));
+            // Its carrier has lost it unheard: that is a ghost of ours.
+            lose(&mut world, 0, key(100 + n));
+            spoil(&mut world, 1, key(200 + n), |entry| {
+                let address = [9; 16];
+                let src = Some(Endpoint { address, port: 9 });
+                entry.state.nat = Some(Box::new(Nat { src, dst: None }));
+            });
+            spoil(&mut world, 1, key(300 + n), |entry| entry.state.mark = 9);
+        }
+        world.compare(1);
+        // Changes go on meanwhile.
+        for n in 1000..3000 {
+            world.change(0, key(n), &patch(if n % 2 == 0 { 4 } else { 7 }));
+            world.open(1, key(n + 10_000));
+            if n % 3 == 0 {
+                world.close(0, key(n));
+            }
+            world.run(Duration::from_micros(500));
+        }
+        world.run(SECOND * 3);
+        let [missing, ghosts, nat, attribute, _] = found(&mut world, 1);
+        assert_eq!([missing, ghosts, nat, attribute], [50; 4], "{members}");
+        assert!(!world.node(1).comparing().is_equal());
+        for n in 0..50 {
+            world.forget(key(100 + n));
+            assert!(!world.kernel(1).contains_key(&key(100 + n)));
+            assert_eq!(world.kernel(1)[&key(200 + n)].nat, None);
+            assert_eq!(world.kernel(1)[&key(300 + n)].mark, 0);
+        }
+        world.compare(1);
+        world.run(SECOND * 3);
+        assert_eq!(found(&mut world, 1), [0; 5]);
+        assert!(world.node(1).comparing().is_equal());
+    }
+}
+
+#[test]
+fn a_carrier_that_does_not_answer_proves_nothing_and_holds_up_nobody() {
+    let mut world = World::new(3, Faults::NONE, 53);
+    world.run(SECOND);
+    world.open(1, key(1));
+    world.open(2, key(2));
+    world.run(SECOND);
+    world.unlink(0, 1);
+    world.compare(0);
+    world.run(SECOND * 15);
+    let comparing = world.node(0).comparing();
+    assert!(!comparing.goes_on() && !comparing.is_equal());
+    assert_eq!(comparing.proof(member(1)), None);
+    assert_eq!(comparing.proof(member(2)).unwrap().flows, 1);
 }

@@ -277,6 +277,20 @@ impl World {
         self.read_table_while(at, |_| {});
     }
 
+    /// Something happens to what `at` knows that should not.
+    pub fn plant(&mut self, at: usize, plant: impl FnOnce(&mut Node)) {
+        plant(self.gateways[at].node.as_mut().unwrap());
+    }
+
+    /// The copies of `at` are compared with what the others carry.
+    pub fn compare(&mut self, at: usize) {
+        let now = self.now;
+        let node = self.gateways[at].node.as_mut().unwrap();
+        node.handle_timeout(now);
+        node.begin_comparison(false);
+        self.drain(at);
+    }
+
     /// What passes over the table of `at` have shown since this was asked last, by class.
     pub fn differences(&mut self, at: usize) -> [u64; 5] {
         let node = self.gateways[at].node.as_mut().unwrap();
