@@ -40,7 +40,7 @@ mod services;
 mod status;
 mod syncstat;
 mod top;
-mod watch;
+mod view;
 
 /// Shares the connection table of a Linux firewall with the other members of its cluster
 #[derive(Debug, Parser)]

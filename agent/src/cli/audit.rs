@@ -4,8 +4,8 @@ use std::io::{self, Write};
 
 use clap::Args;
 
-use super::watch::Watch;
-use super::{Daemon, Failure, flows, print_json};
+use super::view::View;
+use super::{Daemon, Failure, flows};
 use crate::control::answer::audit::{Difference, DifferenceCounts, Equal, Proof, Report, Round};
 
 /// Rounds of `--repair`: one finds and mends, the next proves it; what comes back after so many has another cause.
@@ -21,19 +21,26 @@ pub(super) struct Audit {
     /// Compare now, and again until a round finds nothing but lag
     #[arg(long)]
     repair: bool,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    watch: Watch,
+    view: View,
 }
 
 impl Audit {
     pub fn execute(&self, out: &mut dyn Write) -> Result<(), Failure> {
-        self.watch.show(out, |out| self.show(out))
+        self.view.show(
+            out,
+            || self.ask(),
+            page,
+            |report| match self.repair && !is_equal(report) {
+                true => Err(Failure::Problem(
+                    "the tables still differ; `ctsync audit` again says in what".into(),
+                )),
+                false => Ok(()),
+            },
+        )
     }
 
-    fn show(&self, out: &mut dyn Write) -> Result<(), Failure> {
+    fn ask(&self) -> Result<Report, Failure> {
         let mut report = self.daemon.connect()?.audit(self.now || self.repair)?;
         for _ in 1..ROUNDS_MAX {
             if !self.repair || is_equal(&report) {
@@ -41,16 +48,7 @@ impl Audit {
             }
             report = self.daemon.connect()?.audit(true)?;
         }
-        match self.json {
-            true => print_json(out, &report)?,
-            false => page(out, &report)?,
-        }
-        if self.repair && !is_equal(&report) {
-            return Err(Failure::Problem(
-                "the tables still differ; `ctsync audit` again says in what".into(),
-            ));
-        }
-        Ok(())
+        Ok(report)
     }
 }
 

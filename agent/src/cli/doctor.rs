@@ -5,44 +5,39 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::watch::Watch;
-use super::{Failure, print_json};
+use super::Failure;
+use super::view::{View, is_well};
 use crate::config::{Config, DEFAULT_FILE};
-use crate::doctor::{self, Verdict};
+use crate::doctor::{self, Finding, Verdict};
 
 #[derive(Debug, Args)]
 pub(super) struct Doctor {
     /// Configuration
     #[arg(long, value_name = "FILE", default_value = DEFAULT_FILE)]
     config: PathBuf,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    watch: Watch,
+    view: View,
 }
 
 impl Doctor {
+    /// Ends as a problem when something is bad.
     pub fn execute(&self, out: &mut dyn Write) -> Result<(), Failure> {
-        self.watch.show(out, |out| self.show(out))
+        let page = |out: &mut dyn Write, findings: &Vec<Finding>| {
+            (findings.iter()).try_for_each(|finding| write!(out, "{finding}"))
+        };
+        self.view.show(
+            out,
+            || self.examine(),
+            page,
+            |findings| is_well(findings.iter().all(|it| it.verdict != Verdict::Bad)),
+        )
     }
 
-    /// Ends as a problem when something is bad.
-    fn show(&self, out: &mut dyn Write) -> Result<(), Failure> {
+    fn examine(&self) -> Result<Vec<Finding>, Failure> {
         let config =
             Config::load(&self.config).map_err(|error| Failure::Problem(error.to_string()))?;
         let mut findings = doctor::examine(&config);
         findings.extend(doctor::examine_peers(&config.control.socket));
-        if self.json {
-            print_json(out, &findings)?;
-        } else {
-            for finding in &findings {
-                write!(out, "{finding}")?;
-            }
-        }
-        match findings.iter().any(|it| it.verdict == Verdict::Bad) {
-            true => Err(Failure::Printed),
-            false => Ok(()),
-        }
+        Ok(findings)
     }
 }

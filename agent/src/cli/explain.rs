@@ -6,8 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 use clap::Args;
 
 use super::status::Age;
-use super::watch::Watch;
-use super::{Daemon, Failure, print_json};
+use super::view::View;
+use super::{Daemon, Failure};
 use crate::control::answer::Origin;
 use crate::control::answer::explain::{Explanation, FlowQuery, Has, Known};
 use crate::policy::service::{has_types, parse_protocol};
@@ -19,11 +19,8 @@ pub(super) struct Explain {
     flow: Vec<String>,
     #[command(flatten)]
     daemon: Daemon,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    watch: Watch,
+    view: View,
 }
 
 impl Explain {
@@ -37,14 +34,8 @@ impl Explain {
                 words.join(" ")
             ))
         })?;
-        self.watch.show(out, |out| {
-            let explanation = self.daemon.connect()?.explain(query)?;
-            match self.json {
-                true => print_json(out, &explanation)?,
-                false => page(out, &explanation)?,
-            }
-            Ok(())
-        })
+        let ask = || Ok(self.daemon.connect()?.explain(query)?);
+        self.view.show(out, ask, page, |_| Ok(()))
     }
 }
 

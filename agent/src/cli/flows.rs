@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use clap::Args;
 
-use super::watch::Watch;
+use super::view::View;
 use super::{Daemon, Failure};
 use crate::control::answer::{Endpoints, FlowRow, Origin, Translation};
 
@@ -18,27 +18,24 @@ const INDENT: usize = 48;
 pub(super) struct Flows {
     #[command(flatten)]
     daemon: Daemon,
-    /// Print JSON, one object a line
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    watch: Watch,
+    view: View,
 }
 
 impl Flows {
     pub fn execute(&self, out: &mut dyn Write) -> Result<(), Failure> {
-        self.watch.show(out, |out| self.show(out))
+        self.view.repeat(out, |out| self.show(out))
     }
 
     fn show(&self, out: &mut dyn Write) -> Result<(), Failure> {
         let mut client = self.daemon.connect()?;
         let flows = client.flows()?;
-        if !self.json {
+        if !self.view.json {
             heading(out)?;
         }
         for row in flows {
             let row = row?;
-            match self.json {
+            match self.view.json {
                 true => {
                     let json = serde_json::to_string(&row).expect("a flow has a JSON form");
                     writeln!(out, "{json}")?;

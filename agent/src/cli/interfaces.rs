@@ -6,40 +6,27 @@ use std::io::Write;
 use clap::Args;
 
 use super::status::Age;
-use super::watch::Watch;
+use super::view::{View, is_well};
 use crate::control::roles::{Direction, Interface};
 
-use super::{Daemon, Failure, print_json};
+use super::{Daemon, Failure};
 
 #[derive(Debug, Args)]
 pub(super) struct Interfaces {
     #[command(flatten)]
     daemon: Daemon,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    watch: Watch,
+    view: View,
 }
 
 impl Interfaces {
-    pub fn execute(&self, out: &mut dyn Write) -> Result<(), Failure> {
-        self.watch.show(out, |out| self.show(out))
-    }
-
     /// Ends as a problem when one is not up.
-    fn show(&self, out: &mut dyn Write) -> Result<(), Failure> {
-        let interfaces = self.daemon.connect()?.members()?.interfaces;
-        let up = interfaces.iter().filter(|it| it.is_up()).count();
-        if self.json {
-            print_json(out, &interfaces)?;
-        } else {
-            write!(out, "{}", Page(&interfaces))?;
-        }
-        match up == interfaces.len() {
-            true => Ok(()),
-            false => Err(Failure::Printed),
-        }
+    pub fn execute(&self, out: &mut dyn Write) -> Result<(), Failure> {
+        let ask = || Ok(self.daemon.connect()?.members()?.interfaces);
+        let page = |out: &mut dyn Write, interfaces: &Vec<_>| write!(out, "{}", Page(interfaces));
+        self.view.show(out, ask, page, |interfaces| {
+            is_well(interfaces.iter().all(|it| it.is_up()))
+        })
     }
 }
 

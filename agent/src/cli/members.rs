@@ -6,8 +6,8 @@ use std::io::Write;
 use clap::Args;
 
 use super::status::{Age, ago};
-use super::watch::Watch;
-use super::{Daemon, Failure, print_json};
+use super::view::{View, is_well};
+use super::{Daemon, Failure};
 use crate::control::roles;
 
 #[derive(Debug, Args)]
@@ -17,33 +17,24 @@ pub(super) struct Members {
     /// Also show how this member became what it is: its last 50 changes
     #[arg(long)]
     history: bool,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    watch: Watch,
+    view: View,
 }
 
 impl Members {
-    pub fn execute(&self, out: &mut dyn Write) -> Result<(), Failure> {
-        self.watch.show(out, |out| self.show(out))
-    }
-
     /// Ends as a problem when a member is not fit, or not there.
-    fn show(&self, out: &mut dyn Write) -> Result<(), Failure> {
-        let members = self.daemon.connect()?.members()?;
-        if self.json {
-            print_json(out, &members)?;
-        } else {
-            write!(out, "{}", Page(&members))?;
-        }
-        if self.history && !self.json {
-            write!(out, "{}", History(&members))?;
-        }
-        match members.members.iter().all(|it| it.fit) {
-            true => Ok(()),
-            false => Err(Failure::Printed),
-        }
+    pub fn execute(&self, out: &mut dyn Write) -> Result<(), Failure> {
+        let ask = || Ok(self.daemon.connect()?.members()?);
+        let page = |out: &mut dyn Write, members: &_| {
+            write!(out, "{}", Page(members))?;
+            match self.history {
+                true => write!(out, "{}", History(members)),
+                false => Ok(()),
+            }
+        };
+        self.view.show(out, ask, page, |members| {
+            is_well(members.members.iter().all(|it| it.fit))
+        })
     }
 }
 

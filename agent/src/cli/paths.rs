@@ -6,33 +6,23 @@ use std::io::Write;
 use clap::Args;
 
 use super::status::Age;
-use super::watch::Watch;
-use super::{Daemon, Failure, flows, print_json};
+use super::view::View;
+use super::{Daemon, Failure, flows};
 use crate::control::answer::{self, SplitPath};
 
 #[derive(Debug, Args)]
 pub(super) struct Paths {
     #[command(flatten)]
     daemon: Daemon,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    watch: Watch,
+    view: View,
 }
 
 impl Paths {
     pub fn execute(&self, out: &mut dyn Write) -> Result<(), Failure> {
-        self.watch.show(out, |out| self.show(out))
-    }
-
-    fn show(&self, out: &mut dyn Write) -> Result<(), Failure> {
-        let paths = self.daemon.connect()?.paths()?;
-        match self.json {
-            true => print_json(out, &paths)?,
-            false => write!(out, "{}", Page(&paths))?,
-        }
-        Ok(())
+        let ask = || Ok(self.daemon.connect()?.paths()?);
+        let page = |out: &mut dyn Write, paths: &_| write!(out, "{}", Page(paths));
+        self.view.show(out, ask, page, |_| Ok(()))
     }
 }
 

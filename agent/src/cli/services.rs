@@ -6,33 +6,23 @@ use std::io::Write;
 use clap::Args;
 
 use super::status::short;
-use super::watch::Watch;
-use super::{Daemon, Failure, print_json};
+use super::view::View;
+use super::{Daemon, Failure};
 use crate::control::answer::services::{self, ServiceCost};
 
 #[derive(Debug, Args)]
 pub(super) struct Services {
     #[command(flatten)]
     daemon: Daemon,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    watch: Watch,
+    view: View,
 }
 
 impl Services {
     pub fn execute(&self, out: &mut dyn Write) -> Result<(), Failure> {
-        self.watch.show(out, |out| self.show(out))
-    }
-
-    fn show(&self, out: &mut dyn Write) -> Result<(), Failure> {
-        let services = self.daemon.connect()?.services()?;
-        match self.json {
-            true => print_json(out, &services)?,
-            false => write!(out, "{}", Page(&services))?,
-        }
-        Ok(())
+        let ask = || Ok(self.daemon.connect()?.services()?);
+        let page = |out: &mut dyn Write, services: &_| write!(out, "{}", Page(services));
+        self.view.show(out, ask, page, |_| Ok(()))
     }
 }
 

@@ -5,8 +5,8 @@ use std::io::Write;
 
 use clap::Args;
 
-use super::watch::Watch;
-use super::{Daemon, Failure, print_json};
+use super::view::{View, is_well};
+use super::{Daemon, Failure};
 use crate::control::answer::sync::SyncStatus;
 use crate::control::answer::{self, HoldStatus, Latency, PeerHold, PeerState, PeerStatus};
 
@@ -14,31 +14,20 @@ use crate::control::answer::{self, HoldStatus, Latency, PeerHold, PeerState, Pee
 pub(super) struct Status {
     #[command(flatten)]
     daemon: Daemon,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    watch: Watch,
+    view: View,
 }
 
 impl Status {
-    pub fn execute(&self, out: &mut dyn Write) -> Result<(), Failure> {
-        self.watch.show(out, |out| self.show(out))
-    }
-
     /// Ends as a problem when there is one to see: a peer that is not there, or not in step, or a sync that
     /// is not complete.
-    fn show(&self, out: &mut dyn Write) -> Result<(), Failure> {
-        let status = self.daemon.connect()?.status()?;
-        match self.json {
-            true => print_json(out, &status)?,
-            false => write!(out, "{}", Page(&status))?,
-        }
+    pub fn execute(&self, out: &mut dyn Write) -> Result<(), Failure> {
+        let ask = || Ok(self.daemon.connect()?.status()?);
+        let page = |out: &mut dyn Write, status: &_| write!(out, "{}", Page(status));
         let well = |peer: &PeerStatus| peer.state == PeerState::Live && peer.synced;
-        match status.sync.complete && status.peers.iter().all(well) {
-            true => Ok(()),
-            false => Err(Failure::Printed),
-        }
+        self.view.show(out, ask, page, |status| {
+            is_well(status.sync.complete && status.peers.iter().all(well))
+        })
     }
 }
 

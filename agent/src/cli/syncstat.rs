@@ -5,8 +5,8 @@ use std::io::Write;
 
 use clap::Args;
 
-use super::watch::Watch;
-use super::{Daemon, Failure, print_json, status};
+use super::view::{View, is_well};
+use super::{Daemon, Failure, status};
 use crate::control::answer::{
     AtRisk, HeldStat, HoldStatus, NetworkStatus, PathStatus, PeerReach, Queues, SyncStat, Timers,
     Told,
@@ -16,29 +16,17 @@ use crate::control::answer::{
 pub(super) struct Syncstat {
     #[command(flatten)]
     daemon: Daemon,
-    /// Print JSON
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
-    watch: Watch,
+    view: View,
 }
 
 impl Syncstat {
-    pub fn execute(&self, out: &mut dyn Write) -> Result<(), Failure> {
-        self.watch.show(out, |out| self.show(out))
-    }
-
     /// Ends as a problem when there is a warning.
-    fn show(&self, out: &mut dyn Write) -> Result<(), Failure> {
-        let stat = self.daemon.connect()?.syncstat()?;
-        match self.json {
-            true => print_json(out, &stat)?,
-            false => write!(out, "{}", Page(&stat))?,
-        }
-        match stat.warnings.is_empty() {
-            true => Ok(()),
-            false => Err(Failure::Printed),
-        }
+    pub fn execute(&self, out: &mut dyn Write) -> Result<(), Failure> {
+        let ask = || Ok(self.daemon.connect()?.syncstat()?);
+        let page = |out: &mut dyn Write, stat: &_| write!(out, "{}", Page(stat));
+        self.view
+            .show(out, ask, page, |stat| is_well(stat.warnings.is_empty()))
     }
 }
 

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::status::{Age, Peers, round_trip, short};
-use super::watch::CLEAR;
+use super::view::CLEAR;
 use super::{Daemon, Failure, print_json};
 use crate::control::answer::services::{ServiceCost, Services};
 use crate::control::answer::{Counters, HoldStatus, Status};
