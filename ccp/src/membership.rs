@@ -87,6 +87,8 @@ pub struct Peer {
     same_table_since: u8,
     /// What it was last time somebody looked.
     pub state: PeerState,
+    /// When it died last.
+    pub died: Option<Instant>,
     /// True if, as its newest hello says, it has everything that the others had at its start.
     pub joined: bool,
     /// What its newest hello says of its daemon.
@@ -356,6 +358,7 @@ impl Membership {
                     .is_none_or(|s| !s.hears_us || now.since(s.heard) >= s.patience(dead_after))
         })?;
         peer.state = PeerState::Dead;
+        peer.died = Some(now);
         Some(peer.member)
     }
 
@@ -440,6 +443,7 @@ impl Peer {
             run: 0,
             same_table_since: 0,
             state: PeerState::NeverSeen,
+            died: None,
             joined: false,
             build: None,
         }

@@ -25,6 +25,7 @@ pub mod more;
 pub mod net;
 pub mod options;
 pub mod random;
+pub mod roles;
 pub mod watch;
 pub mod workload;
 

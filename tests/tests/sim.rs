@@ -127,3 +127,29 @@ fn the_same_seed_gives_the_same_run() {
         assert_eq!(traces[0], traces[1]);
     }
 }
+
+/// More: `CTSYNC_SEEDS=1000..5000`, as above.
+#[test]
+fn of_those_that_can_talk_one_has_the_role_whatever_breaks() {
+    let mut failures = Vec::new();
+    let (mut changes, mut by_probes) = (0, 0);
+    for seed in seeds() {
+        match sim::roles::run(seed) {
+            Ok(report) => {
+                changes += report.changes;
+                by_probes += report.by_probes;
+            }
+            Err(failure) => failures.push(failure),
+        }
+    }
+    assert!(
+        failures.is_empty(),
+        "{} failed: {:#?}",
+        failures.len(),
+        failures.get(..5.min(failures.len()))
+    );
+    assert!(
+        changes > 0 && by_probes > 0,
+        "{changes} changes, {by_probes} without a sync network"
+    );
+}

@@ -19,8 +19,8 @@ pub(super) struct Report {
     to: MemberSet,
 }
 
-/// A peer whose hellos have been missed for this part of the dead interval, and whose probes have not, is there by its probes.
-const MISSED_PART: u32 = 2;
+/// A peer that talked by probes in the last such part of the dead interval before it was dead by its hellos is not silent.
+const TALKED_PART: u32 = 2;
 
 impl Node {
     /// Every monitored interface.
@@ -118,12 +118,12 @@ impl Node {
         there.map(|peer| peer.member).collect()
     }
 
-    /// A peer that has just died is not: its probes ended with its hellos.
+    /// One whose daemon was killed is not: its probes ended with its hellos.
     fn is_there_by_probes(&self, peer: &Peer) -> bool {
         let dead_after = self.config.dead_after;
-        match (peer.heard(), self.probes.talked(peer.member)) {
-            (Some(heard), Some(talked)) => {
-                talked >= heard + dead_after / MISSED_PART && self.now.since(talked) < dead_after
+        match (peer.died, self.probes.talked(peer.member)) {
+            (Some(died), Some(talked)) => {
+                talked + dead_after / TALKED_PART >= died && self.now.since(talked) < dead_after
             }
             (_, _) => false,
         }
