@@ -2,6 +2,7 @@
 
 pub mod arrivals;
 pub mod bench;
+pub mod bird;
 pub mod cluster;
 pub mod connects;
 pub mod crowd;

@@ -1,9 +1,11 @@
-//! ctsync decides, keepalived moves the addresses, and the connections through them go on.
+//! ctsync decides, keepalived moves the addresses, and the connections through them go on; or BIRD withdraws the routes.
 
 use std::time::Duration;
 
+use tests::bird;
+use tests::cluster::{Cluster, Settings};
 use tests::keepalived::Site;
-use tests::lab::{Family, Path};
+use tests::lab::{Family, Lab, Path};
 use tests::netns::wait_until;
 use tests::shorts::Shorts;
 use tests::traffic::{Connection, Kind};
@@ -149,4 +151,58 @@ fn a_gateway_that_returns_takes_nothing_over_before_it_has_all_flows() {
 fn is_synced(site: &Site) -> bool {
     let status = site.cluster.members[0].status();
     status.is_some_and(|it| it["peers"][0]["synced"] == true)
+}
+
+/// What of the shipped example of BIRD differs in the lab is the router id and the place of its sockets.
+#[test]
+fn bird_announces_the_routes_of_the_active_gateway_and_withdraws_them_from_the_other() {
+    let lab = Lab::new(2);
+    let settings = Settings {
+        more: "roles: { track_file: PLACE/track, settle: 1s }
+hooks: { directory: PLACE/hooks }",
+        ..Settings::default()
+    };
+    let mut cluster = Cluster::configure(&lab, settings);
+    let mut birds = vec![bird::neighbour(&lab.client, &cluster.members[0].place())];
+    for (index, gateway) in lab.gateways.iter().enumerate() {
+        gateway.nft("add rule inet filter input iifname lan tcp dport 179 accept");
+        let member = &mut cluster.members[index];
+        birds.push(bird::gateway(gateway, index, &member.place()));
+        member.start(gateway);
+    }
+    cluster.wait_in_step();
+    let goes_by = |index| bird::wait_route(&lab.client, index);
+    goes_by(0);
+    cluster.members[0].ask("down");
+    goes_by(1);
+    cluster.members[0].ask("up");
+    cluster.members[1]
+        .process()
+        .signal(rustix::process::Signal::TERM);
+    goes_by(0);
+}
+
+#[test]
+fn down_is_for_this_run_unless_it_is_to_persist_and_up_ends_it_for_good() {
+    let mut site = Site::start(ROLES);
+    let restart = |site: &mut Site| {
+        let gateway = &site.lab.gateways[0];
+        site.cluster.members[0].start(gateway);
+        site.cluster.wait_in_step();
+    };
+    site.cluster.members[0].ask("down");
+    site.wait_state(1, "active");
+    restart(&mut site);
+    site.wait_state(0, "standby");
+
+    site.cluster.members[0].ask("down --persist");
+    restart(&mut site);
+    wait_until("it is down, as it was asked", DEADLINE, || {
+        let status = site.cluster.members[0].status();
+        status.is_some_and(|it| it["role"]["why"] == "it is not fit; it was asked to be down")
+    });
+    site.cluster.members[0].ask("up");
+    site.wait_state(0, "standby");
+    restart(&mut site);
+    site.wait_state(0, "standby");
 }
