@@ -10,7 +10,7 @@
 //! client's own connection, whatever the translation.
 //!
 //! Where the kernel has no `queue` in nftables, the same chains stand in tables of their own for each family, and the rule
-//! that queues calls the target NFQUEUE of xtables. `nft` cannot write that one ([`Holding::complete`]).
+//! that queues calls the target NFQUEUE of xtables. `nft` cannot write that one ([`complete`]).
 
 use super::{CopyBit, Family, Section};
 use crate::config::{Config, HoldMode};
