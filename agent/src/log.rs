@@ -1,6 +1,6 @@
 //! Where the log goes, and how often the same thing is said in it.
 //!
-//! To the journal, with values as fields (`CTSYNC_MEMBER=2`; [`journal`]), when systemd has connected our stderr to it; to stderr as
+//! To the journal, with values as fields (`CTSYNC_MEMBER=2`), when systemd has connected our stderr to it; to stderr as
 //! lines of text otherwise.
 
 use std::io::IsTerminal;
