@@ -116,7 +116,7 @@ impl More {
     }
 }
 
-/// As [`run`], with [`More`] trouble.
+/// As [`run`](super::run), with [`More`] trouble.
 pub fn run_more(seed: u64) -> Result<Report, Box<Failure>> {
     let mut random = Random::new(seed);
     let mut options = Options {
