@@ -32,6 +32,10 @@ impl Tap {
     /// Listens from now on.
     #[track_caller]
     pub fn open(lab: &Lab, gateway: usize) -> Tap {
+        for gateway in &lab.gateways {
+            // What is heard is what a cable would carry, and can be sent again.
+            gateway.ip("link set sync0 gso_max_segs 1");
+        }
         let socket = lab.gateways[gateway]
             .inside(|| Socket::new(Domain::PACKET, Type::DGRAM, Some(Protocol::from(ETH_P_IP))));
         let socket = socket.expect("root may listen to an interface");

@@ -14,6 +14,7 @@ use tests::cluster::{Cluster, Daemon, Settings};
 use tests::lab::Lab;
 use tests::netns::{Namespace, holds_within, wait_until};
 use tests::table::wait_equal;
+use tests::wan::Wan;
 
 /// `TCP_CONNTRACK_ESTABLISHED`
 const TCP_ESTABLISHED: u8 = 3;
@@ -144,6 +145,39 @@ fn a_joiner_gets_50000_flows_while_2000_a_second_change_and_again_when_it_is_tol
     });
     assert_eq!(wait_equal(&lab.gateways, DEADLINE).len(), load.flows.len());
     assert_eq!(cluster.members[2].counter("snapshots_broken"), 0);
+}
+
+#[test]
+fn a_joiner_far_away_gets_everything_through_100_ms_and_5_percent_loss_each_way() {
+    let _alone = alone();
+    let lab = Lab::new(2);
+    let length = Duration::from_millis(100);
+    let ways = (lab.gateways.iter()).map(|it| Wan::before(it, "sync0", length, 20));
+    let _ways: Vec<_> = ways.collect();
+    let mut cluster = Cluster::configure(&lab, Settings::default());
+    cluster.members[0].start(&lab.gateways[0]);
+    wait_until("the first has met nobody", DEADLINE, || {
+        is_complete(&cluster.members[0])
+    });
+    let mut load = Load::new(&lab.gateways[0]);
+    load.open(5_000);
+
+    let stop = AtomicBool::new(false);
+    let begin = Instant::now();
+    thread::scope(|scope| {
+        scope.spawn(|| load.go_on(&stop));
+        let joiner = &mut cluster.members[1];
+        joiner.start(&lab.gateways[1]);
+        wait_until("the joiner has everything", DEADLINE, || {
+            is_complete(joiner)
+        });
+        println!("complete after {:?}", begin.elapsed());
+        // Where a datagram was lost it may have been told everything instead.
+        joiner.ask("resync");
+        assert!(joiner.counter("snapshot_rows_received") >= 4_000);
+        stop.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(wait_equal(&lab.gateways, DEADLINE).len(), load.flows.len());
 }
 
 #[test]
