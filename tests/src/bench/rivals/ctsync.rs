@@ -1,5 +1,6 @@
 //! ctsync: the configuration that a newcomer writes, all else as it comes.
 
+use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -18,6 +19,8 @@ pub fn program() -> PathBuf {
 
 /// Starts one of the two, with `more` in its configuration.
 pub(super) fn start(files: &Files, gateway: &Namespace, side: usize, more: &str) -> Daemon {
+    // Of its own, as on a machine of its own: the track file is beside the socket.
+    fs::create_dir_all(files.0.join(format!("run{side}"))).expect("it can be made");
     let directory = files.0.display();
     let member = side + 1;
     let keys = [0, 1].map(|side| files.0.join(format!("ctsync{side}.key")));
@@ -40,8 +43,9 @@ networks:
   - name: sync
     interface: {SYNC}
 key_file: {key}
+state_directory: {directory}/state{side}
 control:
-  socket: {directory}/ctsync{side}.sock
+  socket: {directory}/run{side}/control.sock
 {more}",
             key = keys[side].display()
         ),
