@@ -1,8 +1,9 @@
 //! What each service costs, so that an operator sees what to delay.
 //!
 //! Counted are flows that begin, changes that the kernel tells, and what the peers are told in datagrams. How long flows live
-//! is found by watching some: up to 64 new flows of each service a second, 16,384 in all; others are not watched, whatever becomes of them. What became of a flow counts once it would be as old as the longest age asked for,
-//! not before: else the short ones would come first.
+//! is found by watching some: up to 64 new flows of each service a second, 16,384 in all; others are not watched, whatever
+//! becomes of them. What became of a flow counts once it would be as old as the longest age asked for, not before: else the
+//! short ones would come first.
 
 use crate::control::answer::services::{ServiceCost, Services as Answer};
 use crate::policy::{Policy, ServiceId, Sync};
