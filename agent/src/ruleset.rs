@@ -16,6 +16,8 @@ pub mod moved;
 
 use crate::config::{Config, PushDown};
 use crate::policy::Policy;
+use crate::policy::prefix::Prefix;
+use ccp::record;
 use conntrack::Unwanted;
 use hold::Steering;
 use std::fmt;
@@ -131,6 +133,27 @@ pub fn text(sections: &[Section]) -> String {
         text.push_str("}\n");
     }
     text
+}
+
+/// A match on one end of the original direction, of the family of addresses that `nft` calls by this word; nothing if no
+/// address of that family is meant.
+fn end_of(prefixes: &[Prefix], word: &str, end: &str) -> Option<String> {
+    let family = match word {
+        "ip" => record::Family::V4,
+        _ => record::Family::V6,
+    };
+    let listed: Vec<_> = (prefixes.iter())
+        .filter(|prefix| prefix.family == family)
+        .map(Prefix::to_string)
+        .collect();
+    match (prefixes, listed.as_slice()) {
+        ([], _) => Some(String::new()),
+        (_, []) => None,
+        (_, listed) => Some(format!(
+            "ct original {word} {end} {{ {} }} ",
+            listed.join(", ")
+        )),
+    }
 }
 
 fn removal(family: Family) -> String {

@@ -220,6 +220,20 @@ impl Daemon {
             .arg(&self.config))
     }
 
+    /// What a verb prints, also one that ends as a problem.
+    pub fn shown(&self, words: &[&str]) -> String {
+        let mut command = Command::new(program());
+        command.args(words).arg("--config").arg(&self.config);
+        let output = command.output().expect("ctsync can be started");
+        String::from_utf8(output.stdout).expect("it is text")
+    }
+
+    /// The same, with `--json`; null if nothing is printed.
+    pub fn answer(&self, words: &[&str]) -> Value {
+        let text = self.shown(&[words, &["--json"]].concat());
+        serde_json::from_str(&text).unwrap_or(Value::Null)
+    }
+
     /// Its configuration file.
     pub fn config(&self) -> &Path {
         &self.config

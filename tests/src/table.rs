@@ -4,7 +4,11 @@
 //! many use it, which of them has the copy), is an entry. The cluster's own flows are left out.
 
 use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
 use std::time::Duration;
+
+use conntrack::consts::{IPS_ASSURED, IPS_SEEN_REPLY, TCP_CONNTRACK_ESTABLISHED};
+use conntrack::{Flow, L4, ProtoInfo, TcpInfo, Tuple};
 
 use crate::lab::{Family, sync_prefix};
 use crate::netns::{Namespace, holds_within};
@@ -32,6 +36,29 @@ pub fn table(gateway: &Namespace) -> Table {
         .filter(|line| !own.iter().any(|own| line.contains(own)))
         .map(entry)
         .collect()
+}
+
+/// A TCP connection that goes on, from a client's port to port 443 of a server, to be put into a table by hand.
+pub fn established(client: Ipv4Addr, port: u16, server: Ipv4Addr) -> Flow {
+    Flow {
+        status: Some(IPS_SEEN_REPLY | IPS_ASSURED),
+        timeout: Some(3600),
+        protoinfo: Some(ProtoInfo::Tcp(TcpInfo {
+            state: TCP_CONNTRACK_ESTABLISHED,
+            wscale: None,
+            flags: None,
+        })),
+        ..Flow::new(Tuple {
+            src: client.into(),
+            dst: server.into(),
+            proto: 6,
+            l4: L4::Ports {
+                src: port,
+                dst: 443,
+            },
+            zone: 0,
+        })
+    }
 }
 
 /// Waits until all gateways have the same table, and returns it. Panics with a part of the differences when `deadline`

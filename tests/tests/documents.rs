@@ -7,7 +7,6 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use rustix::process::Signal;
-use serde_json::Value;
 use tests::cluster::{Cluster, Settings, program, write_config};
 use tests::connects::connect;
 use tests::lab::{Family, Lab, Path};
@@ -137,12 +136,8 @@ fn connections_over_two_active_gateways_open_both_ways_and_go_on_when_one_is_tak
     let mut cluster = Cluster::start_with(&lab, settings);
     wait_until("both are active", DEADLINE, || {
         // It ends with 1 until both are fit.
-        let mut command = Command::new(program());
-        command.args(["members", "--json", "--config"]);
-        let output = command.arg(cluster.members[0].config()).output();
-        let text = output.expect("ctsync can be started").stdout;
-        let members: Value = serde_json::from_slice(&text).unwrap_or_default();
-        let members = members["members"].as_array().cloned().unwrap_or_default();
+        let members = &cluster.members[0].answer(&["members"])["members"];
+        let members = members.as_array().cloned().unwrap_or_default();
         members.len() == 2 && members.iter().all(|it| it["state"] == "active")
     });
     // Since Linux 6.11. Without, one kernel's machines choose alike, and no connection takes two ways.

@@ -8,16 +8,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use conntrack::consts::{IPS_ASSURED, IPS_SEEN_REPLY};
-use conntrack::{Flow, Injector, L4, ProtoInfo, TcpInfo, Tuple};
+use conntrack::{Flow, Injector};
 use tests::cluster::{Cluster, Daemon, Settings};
 use tests::lab::Lab;
 use tests::netns::{Namespace, holds_within, wait_until};
-use tests::table::wait_equal;
+use tests::table::{established, wait_equal};
 use tests::wan::Wan;
 
-/// `TCP_CONNTRACK_ESTABLISHED`
-const TCP_ESTABLISHED: u8 = 3;
 const FLOWS: u32 = 50_000;
 /// How long anything may take on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -61,7 +58,7 @@ impl<'a> Load<'a> {
         self.gateway.inside(|| {
             let mut injector = Injector::open().expect("a socket of the kernel's");
             for flow in flows {
-                how(&mut injector, &established(flow));
+                how(&mut injector, &numbered(flow));
                 if injector.len() == 64 || flow % 64 == 0 {
                     injector
                         .commit(&mut |_, outcome| assert!(outcome.is_ok(), "{outcome:?}"))
@@ -93,27 +90,10 @@ fn is_complete(daemon: &Daemon) -> bool {
         .is_some_and(|status| status["sync"]["complete"] == true)
 }
 
-fn established(number: u32) -> Flow {
+fn numbered(number: u32) -> Flow {
     let (host, port) = (number / 50_000, 10_000 + number % 50_000);
-    Flow {
-        status: Some(IPS_SEEN_REPLY | IPS_ASSURED),
-        timeout: Some(3600),
-        protoinfo: Some(ProtoInfo::Tcp(TcpInfo {
-            state: TCP_ESTABLISHED,
-            wscale: None,
-            flags: None,
-        })),
-        ..Flow::new(Tuple {
-            src: Ipv4Addr::new(10, 0, 0, 100 + host as u8).into(),
-            dst: Ipv4Addr::new(10, 1, 0, 99).into(),
-            proto: 6,
-            l4: L4::Ports {
-                src: port as u16,
-                dst: 443,
-            },
-            zone: 0,
-        })
-    }
+    let client = Ipv4Addr::new(10, 0, 0, 100 + host as u8);
+    established(client, port as u16, Ipv4Addr::new(10, 1, 0, 99))
 }
 
 #[test]

@@ -1,11 +1,10 @@
 //! Monitored interfaces are cut for real, and each member says what it finds: which direction, whose fault, and what follows.
 
-use std::process::Command;
 use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::Value;
-use tests::cluster::{Cluster, Daemon, Settings, program};
+use tests::cluster::{Cluster, Daemon, Settings};
 use tests::lab::Lab;
 use tests::netns::{run, wait_until};
 
@@ -41,19 +40,12 @@ fn start_up() -> (Lab, Cluster) {
     (lab, cluster)
 }
 
-/// What a verb prints, also one that ends as a problem.
-fn shown(member: &Daemon, words: &[&str]) -> String {
-    let output = Command::new(program())
-        .args(words)
-        .arg("--config")
-        .arg(member.config())
-        .output()
-        .expect("the program is there");
-    String::from_utf8(output.stdout).expect("it is text")
-}
-
 fn interfaces(member: &Daemon) -> Vec<Value> {
-    serde_json::from_str(&shown(member, &["interfaces", "--json"])).unwrap_or_default()
+    member
+        .answer(&["interfaces"])
+        .as_array()
+        .cloned()
+        .unwrap_or_default()
 }
 
 /// Inbound and outbound of an interface.
@@ -193,7 +185,7 @@ fn without_a_sync_network_members_talk_by_probes_and_one_alone_stays_active() {
     wait_state(two, "down");
     for member in [one, two] {
         assert_why(member, "no sync network works");
-        let changes = shown(member, &["members", "--history", "--json"]);
+        let changes = member.shown(&["members", "--history", "--json"]);
         assert!(
             !changes.contains("no other member can be talked to"),
             "{changes}"
@@ -235,7 +227,7 @@ interfaces: { monitored: [{ name: wan, vlans: '30,40' }] }",
         wait_until("the warning is there", DEADLINE, || {
             member.ask("status").contains(unseen)
         });
-        let said = shown(member, &["members"]);
+        let said = member.shown(&["members"]);
         let difference = "gw-b has no monitored interface wan.40, others have";
         assert!(said.contains(difference), "{said}");
     }

@@ -5,8 +5,6 @@ use std::process::{Command, Output};
 use std::thread;
 use std::time::Duration;
 
-use serde_json::Value;
-
 use tests::arrivals::{Arrivals, open_flows};
 use tests::cluster::{Cluster, Daemon, Transport, program};
 use tests::lab::Lab;
@@ -107,12 +105,7 @@ fn switch(member: &Daemon, mode: &str) -> Output {
 
 /// The mode of the first network.
 fn mode_of(member: &Daemon) -> String {
-    let mut command = Command::new(program());
-    command
-        .args(["syncstat", "--json", "--config"])
-        .arg(member.config());
-    let output = command.output().expect("ctsync can be started");
-    let stat: Value = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
+    let stat = member.answer(&["syncstat"]);
     stat["networks"][0]["mode"]
         .as_str()
         .unwrap_or_default()

@@ -40,7 +40,7 @@ fn a_hundred_milliseconds_and_five_percent_loss_lose_nothing_and_are_told() {
     for member in &cluster.members {
         let mut stat = Value::Null;
         wait_until("the quality of the way is told", DEADLINE, || {
-            stat = syncstat(member.config());
+            stat = member.answer(&["syncstat"]);
             let path = &stat["peers"][0]["networks"][0];
             let rtt = path["rtt_us"].as_u64().unwrap_or(0);
             (200_000..400_000).contains(&rtt)
@@ -56,15 +56,4 @@ fn a_hundred_milliseconds_and_five_percent_loss_lose_nothing_and_are_told() {
         );
         assert!(!member.log().contains("peer is dead"));
     }
-}
-
-/// What `ctsync syncstat --json` says; it ends with 1 when there are warnings.
-#[track_caller]
-fn syncstat(config: &std::path::Path) -> Value {
-    let output = std::process::Command::new(tests::cluster::program())
-        .args(["syncstat", "--json", "--config"])
-        .arg(config)
-        .output()
-        .expect("ctsync can be started");
-    serde_json::from_slice(&output.stdout).unwrap_or(Value::Null)
 }

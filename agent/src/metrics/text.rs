@@ -308,7 +308,6 @@ fn truth(it: bool) -> f64 {
 }
 
 /// Exact up to 2^53; a counter that is past it is off by its last bits.
-#[allow(clippy::cast_precision_loss)]
 fn number(it: u64) -> f64 {
     it as f64
 }

@@ -9,11 +9,9 @@
 //! chains, or with a packet that closes it; so an entry that a peer's word made has all events. What decides is the original
 //! direction, whichever way the packet goes.
 
-use super::Section;
-use crate::policy::prefix::Prefix;
+use super::{Section, end_of};
 use crate::policy::push::{Plan, Step};
 use crate::policy::service::has_ports;
-use ccp::record::Family;
 use std::fmt::Write;
 
 /// `IPCT_*` bits of every event there is, as numbers: the names of `nft` lack some and clash with its own words.
@@ -96,30 +94,17 @@ impl Text {
                 .map(|protocol| self.selected(*protocol, selectors))
                 .collect(),
         };
-        for (family, word) in [(Family::V4, "ip"), (Family::V6, "ip6")] {
+        // Types of ICMP go with one family only.
+        for (word, other) in [("ip", "icmpv6 type"), ("ip6", "icmp type")] {
             let (source, destination) = (&condition.source, &condition.destination);
-            let of = |prefixes: &[Prefix], end| {
-                let of_family = prefixes.iter().filter(|prefix| prefix.family == family);
-                let listed: Vec<_> = of_family.map(Prefix::to_string).collect();
-                match (prefixes, listed.as_slice()) {
-                    ([], _) => Some(String::new()),
-                    (_, []) => None,
-                    (_, listed) => Some(format!(
-                        "ct original {word} {end} {{ {} }} ",
-                        listed.join(", ")
-                    )),
-                }
-            };
-            let ends = (of(source, "saddr"), of(destination, "daddr"));
+            let ends = (
+                end_of(source, word, "saddr"),
+                end_of(destination, word, "daddr"),
+            );
             let (Some(source), Some(destination)) = ends else {
                 continue;
             };
             let is_both = source.is_empty() && destination.is_empty();
-            // Types of ICMP go with one family only.
-            let other = match family {
-                Family::V4 => "icmpv6 type",
-                Family::V6 => "icmp type",
-            };
             let possible = |it: &&String| is_both || !it.starts_with(other);
             for protocol in protocols.iter().filter(possible) {
                 self.rule(&format!("{protocol}{source}{destination}{verdict}"));

@@ -12,13 +12,11 @@
 //! Where the kernel has no `queue` in nftables, the same chains stand in tables of their own for each family, and the rule
 //! that queues calls the target NFQUEUE of xtables. `nft` cannot write that one ([`complete`]).
 
-use super::{CopyBit, Family, Section};
+use super::{CopyBit, Family, Section, end_of};
 use crate::config::{Config, HoldMode};
 use crate::policy::Policy;
 use crate::policy::classify::Condition;
-use crate::policy::prefix::Prefix as PolicyPrefix;
 use crate::policy::service::{has_ports, has_types};
-use ccp::record;
 use conntrack::consts::{IPPROTO_ICMP, IPPROTO_ICMPV6};
 use conntrack::{TableFamily, append_queue_rule};
 use std::collections::BTreeSet;
@@ -319,26 +317,6 @@ impl Chains {
             });
         }
         matches
-    }
-}
-
-/// Matches on one end; nothing if no address of the family is meant.
-fn end_of(prefixes: &[PolicyPrefix], word: &str, end: &str) -> Option<String> {
-    let family = match word {
-        "ip" => record::Family::V4,
-        _ => record::Family::V6,
-    };
-    let listed: Vec<_> = (prefixes.iter())
-        .filter(|prefix| prefix.family == family)
-        .map(PolicyPrefix::to_string)
-        .collect();
-    match (prefixes, listed.as_slice()) {
-        ([], _) => Some(String::new()),
-        (_, []) => None,
-        (_, listed) => Some(format!(
-            "ct original {word} {end} {{ {} }} ",
-            listed.join(", ")
-        )),
     }
 }
 

@@ -132,7 +132,6 @@ fn len(block: &[sock_filter]) -> u32 {
     u32::try_from(block.len()).expect("a program is short")
 }
 
-#[allow(clippy::cast_possible_truncation)]
 const fn op(code: u32, jt: u8, jf: u8, k: u32) -> sock_filter {
     // Opcodes of classic BPF have 16 bits.
     sock_filter {

@@ -2,13 +2,13 @@
 
 use std::net::Ipv4Addr;
 
-use conntrack::consts::{IPS_ASSURED, IPS_SEEN_REPLY};
-use conntrack::{Flow, Injector, L4, ProtoInfo, TcpInfo, Tuple};
+use conntrack::{Flow, Injector};
 
 use super::Bench;
 use super::gateways::flows;
 use super::report::Row;
 use super::rivals::{Contestant, join};
+use crate::table::established;
 
 /// So many flows, and the rows for them: seconds, per cent that arrived, MiB above the table.
 pub const SIZES: [(u32, [Row; 3]); 2] = [
@@ -18,8 +18,6 @@ pub const SIZES: [(u32, [Row; 3]); 2] = [
         [Row::BigJoinTime, Row::BigJoinArrived, Row::BigJoinMemory],
     ),
 ];
-/// `TCP_CONNTRACK_ESTABLISHED`
-const TCP_ESTABLISHED: u8 = 3;
 const PORTS: u32 = 50_000;
 
 impl Bench {
@@ -45,7 +43,7 @@ impl Bench {
         self.gateways.a.inside(|| {
             let mut injector = Injector::open().expect("a socket of the kernel's");
             for number in 0..count {
-                injector.create(&established(number));
+                injector.create(&numbered(number));
                 if injector.len() == 64 || number + 1 == count {
                     let mut check =
                         |_, outcome: Result<(), _>| assert!(outcome.is_ok(), "{outcome:?}");
@@ -57,26 +55,8 @@ impl Bench {
     }
 }
 
-fn established(number: u32) -> Flow {
+fn numbered(number: u32) -> Flow {
     let client = Ipv4Addr::from_bits(Ipv4Addr::new(198, 18, 0, 1).to_bits() + number / PORTS);
     let port = u16::try_from(10_000 + number % PORTS).expect("below 60,000");
-    Flow {
-        status: Some(IPS_SEEN_REPLY | IPS_ASSURED),
-        timeout: Some(3600),
-        protoinfo: Some(ProtoInfo::Tcp(TcpInfo {
-            state: TCP_ESTABLISHED,
-            wscale: None,
-            flags: None,
-        })),
-        ..Flow::new(Tuple {
-            src: client.into(),
-            dst: Ipv4Addr::new(198, 19, 0, 1).into(),
-            proto: 6,
-            l4: L4::Ports {
-                src: port,
-                dst: 443,
-            },
-            zone: 0,
-        })
-    }
+    established(client, port, Ipv4Addr::new(198, 19, 0, 1))
 }

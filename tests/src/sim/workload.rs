@@ -169,16 +169,7 @@ impl Workload {
         if passed == Passed::Unchanged {
             return Some(Stepped::Nowhere);
         }
-        let entry = *gateways[at]
-            .kernel
-            .entry(&flow.key)
-            .expect("a packet of it just passed");
-        flow.life = Life::Open(Carrier {
-            gateway: at,
-            boot: gateways[at].boots,
-            entry,
-        });
-        flow.is_gone = false;
+        flow.is_carried_by(at, &gateways[at]);
         Some(Stepped::At(at))
     }
 }
@@ -211,17 +202,19 @@ impl Traffic {
         }
         self.tries = 0;
         self.script.pop();
-        let entry = *gateways[at]
-            .kernel
-            .entry(&self.key)
-            .expect("it was just opened");
+        self.is_carried_by(at, &gateways[at]);
+        true
+    }
+
+    /// A packet of it has just passed the gateway of this number.
+    fn is_carried_by(&mut self, at: usize, gateway: &Gateway) {
+        let entry = gateway.kernel.entry(&self.key);
         self.life = Life::Open(Carrier {
             gateway: at,
-            boot: gateways[at].boots,
-            entry,
+            boot: gateway.boots,
+            entry: *entry.expect("a packet of it has just passed"),
         });
         self.is_gone = false;
-        true
     }
 }
 

@@ -96,7 +96,7 @@ fn where_nobody_says_how_a_flow_is_translated_its_first_packet_is_counted_and_no
 
 #[test]
 fn services_are_held_by_protocol_port_and_addresses() {
-    let prefix = |text| PolicyPrefix::parse(text).unwrap();
+    let prefix = |text| crate::policy::prefix::Prefix::parse(text).unwrap();
     let flows = |protocols: &[u8], selectors: &[(u16, u16)]| Flows {
         protocols: protocols.to_vec(),
         selectors: selectors.to_vec(),
