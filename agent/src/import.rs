@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::policy::service;
+
 mod options;
 mod parse;
 mod write;
@@ -21,6 +23,9 @@ pub use parse::SyntaxError;
 
 /// A configuration is a page; what is larger is another file.
 const FILE_BYTES_MAX: u64 = 256 * 1024;
+
+/// What `kernel: event_buffer` is by default.
+const DEFAULT_EVENT_BUFFER_BYTES: u64 = 64 << 20;
 
 /// What became of a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -92,7 +97,7 @@ enum LinkKind {
 /// What is replicated and what is not.
 #[derive(Debug, Default)]
 struct Filter {
-    protocols: Option<(Sense, Vec<String>)>,
+    protocols: Option<(Sense, Vec<u8>)>,
     addresses: Option<(Sense, Vec<String>)>,
 }
 
@@ -184,11 +189,11 @@ impl Reader {
         }
     }
 
-    /// What is in the list of options: taken for granted, or noted with the reason.
+    /// What is in the list of options: so anyway, or noted with the reason.
     fn option(&mut self, statement: &Statement) {
         match options::fate(statement.name()) {
-            Some(Fate::Implied) => {}
-            Some(Fate::Without(reason)) => self.note(statement, reason),
+            Some(Fate::Always(_)) if is_on(statement.word(1)) => {}
+            Some(Fate::Always(reason) | Fate::Without(reason)) => self.note(statement, reason),
             None => self.note(
                 statement,
                 "this is no option of conntrackd that is known here",
@@ -199,7 +204,13 @@ impl Reader {
     fn event_buffer(&mut self, statement: &Statement) {
         match statement.word(1).parse() {
             // It never grows here: it has its full size from the start.
-            Ok(bytes) => self.facts.event_buffer_bytes = Some(bytes),
+            Ok(bytes) if bytes > DEFAULT_EVENT_BUFFER_BYTES => {
+                self.facts.event_buffer_bytes = Some(bytes);
+            }
+            Ok(_) => self.note(
+                statement,
+                "`kernel: event_buffer` is larger by itself: 64MiB",
+            ),
             Err(_) => self.note(statement, "this is no number of bytes"),
         }
     }
@@ -245,8 +256,19 @@ impl Reader {
             };
             match list.name() {
                 "Protocol" => {
-                    let names = list.children.iter().map(|it| it.name().to_lowercase());
-                    self.facts.filter.protocols = Some((sense, names.collect()));
+                    let mut protocols = Vec::new();
+                    for child in &list.children {
+                        match protocol(&child.name().to_lowercase()) {
+                            Some(protocol) => protocols.push(protocol),
+                            None => self.note(
+                                child,
+                                "write its number, in the policy too: the name is not known here",
+                            ),
+                        }
+                    }
+                    if !protocols.is_empty() {
+                        self.facts.filter.protocols = Some((sense, protocols));
+                    }
                 }
                 "Address" => {
                     let addresses = list.children.iter().map(|it| it.word(1).to_owned());
@@ -267,6 +289,20 @@ impl Reader {
             }
         }
     }
+}
+
+/// A protocol by its number, our name, or that of `/etc/protocols`.
+fn protocol(word: &str) -> Option<u8> {
+    let word = match word {
+        "ipv6-icmp" => "icmpv6",
+        other => other,
+    };
+    service::parse_protocol(word)
+}
+
+/// As conntrackd reads it.
+fn is_on(word: &str) -> bool {
+    ["on", "yes", "1"].contains(&word.to_lowercase().as_str())
 }
 
 impl fmt::Display for ImportError {

@@ -3,15 +3,15 @@
 /// What becomes of an option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// So it is here anyway; there is nothing to say.
-    Implied,
+    /// So it is here anyway if it is switched on; where it is not, this is what differs.
+    Always(&'static str),
     /// It has no equivalent, for this reason.
     Without(&'static str),
 }
 
 /// What becomes of the option with this name; `None` if there is no such option.
 pub fn fate(name: &str) -> Option<Fate> {
-    use Fate::{Implied, Without};
+    use Fate::{Always, Without};
     Some(match name {
         // How changes are sent.
         "ResendQueueSize" | "ResendBufferSize" => Without(
@@ -34,22 +34,26 @@ pub fn fate(name: &str) -> Option<Fate> {
         "CommitTimeout" | "PurgeTimeout" | "CacheWriteThrough" => Without(
             "flows are in the peer's kernel from the start, with their own timeouts: there is no commit, and nothing to purge",
         ),
-        "DisableExternalCache" => Implied,
+        "DisableExternalCache" => {
+            Always("flows go into the peer's kernel as they are told: there is no cache outside it")
+        }
         "DisableInternalCache" => Without(
             "what is remembered of a flow is a compact record, which is needed to repair what is lost",
         ),
-        "StartupResync" => Implied,
+        "StartupResync" => Always("a member that starts always fetches what the others have"),
         "TCPWindowTracking" => Without(
             "the kernel lets nobody set a TCP window: copies are not checked for it, and streams go on after a failover",
         ),
         "ExpectationSync" => {
-            Without("it needs no list of helpers: see what `ctsync.yaml` says of expectations")
+            Without("expected flows are always replicated, those of every helper of the kernel")
         }
         "StripNAT" | "DelayDestroyMessages" | "Replicate" => {
             Without("conntrackd itself has dropped this option")
         }
         // How the kernel is listened to.
-        "NetlinkBufferSize" | "SocketBufferSize" => Implied,
+        "NetlinkBufferSize" | "SocketBufferSize" => Without(
+            "the buffer for events has its full size from the start: see `kernel: event_buffer`",
+        ),
         "NetlinkOverrunResync" | "NetlinkEventsReliable" => Without(
             "after lost events the kernel's table is compared at once: no packet is held up to avoid it",
         ),
@@ -60,7 +64,11 @@ pub fn fate(name: &str) -> Option<Fate> {
             Without("the table grows with the flows: there is nothing to size")
         }
         // How it runs.
-        "Systemd" | "LockFile" | "Lockfile" | "Backlog" => Implied,
+        "Systemd" => Always("systemd is told how the daemon is whenever it asks to be"),
+        "LockFile" | "Lockfile" => {
+            Without("the control socket is the lock: a second daemon refuses to start")
+        }
+        "Backlog" => Without("the control socket serves 16 programs at a time"),
         "Path" => Without(
             "the control socket is /run/ctsync/control.sock, for the group ctsync: see `control.socket`",
         ),

@@ -2,6 +2,7 @@ use std::path::Path;
 
 use super::*;
 use crate::config::{Config, Transport};
+use crate::policy::Policy;
 
 /// One line of everything there is.
 const FULL: &str = r#"# a comment
@@ -31,7 +32,9 @@ General {
     NetlinkBufferSizeMaxGrowth 134217729
     Filter From Userspace {
         Protocol Accept { TCP
-            UDP }
+            IPv6-ICMP
+            89
+            Chaos }
         Address Ignore {
             IPv4_address 127.0.0.1
             IPv4_address 10.1.0.0/16
@@ -89,7 +92,7 @@ fn filter_becomes_a_policy() {
     let expected = "\
 services:
   accepted:
-    protocol: [tcp, udp]
+    protocol: [tcp, icmpv6, ospf]
   left-out:
     sync: never
 rules:
@@ -101,6 +104,8 @@ rules:
   - service: left-out
 ";
     assert_eq!(convert(FULL).unwrap().policy.as_deref(), Some(expected));
+    let files = [("policy.yaml".into(), expected.to_owned())];
+    Policy::parse(&files, 8116).unwrap();
     assert_eq!(convert("General {\n}").unwrap().policy, None);
 }
 
@@ -123,11 +128,21 @@ fn what_has_no_equivalent_is_noted_with_its_line_and_nothing_else_is() {
         (21, "Nice"),
         (22, "HashSize"),
         (23, "Path"),
-        (29, "Address"),
-        (34, "State"),
-        (38, "Frobnicate"),
+        (24, "Backlog"),
+        (30, "Chaos"),
+        (31, "Address"),
+        (36, "State"),
+        (40, "Frobnicate"),
     ];
     assert_eq!(noted, expected);
+}
+
+#[test]
+fn what_is_done_anyway_is_noted_where_the_file_switches_it_off() {
+    let text = |value| format!("Sync {{\nMode FTFW {{\nStartupResync {value}\n}}\n}}\n");
+    assert_eq!(convert(&text("on")).unwrap().notes, []);
+    let import = convert(&text("off")).unwrap();
+    assert_eq!(import.notes[0].option, "StartupResync off");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::{Facts, Filter, LinkKind, Sense};
+use crate::policy::service::protocol_word;
 
 /// Between these a receive buffer for events must be.
 const EVENT_BUFFER_MIB: std::ops::RangeInclusive<u64> = 1..=512;
@@ -64,10 +65,7 @@ pub fn config(facts: &Facts) -> String {
         let mebibytes = bytes
             .div_ceil(1 << 20)
             .clamp(*EVENT_BUFFER_MIB.start(), *EVENT_BUFFER_MIB.end());
-        // Ours is larger unless they ask for more.
-        if mebibytes > 64 {
-            put(format_args!("kernel:\n  event_buffer: {mebibytes}MiB"));
-        }
+        put(format_args!("kernel:\n  event_buffer: {mebibytes}MiB"));
     }
     text
 }
@@ -84,7 +82,8 @@ pub fn policy(filter: &Filter) -> Option<String> {
         }
     }
     if let Some((sense, protocols)) = &filter.protocols {
-        let list = protocols.join(", ");
+        let words: Vec<_> = protocols.iter().map(|it| protocol_word(*it)).collect();
+        let list = words.join(", ");
         match sense {
             Sense::Ignore => {
                 services += &format!("  ignored:\n    protocol: [{list}]\n    sync: never\n");
