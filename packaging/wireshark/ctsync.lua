@@ -24,11 +24,18 @@ local tcp_states = {
 }
 local sctp_states = {
     [0] = "NONE", "CLOSED", "COOKIE_WAIT", "COOKIE_ECHOED", "ESTABLISHED", "SHUTDOWN_SENT", "SHUTDOWN_RECD",
-    "SHUTDOWN_ACK_SENT", "HEARTBEAT_SENT",
+    "SHUTDOWN_ACK_SENT", "HEARTBEAT_SENT", "HEARTBEAT_ACKED",
+}
+local dccp_states = {
+    [0] = "NONE", "REQUEST", "RESPOND", "PARTOPEN", "OPEN", "CLOSEREQ", "CLOSING", "TIMEWAIT", "IGNORE", "INVALID",
 }
 local protocols = {
-    [0] = { "TCP", tcp_states }, { "UDP" }, { "ICMP" }, { "ICMPv6" }, { "SCTP", sctp_states }, { "DCCP" }, { "GRE" },
-    { "UDPLite" },
+    [0] = { "TCP", tcp_states }, { "UDP" }, { "ICMP" }, { "ICMPv6" }, { "SCTP", sctp_states }, { "DCCP", dccp_states },
+    { "GRE" }, { "UDPLite" },
+}
+-- By tag: attributes of hellos and probes, and those of records.
+local hello_tags = {
+    "Heard", "Build", "Path", "Joined", "Standing", [10] = "Mode",
 }
 local tags = {
     "Term", "Found", "Source NAT", "Destination NAT", "Mark", "Zone", "Labels", "Helper", "Master",
@@ -61,7 +68,7 @@ local f = {
     heard_number = ProtoField.uint64("ctsync.hello.heard.number", "Packet number of its hello"),
     base = ProtoField.uint64("ctsync.base", "Base"),
     from = ProtoField.uint64("ctsync.from", "Told before this sequence is known"),
-    hello_attribute = ProtoField.uint8("ctsync.hello.attribute", "Attribute"),
+    hello_attribute = ProtoField.uint8("ctsync.hello.attribute", "Attribute", base.DEC, hello_tags),
     build = ProtoField.string("ctsync.hello.build", "Build"),
     capabilities = ProtoField.uint64("ctsync.hello.capabilities", "Capabilities", base.HEX),
     path = ProtoField.uint8("ctsync.hello.path", "Path to member"),
@@ -102,7 +109,7 @@ local f = {
     timeout = ProtoField.uint64("ctsync.flow.timeout", "Timeout in seconds"),
     wscale = ProtoField.uint8("ctsync.flow.wscale", "Window scales", base.HEX),
     tcp_flags = ProtoField.uint8("ctsync.flow.tcp_flags", "TCP flags", base.HEX),
-    attribute = ProtoField.bytes("ctsync.attribute", "Attribute"),
+    attribute = ProtoField.uint8("ctsync.attribute", "Attribute", base.DEC, tags),
     probe_name = ProtoField.string("ctsync.probe.name", "Interface"),
     probe_hears = ProtoField.uint16("ctsync.probe.hears", "Hears", base.HEX),
     term = ProtoField.uint16("ctsync.flow.term", "Term"),
@@ -256,13 +263,10 @@ local function add_varint(tree, field, buffer, at)
     return at + bytes, value
 end
 
-local function dissect_attribute(tree, tag, value, v6)
-    local item = tree:add(f.attribute, value)
-    item:set_text((tags[tag] or "Unknown attribute " .. tag) .. ": " .. tostring(value:bytes()))
+local function dissect_attribute(item, tag, value, v6)
+    item:append_text(": " .. tostring(value:bytes()))
     if tag == 1 then
         item:add(f.term, value)
-    elseif tag == 2 then
-        item:set_text("Claim: found")
     elseif tag == 3 or tag == 4 then
         item:add(v6 and f.src6 or f.src4, value(0, v6 and 16 or 4))
         item:add(f.sport, value(v6 and 16 or 4, 2))
@@ -334,12 +338,9 @@ local function dissect_record(tree, record)
     end
     item:set_text(says)
     while at < record:len() do
-        local bytes = record(at + 1, 1):uint()
-        if bytes > 0 then
-            dissect_attribute(item, record(at, 1):uint(), record(at + 2, bytes), v6)
-        else
-            item:add(f.attribute, record(at, 2)):set_text(tags[record(at, 1):uint()] or "Unknown attribute")
-        end
+        local tag, bytes = record(at, 1):uint(), record(at + 1, 1):uint()
+        local attribute = item:add(f.attribute, record(at, 1))
+        if bytes > 0 then dissect_attribute(attribute, tag, record(at + 2, bytes), v6) end
         at = at + 2 + bytes
     end
 end
@@ -413,10 +414,7 @@ local function dissect_hello_attribute(tree, tag, value)
     end
 end
 
-local function dissect_hello(tree, body)
-    tree:add(f.table, body(0, 8))
-    tree:add(f.last, body(8, 8))
-    local at = 16
+local function dissect_hello_attributes(tree, body, at)
     while at < body:len() do
         local tag, bytes = body(at, 1):uint(), body(at + 1, 1):uint()
         local item = tree:add(f.hello_attribute, body(at, 1))
@@ -425,16 +423,17 @@ local function dissect_hello(tree, body)
     end
 end
 
+local function dissect_hello(tree, body)
+    tree:add(f.table, body(0, 8))
+    tree:add(f.last, body(8, 8))
+    dissect_hello_attributes(tree, body, 16)
+end
+
 local function dissect_probe(tree, body)
     local length = body(0, 1):uint()
     tree:add(f.probe_name, body(1, length))
     tree:add(f.probe_hears, body(1 + length, 2))
-    local at = 3 + length
-    while at < body:len() do
-        local bytes = body(at + 1, 1):uint()
-        tree:add(f.attribute, body(at, 2 + bytes)):set_text("Attribute " .. body(at, 1):uint())
-        at = at + 2 + bytes
-    end
+    dissect_hello_attributes(tree, body, 3 + length)
 end
 
 local bodies = {

@@ -111,6 +111,70 @@ fn the_dissector_shows_flows_with_the_keys_and_none_without() {
     }
 }
 
+/// The text of a rule of the protocol.
+fn rule<'a>(protocol: &'a str, number: &str) -> &'a str {
+    let (_, text) = (protocol.split_once(&format!("\n- {number} "))).expect("there is this rule");
+    text.split("\n- ").next().unwrap_or_default()
+}
+
+/// A number as it is written, in either base.
+fn number(word: &str) -> Option<u8> {
+    match word.strip_prefix("0x") {
+        Some(hexadecimal) => u8::from_str_radix(hexadecimal, 16).ok(),
+        None => word.parse().ok(),
+    }
+}
+
+/// The numbers before the names that begin the rows of a table.
+fn numbers_of_rows(text: &str) -> Vec<u8> {
+    let rows = text.lines().filter_map(|it| it.trim().strip_prefix("| "));
+    rows.flat_map(|row| {
+        row.split([' ', ','])
+            .filter(|it| !it.is_empty())
+            .map_while(number)
+    })
+    .collect()
+}
+
+/// The numbers before the names of a list in a sentence.
+fn numbers_of_list(text: &str) -> Vec<u8> {
+    let list = text.split_once(": ").and_then(|it| it.1.split_once('.'));
+    let (list, _) = list.expect("a sentence");
+    (list.split(','))
+        .filter_map(|it| number(it.split_whitespace().next()?))
+        .collect()
+}
+
+#[test]
+fn everything_that_the_protocol_numbers_has_a_name_in_the_dissector() {
+    let output = Command::new("tshark")
+        .args(["-G", "values", "-X", &lua_script()])
+        .output();
+    let output = output.expect("tshark is installed").stdout;
+    let values = String::from_utf8(output).expect("it prints text");
+    let named = |field: &str| -> Vec<u8> {
+        let lines = (values.lines()).filter_map(|it| it.strip_prefix(&format!("V\t{field}\t")));
+        let mut named: Vec<u8> = lines
+            .filter_map(|it| number(it.split('\t').next()?))
+            .collect();
+        named.sort_unstable();
+        named
+    };
+    let protocol = concat!(env!("CARGO_MANIFEST_DIR"), "/../ccp/PROTOCOL.md");
+    let protocol = fs::read_to_string(protocol).expect("it is there");
+    for (numbered, field) in [
+        (numbers_of_list(rule(&protocol, "2.2")), "ctsync.opcode"),
+        (
+            numbers_of_rows(rule(&protocol, "3.1")),
+            "ctsync.hello.attribute",
+        ),
+        (numbers_of_rows(rule(&protocol, "4.3")), "ctsync.attribute"),
+    ] {
+        assert!(numbered.len() >= 5, "{field}: {numbered:?}");
+        assert_eq!(numbered, named(field), "{field}");
+    }
+}
+
 /// Has the helper of FTP expect a connection to port 20000 of the client: what is returned keeps the control connection.
 #[track_caller]
 fn announce(lab: &Lab) -> (TcpStream, TcpStream) {
@@ -143,6 +207,12 @@ fn say(from: &mut TcpStream, to: &mut TcpStream, line: &str) {
     to.read_exact(&mut heard).expect("the line arrives");
 }
 
+/// What tshark is told to read the dissector.
+fn lua_script() -> String {
+    let root = env!("CARGO_MANIFEST_DIR");
+    format!("lua_script:{root}/../packaging/wireshark/ctsync.lua")
+}
+
 /// A capture, and the keys to read it with.
 struct Tshark {
     capture: PathBuf,
@@ -153,19 +223,8 @@ impl Tshark {
     /// The fields of each packet that matches the filter.
     #[track_caller]
     fn lines(&self, filter: &str, fields: &[&str]) -> Vec<String> {
-        let script = concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/../packaging/wireshark/ctsync.lua"
-        );
         let mut tshark = Command::new("tshark");
-        tshark.args([
-            "-X",
-            &format!("lua_script:{script}"),
-            "-Y",
-            filter,
-            "-T",
-            "fields",
-        ]);
+        tshark.args(["-X", &lua_script(), "-Y", filter, "-T", "fields"]);
         tshark.arg("-r").arg(&self.capture);
         if let Some(keys) = &self.keys {
             tshark.args(["-o", &format!("ctsync.key_file:{}", keys.display())]);
