@@ -213,7 +213,8 @@ fn status_and_flows_tell_of_every_flow_and_stop_when_nobody_reads_on() {
     assert!(said.is_empty(), "{said}");
 }
 
-/// What every verb is called with, and the name of the schema of what it prints. The last ones change things.
+/// Every verb that has `--json`, what it is called with, and the name of the schema of what it prints. FILES is a directory; the
+/// last ones change things.
 const VERBS: &[(&str, &str)] = &[
     ("status", "status"),
     ("syncstat", "syncstat"),
@@ -227,6 +228,20 @@ const VERBS: &[(&str, &str)] = &[
     ("rules", "rules"),
     ("services", "services"),
     ("top --pages 1", "top"),
+    (
+        "policy dry-run --for 1s FILES/policy.yaml",
+        "policy-dry-run",
+    ),
+    ("check", "ctsync.yaml"),
+    ("check --policy", "policy.yaml"),
+    ("check --config FILES/wrong.yaml", "check"),
+    ("check --config FILES/nowhere.yaml", "check"),
+    ("keygen --out FILES/new.key", "keygen"),
+    ("keygen --public FILES/new.key", "keygen"),
+    (
+        "import-conntrackd FILES/conntrackd.conf",
+        "import-conntrackd",
+    ),
     ("keys roll", "keys-roll"),
     ("check-in disk ok", "check-in"),
     ("reload", "reload"),
@@ -237,6 +252,47 @@ const VERBS: &[(&str, &str)] = &[
     ("down", "down"),
 ];
 
+/// What `--help` of these words says.
+#[track_caller]
+fn help(words: &[&str]) -> String {
+    let mut command = Command::new(program());
+    tests::netns::run(command.args(words).arg("--help"))
+}
+
+/// The verbs of these words' help, and theirs, as they are called.
+fn verbs(words: &[&str]) -> Vec<String> {
+    let text = help(words);
+    let Some((_, list)) = text.split_once("Commands:\n") else {
+        return vec![words.join(" ")];
+    };
+    let list = list.lines().map_while(|it| it.split_whitespace().next());
+    list.filter(|it| *it != "help")
+        .flat_map(|it| verbs(&[words, &[it]].concat()))
+        .collect()
+}
+
+#[test]
+fn every_verb_has_json_but_those_that_print_for_programs_anyway() {
+    let mut without = Vec::new();
+    for verb in verbs(&[]) {
+        let words: Vec<_> = verb.split(' ').collect();
+        let is_it = |it: &&(&str, &str)| it.0 == verb || it.0.starts_with(&format!("{verb} "));
+        let is_checked = VERBS.iter().any(|it| is_it(&it));
+        let options = help(&words);
+        let mut options = options.lines().map(|it| it.split_whitespace().next());
+        match options.any(|it| it == Some("--json")) {
+            true => assert!(is_checked, "{verb}: what it prints is not checked"),
+            false => without.push(verb),
+        }
+    }
+    assert_eq!(without, ["run", "schema", "completions"]);
+    let schemas = tests::netns::run(Command::new(program()).arg("schema"));
+    for schema in schemas.lines() {
+        let is_checked = VERBS.iter().any(|it| it.1 == schema);
+        assert!(is_checked, "nothing is checked against schema {schema}");
+    }
+}
+
 #[test]
 fn what_every_verb_prints_with_json_is_as_its_schema_says() {
     let lab = Lab::new(2);
@@ -246,15 +302,30 @@ fn what_every_verb_prints_with_json_is_as_its_schema_says() {
     tests::table::wait_equal(&lab.gateways, Duration::from_secs(30));
     let (gateway, daemon) = (&lab.gateways[0], &cluster.members[0]);
     let directory = Directory::new("schemas");
+    let files = directory.path();
+    for (name, text) in [
+        (
+            "policy.yaml",
+            "services: { dns: { ports: 53, protocol: udp, sync: never } }",
+        ),
+        ("wrong.yaml", "cluster: x"),
+        (
+            "conntrackd.conf",
+            "Sync {\nMode ALARM {\nRefreshTime 5\n}\n}\n",
+        ),
+    ] {
+        fs::write(files.join(name), text).expect("the directory is ours");
+    }
     for (verb, name) in VERBS {
-        let output = gateway
-            .command(program())
-            .args(verb.split(' '))
-            .args(["--json", "--config"])
-            .arg(daemon.config())
-            .stdin(Stdio::null())
-            .output()
-            .expect("it can be started");
+        let verb = verb.replace("FILES", &files.display().to_string());
+        let mut command = gateway.command(program());
+        command.args(verb.split(' ')).arg("--json");
+        let of_files = ["--config", "keygen", "import-conntrackd"];
+        if !of_files.iter().any(|it| verb.contains(it)) {
+            command.arg("--config").arg(daemon.config());
+        }
+        let output = command.stdin(Stdio::null()).output();
+        let output = output.expect("it can be started");
         let said = String::from_utf8_lossy(&output.stderr);
         assert_ne!(output.status.code(), Some(USAGE), "{verb}: {said}");
         let printed = match *name {
@@ -264,7 +335,7 @@ fn what_every_verb_prints_with_json_is_as_its_schema_says() {
         };
         let printed = printed.filter(|it| !it.is_empty());
         let printed = printed.unwrap_or_else(|| panic!("{verb} prints nothing: {said}"));
-        let [answer, schema] = ["answer", "schema"].map(|it| directory.path().join(it));
+        let [answer, schema] = ["answer", "schema"].map(|it| files.join(it));
         fs::write(&answer, printed).expect("the directory is ours");
         let described = Command::new(program()).args(["schema", name]).output();
         fs::write(&schema, described.expect("it runs").stdout).expect("the directory is ours");
