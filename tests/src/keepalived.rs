@@ -87,8 +87,7 @@ impl Site {
     /// Whether a gateway has the shared address.
     #[track_caller]
     pub fn holds(&self, index: usize) -> bool {
-        let addresses = self.lab.gateways[index].run("ip -brief -4 address show dev wan");
-        addresses.contains(&format!("{SHARED_IPV4}/24"))
+        holds(&self.lab.gateways[index])
     }
 
     /// Waits until a gateway has the shared addresses; returns how long that took.
@@ -129,9 +128,16 @@ impl Site {
     }
 }
 
+/// Whether a gateway has the shared address.
+#[track_caller]
+pub fn holds(gateway: &Namespace) -> bool {
+    let addresses = gateway.run("ip -brief -4 address show dev wan");
+    addresses.contains(&format!("{SHARED_IPV4}/24"))
+}
+
 /// The shared addresses become keepalived's, and every host's gateway.
 #[track_caller]
-fn hand_over_addresses(lab: &Lab) {
+pub fn hand_over_addresses(lab: &Lab) {
     for gateway in &lab.gateways {
         gateway.ip_forgiving(&format!("addr del {SHARED_IPV4}/24 dev wan"));
         gateway.nft("add rule inet filter input ip protocol vrrp accept");
@@ -146,14 +152,15 @@ fn hand_over_addresses(lab: &Lab) {
     ));
 }
 
-/// The shipped configuration, with the interfaces and paths of the lab.
+/// The shipped configuration, with the interfaces of the lab.
+pub fn configuration() -> String {
+    SHIPPED.replace("eth0", "lan").replace("eth1", "wan")
+}
+
 #[track_caller]
 fn start(gateway: &Namespace, place: &Path, track_file: &Path) -> Process {
     let file = place.join("keepalived.conf");
-    let text = SHIPPED
-        .replace("/run/ctsync/track", &track_file.display().to_string())
-        .replace("eth0", "lan")
-        .replace("eth1", "wan");
+    let text = configuration().replace("/run/ctsync/track", &track_file.display().to_string());
     fs::write(&file, text).expect("the daemon made the directory");
     let mut command = gateway.command("keepalived");
     command

@@ -17,7 +17,7 @@ use crate::netns::{Namespace, Process, holds_within, run, wait_until};
 /// Where systems are kept. Another name each time that what is in them changes.
 const CACHE: &str = "/var/cache/ctsync-tests";
 /// What the package needs, and what tests look with.
-const PACKAGES: &str = "systemd,systemd-sysv,dbus,iproute2,nftables,conntrack,procps";
+const PACKAGES: &str = "systemd,systemd-sysv,dbus,iproute2,nftables,conntrack,procps,keepalived";
 /// How long a machine may take to start.
 const BOOT_DEADLINE: Duration = Duration::from_secs(60);
 
@@ -141,7 +141,7 @@ fn system() -> PathBuf {
         .lines()
         .find_map(|line| line.strip_prefix("VERSION_CODENAME="))
         .expect("/etc/os-release names the suite");
-    let system = Path::new(CACHE).join(format!("{suite}-1"));
+    let system = Path::new(CACHE).join(format!("{suite}-3"));
     fs::create_dir_all(CACHE).expect("root may make it");
     let lock = File::create(Path::new(CACHE).join("lock")).expect("root may make it");
     lock.lock().expect("a file can be locked");

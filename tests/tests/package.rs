@@ -3,11 +3,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tests::cluster::program;
 use tests::crowd::Crowd;
+use tests::keepalived;
 use tests::lab::{self, Family, Lab};
 use tests::leftovers::Directory;
 use tests::netns::{run, wait_until};
@@ -325,4 +326,81 @@ fn a_daemon_that_hangs_is_started_anew_and_gets_in_step() {
     gateways.wait_in_step();
     let result = machine.run("journalctl --unit ctsync --output cat");
     assert!(result.contains("Watchdog timeout"), "{result}");
+}
+
+/// Not even systemd starts it anew, and yet what it has said last does not hold for ever.
+#[test]
+fn a_daemon_that_is_killed_costs_its_gateway_the_addresses() {
+    let gateways = Gateways::boot();
+    let lab = &gateways.lab;
+    keepalived::hand_over_addresses(lab);
+    for machine in &gateways.machines {
+        machine.run(
+            "mkdir -p /etc/systemd/system/ctsync.service.d
+             printf '[Service]\nRestart=no\n' >/etc/systemd/system/ctsync.service.d/test.conf",
+        );
+    }
+    gateways.set_up();
+    let [a, b] = gateways.machines.as_slice() else {
+        panic!("a lab of two")
+    };
+    let wait_state = |machine: &Machine, state: &str| {
+        wait_until(state, DEADLINE, || {
+            status(machine)["role"]["state"] == state
+        });
+    };
+    wait_state(a, "active");
+    for machine in &gateways.machines {
+        let configuration = keepalived::configuration();
+        machine.run(&format!(
+            "cat >/etc/keepalived/keepalived.conf <<'END'\n{configuration}END\n\
+             systemctl start keepalived"
+        ));
+    }
+    let [on_a, on_b] = [0, 1].map(|index| move || keepalived::holds(&lab.gateways[index]));
+    wait_until("the active one has the addresses", DEADLINE, on_a);
+    let connection = Connection::open(lab, Kind::Datagrams, lab::Path::Plain, Family::Ipv4);
+
+    a.run(&format!("kill -KILL {}", main_pid(a)));
+    let killed = Instant::now();
+    wait_until("the other has the addresses", DEADLINE, on_b);
+    let moved = killed.elapsed();
+    wait_state(b, "active");
+    println!(
+        "kill -9 of the active daemon: the addresses moved after {} ms, the other is active after {} ms",
+        moved.as_millis(),
+        killed.elapsed().as_millis()
+    );
+    let before = connection.progress().count;
+    wait_until("the connection goes on", DEADLINE, || {
+        connection.progress().count > before + 50
+    });
+    let progress = connection.progress();
+    println!("UDP missed {} ms", progress.longest_gap.as_millis());
+    assert_eq!(progress.failure, None);
+
+    // Back again, it is no better than the one that has the role.
+    a.run("systemctl start ctsync");
+    gateways.wait_in_step();
+    wait_state(a, "standby");
+    assert!(on_b() && !on_a());
+
+    // What the operator has chosen outlives what a boot takes away: the process, and all that is in memory.
+    let reboot = || {
+        b.run("systemctl stop ctsync && rm -r /run/ctsync && systemctl start ctsync");
+        gateways.wait_in_step();
+    };
+    b.run("ctsync mode broadcast && ctsync down --persist");
+    wait_state(a, "active");
+    reboot();
+    wait_state(b, "down");
+    assert!(
+        status(b)["role"]["why"]
+            .to_string()
+            .contains("asked to be down")
+    );
+    b.run("ctsync syncstat --json | grep '\"mode\": *\"broadcast\"'");
+    b.run("ctsync up");
+    reboot();
+    wait_state(b, "standby");
 }
