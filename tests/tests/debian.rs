@@ -66,3 +66,13 @@ fn translated_connections_whose_directions_pass_different_gateways_open() {
     ));
     println!("{printed}");
 }
+
+#[test]
+fn vlans_of_a_trunk_are_monitored() {
+    let (debian, prepare) = with_tests("tests", "interfaces");
+    debian.carry(&program());
+    let printed = debian.run(&format!(
+        "{prepare} CTSYNC=/t/ctsync ./tests --ignored --nocapture"
+    ));
+    println!("{printed}");
+}

@@ -6,9 +6,10 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tests::cluster::{Cluster, Daemon, Settings};
 use tests::lab::Lab;
-use tests::netns::{run, wait_until};
+use tests::netns::{Namespace, run, wait_until};
 
-const DEADLINE: Duration = Duration::from_secs(30);
+/// Generous, as a test runs in an emulated machine, too.
+const DEADLINE: Duration = Duration::from_secs(60);
 const BOTH: &str = "roles: { track_file: PLACE/track, settle: 1s }
 interfaces: { monitored: [{ name: lan }, { name: wan }] }";
 
@@ -240,4 +241,107 @@ interfaces: { monitored: [{ name: wan, vlans: '30,40' }] }",
         .map(|it| it["vlan"].clone())
         .collect();
     assert_eq!(vlans, [30, 40]);
+}
+
+/// A trunk for each way to choose, and one whose lowest VLAN is not carried between the switches; a VLAN's device may be called
+/// anything.
+#[test]
+#[ignore = "needs a kernel with VLANs; tests/tests/debian.rs runs it"]
+fn of_a_trunk_the_chosen_vlans_are_probed_and_one_that_is_not_carried_is_warned_of() {
+    let lab = Lab::new(2);
+    let [a, b] = lab.gateways.as_slice() else {
+        panic!("a lab of two")
+    };
+    for trunk in ["usual", "high", "both", "list", "every"] {
+        a.cable(trunk, b, trunk);
+    }
+    lab.switch.ip("link add far type bridge vlan_filtering 1
+         link set far up");
+    for gateway in &lab.gateways {
+        gateway.nft("add rule inet filter input udp dport 8116 accept");
+        let port = format!("far-{}", gateway.label());
+        lab.switch.cable(&port, gateway, "far");
+        lab.switch.ip(&format!("link set {port} master far"));
+        lab.switch
+            .run(&format!("bridge vlan add dev {port} vid 30-100"));
+        for trunk in ["usual", "high", "both", "list", "every", "far"] {
+            for vlan in [7, 30, 100] {
+                add_vlan(gateway, trunk, vlan);
+            }
+        }
+    }
+    let settings = Settings {
+        more: "roles: { track_file: PLACE/track, settle: 1s }
+liveness: { dead_after: 5s }
+interfaces:
+  probe: 500ms
+  dead_after: 3s
+  monitored:
+    - { name: usual }
+    - { name: high, vlans: highest }
+    - { name: both, vlans: both }
+    - { name: list, vlans: '30,100' }
+    - { name: every, vlans: all }
+    - { name: every.30, monitor: false }
+    - { name: far }",
+        ..Settings::default()
+    };
+    let cluster = Cluster::start_with(&lab, settings);
+    let chosen = |usual| {
+        let of_others = [
+            "high.100",
+            "both.7",
+            "both.100",
+            "list.30",
+            "list.100",
+            "every.7",
+            "every.100",
+        ];
+        [&[usual], &of_others[..]].concat()
+    };
+    for member in &cluster.members {
+        wait_up(member, &chosen("usual.7"));
+        let unseen = "no member was ever seen on far.7";
+        wait_until("the warning is there", DEADLINE, || {
+            member.shown(&["status"]).contains(unseen)
+        });
+    }
+    println!("{}", cluster.members[0].shown(&["interfaces"]));
+
+    // A VLAN that is new is followed, and so is the link of one.
+    for gateway in &lab.gateways {
+        add_vlan(gateway, "usual", 3);
+    }
+    for member in &cluster.members {
+        wait_up(member, &chosen("usual.3"));
+    }
+    a.ip("link set high-100 down");
+    wait_found(&cluster.members[0], "high.100", ["down", "down"]);
+    assert_why(&cluster.members[0], "interface high.100 is down");
+}
+
+/// Waits until these are monitored, and members hear each other there; and that one, on which nobody does.
+#[track_caller]
+fn wait_up(member: &Daemon, expected: &[&str]) {
+    let is_up = |it: &&Value| it["inbound"]["state"] == "up" && it["outbound"]["state"] == "up";
+    wait_until(&format!("{expected:?} are up"), DEADLINE, || {
+        let all = interfaces(member);
+        let (up, others): (Vec<_>, Vec<_>) = all.iter().partition(is_up);
+        let names = |these: &[&Value]| {
+            these
+                .iter()
+                .map(|it| it["name"].clone())
+                .collect::<Vec<_>>()
+        };
+        names(&up) == expected && names(&others) == ["far.7"]
+    });
+}
+
+/// Makes the device of a VLAN, up.
+#[track_caller]
+fn add_vlan(gateway: &Namespace, trunk: &str, vlan: u16) {
+    gateway.ip(&format!(
+        "link add link {trunk} name {trunk}-{vlan} type vlan id {vlan}
+         link set {trunk}-{vlan} up"
+    ));
 }
