@@ -197,19 +197,23 @@ pub struct Policy {
     pub file: PathBuf,
     /// The directory with more files of it, `*.yaml` in the order of their names; the same holds for it.
     pub directory: PathBuf,
-    /// Whether the kernel is made to do what it can of it.
+    /// With what the kernel is made to do what it can of it.
     pub kernel: PushDown,
 }
 
-/// Whether the kernel is told which events nobody needs.
+/// With what the kernel is kept from making events that nobody needs, or from handing them over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum PushDown {
-    /// It is, by rules in our own table.
-    On,
-    /// It makes every event, but hands over only what a filter on our own socket lets pass: for who has no nftables.
+    /// The first of the next three that is to be had.
+    Auto,
+    /// Rules in our own table of nftables.
+    Nftables,
+    /// Rules in chains of our own of xtables.
+    Xtables,
+    /// It makes every event, but hands over only what a filter on our own socket lets pass.
     Filter,
-    /// It is not: it makes every event, and the daemon puts away what is not needed.
+    /// It makes every event and hands it over, and the daemon puts away what is not needed.
     Off,
 }
 

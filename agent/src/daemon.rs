@@ -12,6 +12,7 @@ use crate::core::{Core, Setup};
 use crate::doctor::{self, differences::Differences};
 use crate::driver::Driver;
 use crate::facts;
+use crate::filter::Filter;
 use crate::kernel::Kernel;
 use crate::key_log::KeyLog;
 use crate::keys::MemberKey;
@@ -23,10 +24,11 @@ use crate::networks::Networks;
 use crate::notify::Notify;
 use crate::policy::Policy;
 use crate::queue::Queue;
-use crate::reload::Reloader;
+use crate::reload::{self, Reloader};
 use crate::roles::RolesIo;
 use crate::ruleset::hold::{Backend, Holding, HoldingError, Steering};
-use crate::ruleset::{self, CopyBit, Ruleset, RulesetError};
+use crate::ruleset::tools::Tools;
+use crate::ruleset::{CopyBit, Rules, Ruleset, RulesetError};
 use crate::suspects::Suspects;
 use crate::tcp::Links;
 use ccp::network::NetworkId;
@@ -51,7 +53,7 @@ const FLOWS_MAX: usize = 1 << 24;
 pub enum RunError {
     /// The kernel's connection tracking is not to be had.
     Conntrack(SocketError),
-    /// The table that tells when a flow moves could not be installed.
+    /// The rules that tell when a flow moves, and keep events from being made, could not be installed.
     Ruleset(RulesetError),
     /// The queue for held packets is not to be had.
     Queue(SocketError),
@@ -106,7 +108,7 @@ fn failed(what: &'static str) -> impl Fn(io::Error) -> RunError {
 pub fn run(path: &Path, config: &Config, policy: Policy, key: &MemberKey) -> Result<(), RunError> {
     let stop = stop_signal().map_err(failed("watch for signals"))?;
     // Events are subscribed to before the table is read, so that nothing falls between.
-    let mut kernel = Kernel::open(
+    let kernel = Kernel::open(
         config.kernel.event_buffer_bytes as usize,
         InjectorOptions {
             mark_mask: config.kernel.mark_mask | config.kernel.copy_bit.map_or(0, CopyBit::mask),
@@ -114,7 +116,6 @@ pub fn run(path: &Path, config: &Config, policy: Policy, key: &MemberKey) -> Res
         },
     )
     .map_err(RunError::Conntrack)?;
-    (kernel.leave_out(&ruleset::unwanted(config, &policy))).map_err(RunError::Conntrack)?;
     let addresses = LocalAddresses::open().map_err(failed("read the machine's addresses"))?;
     let mut networks =
         Networks::open(config).map_err(|(name, source)| RunError::Interface { name, source })?;
@@ -150,16 +151,19 @@ pub fn run(path: &Path, config: &Config, policy: Policy, key: &MemberKey) -> Res
     let key_log = (config.log.datagram_keys.as_deref())
         .map(open_key_log)
         .transpose()?;
-    let (queue, steering) = queue(config, &policy)?;
+    let tools = Tools::look(config.policy.kernel);
+    let (queue, steering) = queue(config, &policy, &tools)?;
     let roles = RolesIo::start(config).map_err(failed("write the track file"))?;
-    let sections = ruleset::sections(config, &policy, steering.as_ref());
-    let ruleset = Ruleset::install(&sections).map_err(RunError::Ruleset)?;
+    let rules = Rules::of(config, &policy, steering.as_ref(), &tools).map_err(RunError::Ruleset)?;
+    let directory = control.socket.parent().unwrap_or(Path::new("/"));
+    let ruleset = Ruleset::install(&rules, directory).map_err(RunError::Ruleset)?;
+    reload::log_push_down(config, &tools, rules.means);
     let path = std::path::absolute(path).map_err(failed("find the configuration again"))?;
     let reloader = Reloader::start(
         path,
         config.clone(),
         steering.clone(),
-        (sections, ruleset),
+        ruleset,
         wake(&wakes),
     )
     .map_err(failed("watch for SIGHUP"))?;
@@ -209,6 +213,7 @@ pub fn run(path: &Path, config: &Config, policy: Policy, key: &MemberKey) -> Res
         audits: Vec::new(),
         roles,
         reloader,
+        filter: Filter::new(rules.unwanted),
         woken,
         stop,
         origin,
@@ -235,8 +240,20 @@ fn open_key_log(path: &Path) -> Result<KeyLog, RunError> {
 }
 
 /// Where packets wait that are held, and which ones those are.
-fn queue(config: &Config, policy: &Policy) -> Result<(Option<Queue>, Option<Steering>), RunError> {
+fn queue(
+    config: &Config,
+    policy: &Policy,
+    tools: &Tools,
+) -> Result<(Option<Queue>, Option<Steering>), RunError> {
     if config.hold.mode == HoldMode::Never {
+        return Ok((None, None));
+    }
+    if let Err(reason) = &tools.nft {
+        let error = HoldingError::no_nftables(reason);
+        if config.hold.mode == HoldMode::Always {
+            return Err(RunError::Holding(error));
+        }
+        warn!(event = "not-held", %error, "packets are not held");
         return Ok((None, None));
     }
     match Queue::open(&config.hold) {

@@ -17,6 +17,7 @@ pub mod differences;
 mod iptables;
 mod kernel;
 mod network;
+mod push_down;
 mod ruleset;
 
 /// How it is.
@@ -116,6 +117,7 @@ pub fn examine_peers(socket: &Path) -> Vec<Finding> {
 pub fn examine(config: &Config) -> Vec<Finding> {
     let mut findings = kernel::examine();
     findings.extend(network::examine(config));
+    findings.push(push_down::examine(config));
     findings.extend(ruleset::examine(config));
     findings
 }

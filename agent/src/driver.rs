@@ -16,6 +16,7 @@ use crate::core::LinkMessage;
 use crate::core::keys::KeyMessage;
 use crate::core::seal::DatagramKey;
 use crate::doctor::differences::Differences;
+use crate::filter::Filter;
 use crate::kernel::{Kernel, wall_clock_nanos};
 use crate::key_log::KeyLog;
 use crate::log::Faults;
@@ -82,6 +83,8 @@ pub struct Driver {
     pub roles: RolesIo,
     /// Takes another policy.
     pub reloader: Reloader,
+    /// What is left out of the kernel's events.
+    pub filter: Filter,
     /// Readable when there is a question, or a link reports.
     pub woken: OwnedFd,
     /// Readable when the daemon is to end.
@@ -167,9 +170,9 @@ impl Driver {
                 drain_eventfd(self.woken.as_fd());
                 self.answer();
                 while let Some(done) = self.reloader.poll() {
-                    let result = self.kernel.leave_out(&done.unwanted);
-                    self.faults.survive("filter the kernel's events", result);
+                    self.filter.want(done.unwanted.clone());
                     self.core.set_policy(Arc::clone(&done.policy));
+                    self.filter_events();
                     // The table that came with it may have none of what was learnt.
                     self.suspects.renew();
                     done.answer();
@@ -197,6 +200,7 @@ impl Driver {
             self.report();
             if alive <= now {
                 (self.alive)();
+                self.filter_events();
                 self.networks.follow(&mut self.faults);
                 self.monitor
                     .follow(&mut self.core, self.addresses.links(), &mut self.faults);
@@ -387,6 +391,7 @@ impl Driver {
                     self.apply(now);
                     if matches!(message, LinkMessage::Facts(_)) {
                         self.differences.look(&self.core.facts());
+                        self.filter_events();
                     }
                 }
                 Report::Stranger => self.core.handle_stranger(),
@@ -394,6 +399,13 @@ impl Driver {
             }
         }
         true
+    }
+
+    /// Leaves out what can be left out, as the members' policies are now.
+    fn filter_events(&mut self) {
+        let now = self.now();
+        let result = self.filter.follow(&self.core, &mut self.kernel, now);
+        self.faults.survive("filter the kernel's events", result);
     }
 
     /// Draws a key if one is wanted, and hands peers what they are to have.

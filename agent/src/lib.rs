@@ -14,6 +14,7 @@ pub mod driver;
 pub mod dry_run;
 pub mod facts;
 pub mod files;
+pub mod filter;
 pub mod hooks;
 pub mod import;
 pub mod interfaces;

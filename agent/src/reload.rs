@@ -2,7 +2,7 @@
 //!
 //! All of it or nothing: the files are read and judged, then our nftables table is replaced in one transaction, and only
 //! then the driver is handed the policy. What fails leaves everything as it was. It is done by a thread of its own, as `nft`
-//! may take its time; that thread owns our table, which goes with it.
+//! may take its time; that thread owns our rules, which go with it.
 //!
 //! Of `ctsync.yaml` the section `policy` and the level of the log are taken: everything else is sockets and threads, and takes a
 //! restart. What else has changed there is said, not refused.
@@ -14,7 +14,8 @@ use crate::log;
 use crate::notify;
 use crate::policy::Policy;
 use crate::ruleset::hold::{self, Steering};
-use crate::ruleset::{self, Ruleset, Section};
+use crate::ruleset::tools::{Means, Tools};
+use crate::ruleset::{Rules, Ruleset};
 use conntrack::Unwanted;
 use signal_hook::consts::SIGHUP;
 use std::io::{self, Read, Write};
@@ -67,17 +68,16 @@ struct Work {
     config: Config,
     /// What of the sections holds packets.
     steering: Option<Steering>,
-    sections: Vec<Section>,
     ruleset: Ruleset,
 }
 
 impl Reloader {
-    /// Watches for SIGHUP. `config` is what is in force, from `path`, and `ruleset` holds its `sections`.
+    /// Watches for SIGHUP. `config` is what is in force, from `path`, and `ruleset` what it has led to.
     pub fn start(
         path: PathBuf,
         config: Config,
         steering: Option<Steering>,
-        (sections, ruleset): (Vec<Section>, Ruleset),
+        ruleset: Ruleset,
         wake: Wake,
     ) -> io::Result<Self> {
         let (mut rung, bell) = UnixStream::pair()?;
@@ -90,7 +90,6 @@ impl Reloader {
             path,
             config,
             steering,
-            sections,
             ruleset,
         };
         let thread = std::thread::Builder::new()
@@ -101,7 +100,7 @@ impl Reloader {
                     notify::reloading();
                     match work.reload() {
                         Ok((policy, reloaded)) => {
-                            let unwanted = ruleset::unwanted(&work.config, &policy);
+                            let unwanted = work.ruleset.rules().unwanted.clone();
                             let policy = Arc::new(policy);
                             // Without a driver there is nobody left to hand it to.
                             let _ = sender.send(Done {
@@ -161,6 +160,21 @@ impl Drop for Reloader {
     }
 }
 
+/// With what the policy is pushed down, and if there is something better, why not with that.
+pub fn log_push_down(config: &Config, tools: &Tools, means: Means) {
+    let wanted = config.policy.kernel;
+    match tools.why(wanted) {
+        Some(reason) => warn!(
+            event = "push-down",
+            reason, "events that the policy has no need of are kept back by {means}"
+        ),
+        None => info!(
+            event = "push-down",
+            "events that the policy has no need of are kept back by {means}"
+        ),
+    }
+}
+
 /// Waits until somebody rings; false if nobody can any more.
 fn wait(rung: &mut UnixStream) -> bool {
     loop {
@@ -190,17 +204,22 @@ impl Work {
         };
         let restart = config.differences(&written);
         let steering = self.steering.as_ref().map(|it| it.by(&policy));
-        let sections = ruleset::sections(&config, &policy, steering.as_ref());
-        if sections != self.sections {
-            (self.ruleset.replace(&sections)).map_err(|error| error.to_string())?;
-            if let Some(steering) = &steering
-                && let Err(error) = hold::complete(steering)
-            {
-                warn!(event = "not-held", %error, "packets are not held until the policy changes again");
-            }
+        let tools = Tools::look(config.policy.kernel);
+        let rules = Rules::of(&config, &policy, steering.as_ref(), &tools)
+            .map_err(|error| error.to_string())?;
+        let (means, before) = (rules.means, self.ruleset.rules().means);
+        let is_other = (self.ruleset.replace(rules)).map_err(|error| error.to_string())?;
+        if is_other
+            && let Some(steering) = &steering
+            && let Err(error) = hold::complete(steering)
+        {
+            warn!(event = "not-held", %error, "packets are not held until the policy changes again");
         }
         log::set_level(config.log.level);
-        (self.config, self.sections, self.steering) = (config, sections, steering);
+        if means != before {
+            log_push_down(&config, &tools, means);
+        }
+        (self.config, self.steering) = (config, steering);
         for section in &restart {
             warn!(
                 event = "restart-needed",

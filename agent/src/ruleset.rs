@@ -1,7 +1,7 @@
-//! Our nftables table, `inet ctsync`: everything that we ask of the kernel's packet path, and nothing else in it.
+//! Everything that we ask of the kernel's packet path: our nftables table, `inet ctsync`, and nothing else in it.
 //!
 //! It is composed of [`Section`]s, one a concern, each of a file of its own under `ruleset/` ([`moved`], [`events`]) that makes
-//! its chains from the configuration and knows nothing of the others. [`sections`] lists them in the order in which they
+//! its chains from the configuration and knows nothing of the others. [`Rules::of`] lists them in the order in which they
 //! stand in the table: a new concern is a new file and a line there. What is installed and what `ctsync rules` prints is
 //! the same [`text`].
 //!
@@ -9,20 +9,28 @@
 //! it. That is so when the daemon starts, when it replaces what a crash left behind, and when its configuration changes.
 //! It goes when the daemon stops. No other table is touched, as none can name a chain of another. What can't stand in a table of
 //! the family `inet` ([`hold`], on some kernels) stands in `ip ctsync` and `ip6 ctsync`, which come and go with it.
+//!
+//! Where there are no nftables ([`tools`]), chains of xtables do what they can ([`xtables`]).
 
 pub mod events;
 pub mod hold;
 pub mod moved;
+pub mod tools;
+pub mod xtables;
 
-use crate::config::{Config, PushDown};
+use crate::config::Config;
 use crate::policy::Policy;
 use crate::policy::prefix::Prefix;
+use crate::policy::push::Plan;
 use ccp::record;
 use conntrack::Unwanted;
 use hold::Steering;
 use std::fmt;
 use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use tools::{Means, Tools};
+use xtables::Chains;
 
 /// The bit of the connmark that marks a copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,29 +90,57 @@ pub struct Section {
     pub text: String,
 }
 
-/// What configuration and policy ask of the kernel; nothing if they do without. `steering` holds packets.
-pub fn sections(config: &Config, policy: &Policy, steering: Option<&Steering>) -> Vec<Section> {
-    let events = match config.policy.kernel {
-        PushDown::On => Some(events::section(&policy.plan())),
-        PushDown::Filter | PushDown::Off => None,
-    };
-    let hold = steering.map(Steering::sections).unwrap_or_default();
-    let moved = config.kernel.copy_bit.map(moved::section);
-    events.into_iter().chain(hold).chain(moved).collect()
+/// What configuration and policy ask of the kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// Of nftables; nothing if configuration and policy do without.
+    pub sections: Vec<Section>,
+    /// Of xtables, what nftables are not there to do.
+    pub chains: Chains,
+    /// What the kernel need not hand over, where no rules keep it from making it. Beside them a filter would be run for each
+    /// event and find none to drop.
+    pub unwanted: Unwanted,
+    /// With what the policy is pushed down.
+    pub means: Means,
 }
 
-/// What the kernel need not hand over, where rules do not keep it from making it. Beside them a filter would be run for each event
-/// and find none to drop.
-pub fn unwanted(config: &Config, policy: &Policy) -> Unwanted {
-    match config.policy.kernel {
-        PushDown::Filter => {
-            let plan = policy.plan();
-            Unwanted {
-                protocols: plan.certain,
-                all_but: plan.all_but,
-            }
+impl Rules {
+    /// With what there is. `steering` holds packets, by nftables.
+    pub fn of(
+        config: &Config,
+        policy: &Policy,
+        steering: Option<&Steering>,
+        tools: &Tools,
+    ) -> Result<Self, RulesetError> {
+        let means = tools.means(config.policy.kernel)?;
+        let plan = || policy.plan();
+        let copy_bit = config.kernel.copy_bit;
+        if copy_bit.is_some() {
+            tools.need_any()?;
         }
-        PushDown::On | PushDown::Off => Unwanted::default(),
+        let by_nft = copy_bit.filter(|_| tools.nft.is_ok());
+        let events = (means == Means::Nftables).then(|| events::section(&plan()));
+        let hold = steering.map(Steering::sections).unwrap_or_default();
+        let moved = by_nft.map(moved::section);
+        Ok(Self {
+            sections: events.into_iter().chain(hold).chain(moved).collect(),
+            chains: Chains {
+                quiet: (means == Means::Xtables).then(plan),
+                copy_bit: copy_bit.filter(|_| by_nft.is_none()),
+            },
+            unwanted: match means {
+                Means::Filter => unwanted(plan()),
+                Means::Nftables | Means::Xtables | Means::Nothing => Unwanted::default(),
+            },
+            means,
+        })
+    }
+}
+
+fn unwanted(plan: Plan) -> Unwanted {
+    Unwanted {
+        protocols: plan.certain,
+        all_but: plan.all_but,
     }
 }
 
@@ -168,17 +204,28 @@ fn remove_others() {
     let _ = nft(&[], &removal(Family::Ip6));
 }
 
-/// The table, as long as it is installed.
+/// What is installed, as long as it is.
 #[derive(Debug)]
-pub struct Ruleset(());
+pub struct Ruleset {
+    rules: Rules,
+    /// Is there while there are chains of xtables, and says in which tables: who comes after a crash knows by it, as the kernel
+    /// would make a table for who asks what is in it.
+    mark: PathBuf,
+}
 
-/// Why the table could not be installed. `Display` says what to do.
+/// Why rules could not be installed. `Display` says what to do.
 #[derive(Debug)]
 pub enum RulesetError {
     /// There is no `nft`, or it could not be run.
     Run(io::Error),
     /// `nft` refused.
     Refused(String),
+    /// What the configuration wants is not to be had; why not.
+    Missing(Vec<String>),
+    /// `iptables` or `ip6tables` refused.
+    Xtables(String),
+    /// The mark of chains of xtables could not be made.
+    Mark(PathBuf, io::Error),
 }
 
 impl fmt::Display for RulesetError {
@@ -192,6 +239,17 @@ impl fmt::Display for RulesetError {
                 "nft refused the table of ctsync: {}; give ctsync CAP_NET_ADMIN and a kernel with nf_tables, {cure}",
                 said.trim()
             ),
+            Self::Missing(reasons) => write!(
+                f,
+                "rules cannot be installed: {}; install the package nftables, or iptables, {cure}",
+                reasons.join("; ")
+            ),
+            Self::Xtables(said) => write!(f, "{said}; {cure}"),
+            Self::Mark(path, error) => write!(
+                f,
+                "make {}: {error}; let ctsync write to its directory",
+                path.display()
+            ),
         }
     }
 }
@@ -199,34 +257,77 @@ impl fmt::Display for RulesetError {
 impl std::error::Error for RulesetError {}
 
 impl Ruleset {
-    /// Installs the table in this network namespace. With no sections it only removes what a crash left behind, if it can.
-    pub fn install(sections: &[Section]) -> Result<Self, RulesetError> {
+    /// Installs them in this network namespace, in the place of what a crash left behind. What is to be known after another
+    /// one stands in `directory`.
+    pub fn install(rules: &Rules, directory: &Path) -> Result<Self, RulesetError> {
+        let mark = directory.join("xtables");
         remove_others();
-        let done = nft(&[], &text(sections));
-        match sections.is_empty() {
+        let done = nft(&[], &text(&rules.sections));
+        match rules.sections.is_empty() {
             // Who wants nothing installed may well have no nft.
             true => drop(done),
             false => done?,
         }
-        Ok(Self(()))
+        let ruleset = Self {
+            rules: rules.clone(),
+            mark,
+        };
+        if !rules.chains.is_empty() || ruleset.mark.exists() {
+            ruleset.put(&rules.chains)?;
+        }
+        Ok(ruleset)
     }
-}
 
-impl Ruleset {
-    /// Puts these in the place of what is installed, in one transaction.
-    pub fn replace(&mut self, sections: &[Section]) -> Result<(), RulesetError> {
-        nft(&[], &text(sections))
+    /// Puts these in the place of what is installed: those of nftables in one transaction, those of xtables in one for each
+    /// family of addresses. True if those of nftables are others.
+    pub fn replace(&mut self, rules: Rules) -> Result<bool, RulesetError> {
+        let is_other = rules.sections != self.rules.sections;
+        if is_other {
+            nft(&[], &text(&rules.sections))?;
+        }
+        if rules.chains != self.rules.chains {
+            self.put(&rules.chains).inspect_err(|_| {
+                // As it was.
+                let _ = self.put(&self.rules.chains.clone());
+                let _ = nft(&[], &text(&self.rules.sections));
+            })?;
+        }
+        self.rules = rules;
+        Ok(is_other)
+    }
+
+    /// What is installed.
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    fn put(&self, chains: &Chains) -> Result<(), RulesetError> {
+        let of_mark = |error| RulesetError::Mark(self.mark.clone(), error);
+        if let Ok(tables) = std::fs::read_to_string(&self.mark) {
+            xtables::remove(&tables).map_err(RulesetError::Xtables)?;
+            std::fs::remove_file(&self.mark).map_err(of_mark)?;
+        }
+        if chains.is_empty() {
+            return Ok(());
+        }
+        std::fs::write(&self.mark, chains.tables()).map_err(of_mark)?;
+        chains.install().map_err(RulesetError::Xtables)
     }
 }
 
 impl Drop for Ruleset {
     fn drop(&mut self) {
         remove_others();
-        match nft(&[], &text(&[])) {
-            Ok(()) | Err(RulesetError::Run(_)) => {}
-            Err(error) => {
-                tracing::warn!(event = "table-stays", %error, "the table of ctsync stays in the ruleset; it harms nothing");
-            }
+        let table = match nft(&[], &text(&[])) {
+            Ok(()) | Err(RulesetError::Run(_)) => Ok(()),
+            Err(error) => Err(error),
+        };
+        let chains = match self.rules.chains.is_empty() {
+            true => Ok(()),
+            false => self.put(&Chains::default()),
+        };
+        for error in [table, chains].into_iter().filter_map(Result::err) {
+            tracing::warn!(event = "table-stays", %error, "rules of ctsync stay in the ruleset; they harm nothing");
         }
     }
 }

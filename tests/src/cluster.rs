@@ -147,6 +147,19 @@ impl Daemon {
     /// Starts it on the gateway it was configured for. If it runs already, that run ends first, with SIGKILL.
     #[track_caller]
     pub fn start(&mut self, gateway: &Namespace) {
+        self.run(gateway, gateway.command(program()));
+    }
+
+    /// The same where only the programs of this directory can be found.
+    #[track_caller]
+    pub fn start_with_programs_of(&mut self, gateway: &Namespace, directory: &Path) {
+        let mut command = gateway.command(program());
+        command.env("PATH", directory);
+        self.run(gateway, command);
+    }
+
+    #[track_caller]
+    fn run(&mut self, gateway: &Namespace, mut command: Command) {
         assert_eq!(
             gateway.label(),
             self.gateway,
@@ -158,7 +171,6 @@ impl Daemon {
             .append(true)
             .open(&self.log)
             .expect("the directory is ours");
-        let mut command = gateway.command(program());
         command
             .args(["run", "--config"])
             .arg(&self.config)

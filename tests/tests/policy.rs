@@ -1,8 +1,9 @@
 //! The service policy on real kernels: what the peers are told of, and when.
 
+use std::fs;
 use std::time::{Duration, Instant};
 
-use tests::cluster::{Cluster, Settings};
+use tests::cluster::{Cluster, Settings, program};
 use tests::lab::{Family, Lab, Path};
 use tests::netns::{Namespace, wait_until};
 use tests::table::wait_equal;
@@ -162,4 +163,75 @@ fn what_each_service_costs_is_shown_by_both_members() {
     assert_eq!(cost(1, "chat", "messages"), 0, "a copy costs its carrier");
     let page = cluster.members[0].ask("services");
     assert!(page.lines().all(|line| line.len() <= 100), "{page}");
+}
+
+/// Whose policy a flow is judged by is a matter of which gateway it passes, whatever the other would say.
+#[test]
+fn each_direction_is_as_the_policy_of_its_sender_says_and_the_difference_is_reported() {
+    let lab = Lab::new(2);
+    let settings = Settings {
+        policy: "services: { quiet: { protocol: udp, sync: never } }\n",
+        ..Settings::default()
+    };
+    let mut cluster = Cluster::configure(&lab, settings);
+    let config = cluster.members[1].config().to_owned();
+    let text = fs::read_to_string(&config).expect("it was written");
+    fs::write(&config, text + "policy: { file: other.yaml }\n").expect("it is ours");
+    let other = "services: { quiet: { protocol: tcp, sync: never } }\n";
+    fs::write(config.with_file_name("other.yaml"), other).expect("it is ours");
+    for (member, gateway) in cluster.members.iter_mut().zip(&lab.gateways) {
+        member.start(gateway);
+    }
+    cluster.wait_in_step();
+
+    let at = |gateway: usize, through: usize| {
+        let client = Path::Through(through).client(Family::Ipv4);
+        let listed = lab.gateways[gateway].run(&format!("conntrack -L -s {client}"));
+        ["tcp", "udp"].map(|proto| listed.lines().filter(|it| it.starts_with(proto)).count())
+    };
+    let kinds = [Kind::Interactive, Kind::Datagrams];
+    let open =
+        |through| kinds.map(|it| Connection::open(&lab, it, Path::Through(through), Family::Ipv4));
+    let connections = [open(0), open(1)];
+    wait_until("each tells what its policy says", DEADLINE, || {
+        at(1, 0) == [1, 0] && at(0, 1) == [0, 1]
+    });
+    assert_eq!((at(0, 0), at(1, 1)), ([1, 1], [1, 1]));
+    for member in &cluster.members {
+        member.ask("audit --now");
+    }
+    // Neither withdraws what the other told, nor tells what it keeps to itself.
+    assert_eq!((at(1, 0), at(0, 1)), ([1, 0], [0, 1]));
+    for connection in connections.iter().flatten() {
+        assert_eq!(connection.progress().failure, None);
+    }
+    wait_until("both say that their policies differ", DEADLINE, || {
+        cluster.members.iter().all(|member| {
+            let status = member.status().expect("the daemon answers");
+            status["warnings"]
+                .to_string()
+                .contains("has another service policy than this member")
+        })
+    });
+    let mut doctor = lab.gateways[0].command(program());
+    let doctor = doctor
+        .args(["doctor", "--config"])
+        .arg(cluster.members[0].config());
+    let found =
+        String::from_utf8(doctor.output().expect("it is there").stdout).expect("it is text");
+    assert!(
+        found.contains("the service policy here is another than on gw-b"),
+        "{found}"
+    );
+
+    // A file alone takes both to one policy again.
+    fs::write(config.with_file_name("other.yaml"), settings.policy).expect("it is ours");
+    cluster.members[1].ask("reload");
+    wait_until("both follow it", DEADLINE, || {
+        at(1, 0) == [1, 0] && at(0, 1) == [1, 0]
+    });
+    wait_until("nothing differs", DEADLINE, || {
+        let status = cluster.members[0].status().expect("the daemon answers");
+        !status["warnings"].to_string().contains("service policy")
+    });
 }

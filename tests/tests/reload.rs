@@ -89,6 +89,38 @@ fn flows_that_are_there_follow_another_policy() {
     }
 }
 
+/// What was begun without events makes none later either; its end is found where the table is read.
+#[test]
+fn a_flow_that_made_no_events_before_a_reload_ends_at_the_peer_too() {
+    let lab = Lab::new(2);
+    let settings = Settings {
+        policy: NO_UDP,
+        ..Settings::default()
+    };
+    let cluster = Cluster::start_with(&lab, settings);
+    lab.activate(0);
+    let udp = Connection::open(&lab, Kind::Datagrams, Path::Plain, Family::Ipv4);
+    write_policy(&cluster, "");
+    for member in &cluster.members {
+        assert!(reload(member).status.success());
+    }
+    wait_until("the peer has it", DEADLINE, || {
+        entries(&lab.gateways[1]) == [0, 1]
+    });
+    drop(udp);
+    let ended = cluster.members[0].counter("local_changes");
+    lab.gateways[0].run("conntrack -D -p udp -s 10.0.0.100");
+    assert_eq!(
+        cluster.members[0].counter("local_changes"),
+        ended,
+        "nobody is told"
+    );
+    cluster.members[0].ask("audit --now");
+    wait_until("the peer has it no longer", DEADLINE, || {
+        entries(&lab.gateways[1]) == [0, 0]
+    });
+}
+
 #[test]
 fn a_bad_file_changes_nothing_and_says_why() {
     let lab = Lab::new(2);

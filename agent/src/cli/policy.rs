@@ -173,7 +173,7 @@ fn notes(
     is_whole: bool,
 ) -> Vec<String> {
     let mut notes = Vec::new();
-    if config.policy.kernel == PushDown::On {
+    if !matches!(config.policy.kernel, PushDown::Filter | PushDown::Off) {
         notes.push(
             "events that the policy in force keeps the kernel from making are in EXPOSED alone"
                 .into(),

@@ -9,8 +9,11 @@ use serde::Serialize;
 
 use super::{Failure, print_json};
 use crate::config::{Config, DEFAULT_FILE};
-use crate::ruleset;
+use crate::policy::service::protocol_word;
 use crate::ruleset::hold::{Backend, QUEUE, Steering};
+use crate::ruleset::tools::Tools;
+use crate::ruleset::xtables::Program;
+use crate::ruleset::{self, Rules as Installed};
 
 #[derive(Debug, Args)]
 pub(super) struct Rules {
@@ -22,11 +25,39 @@ pub(super) struct Rules {
     json: bool,
 }
 
-/// The nftables tables that the daemon installs.
+/// What the daemon installs.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Sections {
-    /// Its parts, in their order.
+    /// With what events that the policy has no need of are kept back.
+    push_down: String,
+    /// Why with nothing better, if so.
+    because: Option<String>,
+    /// The parts of the nftables tables, in their order.
     sections: Vec<Part>,
+    /// What the programs of xtables are given, where there are no nftables.
+    xtables: Vec<Restored>,
+    /// What the filter of the socket of events leaves out while all members have this policy.
+    filter: Vec<LeftOut>,
+    /// Protocols that it does not leave out, if it leaves out all others.
+    filter_all_but: Option<Vec<u8>>,
+}
+
+/// What a program of xtables is given.
+#[derive(Debug, Serialize, JsonSchema)]
+struct Restored {
+    /// iptables or ip6tables.
+    program: &'static str,
+    /// The input of its `-restore --noflush`.
+    text: String,
+}
+
+/// A protocol, or flows of it.
+#[derive(Debug, Serialize, JsonSchema)]
+struct LeftOut {
+    /// Its number.
+    protocol: u8,
+    /// First and last of ports or types; all if there are none.
+    selectors: Vec<(u16, u16)>,
 }
 
 #[derive(Debug, Serialize, JsonSchema)]
@@ -45,30 +76,92 @@ impl Rules {
             Config::load(&self.config).map_err(|error| Failure::Problem(error.to_string()))?;
         let policy = (config.load_policy(&self.config))
             .map_err(|error| Failure::Problem(error.to_string()))?;
-        let steering = Steering::of(&config, &policy, Backend::of_kernel(), true);
-        let sections = ruleset::sections(&config, &policy, steering.as_ref());
-        if self.json {
-            let sections = sections.into_iter().map(|section| Part {
-                about: section.about,
-                family: section.family.word(),
-                nft: section.text,
-            });
-            let sections = sections.collect();
-            print_json(out, &Sections { sections })?;
-        } else {
-            write!(out, "{}", ruleset::text(&sections))?;
-            if let Some(Steering {
-                backend: Backend::Xtables,
-                ..
-            }) = steering
-            {
-                writeln!(
-                    out,
-                    "\n# To the chains held the daemon appends the target NFQUEUE of xtables, as this kernel has no queue in \
-                     nftables:\n# nft shows it as `queue num {QUEUE} bypass`, and cannot write it."
-                )?;
+        let wanted = config.policy.kernel;
+        let tools = Tools::look(wanted);
+        let steering = match &tools.nft {
+            Ok(()) => Steering::of(&config, &policy, Backend::of_kernel(), true),
+            Err(_) => None,
+        };
+        let rules = Installed::of(&config, &policy, steering.as_ref(), &tools)
+            .map_err(|error| Failure::Problem(error.to_string()))?;
+        let because = tools.why(wanted);
+        match self.json {
+            true => print_json(out, &sections(rules, because))?,
+            false => {
+                print(out, &rules, because)?;
+                let is_xtables = |it: Steering| it.backend == Backend::Xtables;
+                if steering.is_some_and(is_xtables) {
+                    writeln!(
+                        out,
+                        "\n# To the chains held the daemon appends the target NFQUEUE of xtables, as this kernel has no queue in \
+                         nftables:\n# nft shows it as `queue num {QUEUE} bypass`, and cannot write it."
+                    )?;
+                }
             }
         }
         Ok(())
     }
+}
+
+fn sections(rules: Installed, because: Option<String>) -> Sections {
+    let sections = rules.sections.into_iter().map(|section| Part {
+        about: section.about,
+        family: section.family.word(),
+        nft: section.text,
+    });
+    let restored = Program::ALL.map(|program| Restored {
+        program: program.word(),
+        text: rules.chains.text(program),
+    });
+    let left_out = rules.unwanted.protocols.into_iter();
+    Sections {
+        push_down: rules.means.to_string(),
+        because,
+        sections: sections.collect(),
+        xtables: (restored.into_iter())
+            .filter(|it| !it.text.is_empty())
+            .collect(),
+        filter: left_out
+            .map(|(protocol, selectors)| LeftOut {
+                protocol,
+                selectors,
+            })
+            .collect(),
+        filter_all_but: rules.unwanted.all_but,
+    }
+}
+
+fn print(out: &mut dyn Write, rules: &Installed, because: Option<String>) -> Result<(), Failure> {
+    let means = rules.means;
+    writeln!(
+        out,
+        "# Events that the policy has no need of are kept back by {means}."
+    )?;
+    if let Some(reason) = because {
+        writeln!(out, "# Not by something better: {reason}")?;
+    }
+    if !rules.sections.is_empty() {
+        write!(out, "{}", ruleset::text(&rules.sections))?;
+    }
+    for program in Program::ALL {
+        let text = rules.chains.text(program);
+        if !text.is_empty() {
+            write!(out, "\n# {}-restore --noflush\n{text}", program.word())?;
+        }
+    }
+    for (protocol, selectors) in &rules.unwanted.protocols {
+        let ranges = selectors.iter().map(|(first, last)| match first == last {
+            true => first.to_string(),
+            false => format!("{first}-{last}"),
+        });
+        let ranges = ranges.collect::<Vec<_>>().join(", ");
+        let name = protocol_word(*protocol);
+        let line = format!("# the filter leaves out {name} {ranges}");
+        writeln!(out, "{}", line.trim_end())?;
+    }
+    if let Some(kept) = &rules.unwanted.all_but {
+        let kept: Vec<_> = kept.iter().map(|it| protocol_word(*it)).collect();
+        writeln!(out, "# and every protocol but {}", kept.join(", "))?;
+    }
+    Ok(())
 }

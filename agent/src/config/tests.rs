@@ -148,7 +148,7 @@ fn what_is_left_out_has_the_documented_default() {
         policy: Policy {
             file: "policy.yaml".into(),
             directory: "policy.d".into(),
-            kernel: PushDown::On,
+            kernel: PushDown::Auto,
         },
         audit: Audit {
             interval: Duration::from_secs(60),
@@ -335,7 +335,7 @@ kernel:
 policy:
   file: policy.yaml
   directory: policy.d
-  kernel: \"on\"
+  kernel: auto
 audit:
   interval: 1min
 roles:

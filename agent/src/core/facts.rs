@@ -87,6 +87,15 @@ impl Core {
         theirs.is_some_and(|digest| digest != self.policy.digest())
     }
 
+    /// True if every peer has told that its service policy is the same, however long ago.
+    pub fn have_all_this_policy(&self) -> bool {
+        let digest = Some(self.policy.digest());
+        self.peers.iter().all(|member| {
+            let peer = (self.alike.peers.get(member.index())).and_then(Option::as_ref);
+            peer.and_then(|peer| peer.facts.value(POLICY)) == digest
+        })
+    }
+
     /// This machine, and those of the peers that have told.
     pub fn facts(&self) -> FactsReport {
         let peers = self.peers.iter().filter_map(|id| self.peer_facts(*id));

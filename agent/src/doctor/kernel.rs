@@ -151,10 +151,10 @@ fn queue_rule() -> Finding {
             "packets are held with the target NFQUEUE of xtables instead, if there is that",
             "modprobe nft_queue, or nft_compat and xt_NFQUEUE; or boot a kernel of a distribution",
         ),
-        Err(error) => Finding::bad(
+        Err(error) => Finding::warning(
             "nft queue",
             format!("nft cannot be run ({error})"),
-            "the daemon's own table is installed with it",
+            "what holds packets is installed with it: none is held",
             "apt install nftables, or dnf install nftables",
         ),
     }

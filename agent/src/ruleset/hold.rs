@@ -363,7 +363,7 @@ impl Holding {
             ..self.steering.clone()
         };
         super::nft(&[], &steering.replace_destinations())
-            .map_err(|error| HoldingError(error.to_string()))
+            .map_err(|error| HoldingError::new(error.to_string()))
     }
 }
 
@@ -389,7 +389,7 @@ pub fn complete(steering: &Steering) -> Result<(), HoldingError> {
         };
         for (chain, queue) in steering.queues() {
             append_queue_rule(family, "ctsync", chain, queue)
-                .map_err(|error| HoldingError(format!("the target NFQUEUE: {error}")))?;
+                .map_err(|error| HoldingError::new(format!("the target NFQUEUE: {error}")))?;
         }
     }
     Ok(())
@@ -397,14 +397,34 @@ pub fn complete(steering: &Steering) -> Result<(), HoldingError> {
 
 /// Why packets are not steered to us.
 #[derive(Debug)]
-pub struct HoldingError(String);
+pub struct HoldingError {
+    reason: String,
+    cure: &'static str,
+}
+
+impl HoldingError {
+    fn new(reason: String) -> Self {
+        Self {
+            reason,
+            cure: "load nft_queue, or nft_compat and xt_NFQUEUE",
+        }
+    }
+
+    /// What steers packets is a table of nftables, whatever queues them.
+    pub fn no_nftables(reason: &str) -> Self {
+        Self {
+            reason: format!("nftables are not to be had ({reason})"),
+            cure: "install the package nftables",
+        }
+    }
+}
 
 impl std::fmt::Display for HoldingError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "packets cannot be held: {}; load nft_queue, or nft_compat and xt_NFQUEUE, or write `mode: never` under `hold`",
-            self.0
+            "packets cannot be held: {}; {}, or write `mode: never` under `hold`",
+            self.reason, self.cure
         )
     }
 }

@@ -75,7 +75,7 @@ impl Case {
     /// As `ctsync.yaml` says it.
     fn configuration(self) -> &'static str {
         match self.pushed_down {
-            true => "policy: { kernel: on }\n",
+            true => "policy: { kernel: nftables }\n",
             false => "policy: { kernel: off }\n",
         }
     }

@@ -12,6 +12,6 @@ pub(super) fn policy(written: file::Policy) -> Policy {
     Policy {
         file: path(written.file, DEFAULT_POLICY_FILE),
         directory: path(written.directory, DEFAULT_POLICY_DIRECTORY),
-        kernel: written.kernel.unwrap_or(PushDown::On),
+        kernel: written.kernel.unwrap_or(PushDown::Auto),
     }
 }
