@@ -7,7 +7,7 @@
 
 use crate::latency::Latency;
 use crate::record::{MemberId, MemberSet};
-use crate::table::{Pending, Slot, Table};
+use crate::table::{Entry, Life, Origin, Pending, Slot, Table};
 use crate::time::Instant;
 use alloc::collections::VecDeque;
 use core::time::Duration;
@@ -57,7 +57,7 @@ pub enum Ended {
     Limit,
     /// There is no live peer, or none is waited for.
     NoPeer,
-    /// Its flow is not known here, or has ended meanwhile: nothing can be told of it.
+    /// Its flow is not known here, has ended meanwhile, or is another's by now: nothing is told of it.
     Unknown,
     /// The owner ends.
     Shutdown,
@@ -71,7 +71,7 @@ struct Hold {
     packet: PacketNumber,
     slot: Slot,
     since: Instant,
-    /// The sequence that told its flow; `None` until the flush is over.
+    /// The sequence that told its flow last; `None` until one did.
     seq: Option<u64>,
     waiting: MemberSet,
     acked: bool,
@@ -105,6 +105,8 @@ pub struct Holds {
     config: Config,
     /// In the order in which they came, so in that of their deadlines.
     held: VecDeque<Hold>,
+    /// The flow of the newest packet, when it came, until the flush is over that tells it.
+    newest: Option<(Slot, Instant)>,
     verdicts: VecDeque<(PacketNumber, Ended)>,
     watched: [Watch; MemberId::MAX],
     turns: VecDeque<Turn>,
@@ -119,6 +121,7 @@ impl Holds {
         Self {
             config,
             held: VecDeque::new(),
+            newest: None,
             verdicts: VecDeque::new(),
             watched: core::array::from_fn(|_| Watch::default()),
             turns: VecDeque::new(),
@@ -173,6 +176,9 @@ impl Holds {
         live: MemberSet,
         now: Instant,
     ) {
+        if seq.is_none() {
+            self.newest = Some((slot, now));
+        }
         let mut waiting = live;
         for member in live.iter().filter(|member| self.watch(*member).is_aside) {
             waiting.remove(member);
@@ -191,23 +197,16 @@ impl Holds {
         });
     }
 
-    /// Everything pending was told: from now on the sequences to wait for are known.
+    /// Everything pending was told: with a flow of it those that are aside are watched.
     pub fn handle_flushed(&mut self, table: &Table, live: MemberSet) {
-        let mut newest = None;
-        for hold in self.held.iter_mut().rev() {
-            if hold.seq.is_some() {
-                break;
-            }
-            hold.seq = table
-                .get(hold.slot)
-                .filter(|entry| entry.pending == Pending::Nothing)
-                .map(|entry| entry.seq);
-            newest = newest.or(hold.seq.map(|seq| (seq, hold.since)));
-        }
+        let Some((slot, since)) = self.newest.take() else {
+            return;
+        };
+        let told = table.get(slot).and_then(told_in).map(|seq| (seq, since));
         for member in live.iter() {
             let watch = self.watch_mut(member);
             if watch.is_aside {
-                watch.probe = watch.probe.or(newest);
+                watch.probe = watch.probe.or(told);
             }
         }
     }
@@ -246,7 +245,12 @@ impl Holds {
         acked: &impl Fn(MemberId, u64) -> bool,
         now: Instant,
     ) -> Option<Ended> {
-        if table.get(hold.slot).is_none() {
+        let Some(entry) = (table.get(hold.slot)).filter(|entry| entry.life == Life::Live) else {
+            return Some(Ended::Unknown);
+        };
+        // A delta that is sent again tells only what no later one has told.
+        hold.seq = told_in(entry).or(hold.seq);
+        if hold.seq.is_none() && matches!(entry.origin, Origin::Copy { .. }) {
             return Some(Ended::Unknown);
         }
         let waited = now.since(hold.since);
@@ -341,4 +345,10 @@ impl Holds {
     pub fn poll_turn(&mut self) -> Option<Turn> {
         self.turns.pop_front()
     }
+}
+
+/// The sequence of ours that told a flow last, if it says all there is.
+pub fn told_in(entry: &Entry) -> Option<u64> {
+    let is_told = entry.pending == Pending::Nothing && entry.seq > 0;
+    (is_told && !matches!(entry.origin, Origin::Copy { .. })).then_some(entry.seq)
 }

@@ -5,7 +5,7 @@
 //! packet that a later rule drops makes no entry: its flow is withdrawn when the kernel has told nothing of it for a while.
 
 use super::{Event, Node};
-use crate::hold::{Ended, Holds, PacketNumber, Turn};
+use crate::hold::{self, Ended, Holds, PacketNumber, Turn};
 use crate::outbox::Change;
 use crate::progress;
 use crate::record::{FlowKey, FlowState, Patch, TcpOptions};
@@ -49,9 +49,7 @@ impl Node {
                 None => return self.holds.end(packet, Ended::Unknown),
             },
         };
-        let told = (self.table.get(slot))
-            .filter(|entry| entry.pending == Pending::Nothing)
-            .map(|entry| entry.seq);
+        let told = self.table.get(slot).and_then(hold::told_in);
         self.flush_now |= told.is_none();
         self.holds
             .push(packet, slot, told, self.membership.live(), now);
@@ -160,7 +158,11 @@ impl Node {
         let entry = self.table.get_mut(slot)?;
         let [ours, theirs] = states(entry, patch);
         if progress::merge(entry.key.proto, ours, theirs) != theirs {
-            // It was sent again, and is known to have arrived.
+            // It was sent again, and is known to have arrived: nothing of the flow is another but where it passes.
+            if entry.origin != Origin::Own {
+                self.take_over(slot);
+                self.outbox.push(&mut self.table, slot, Change::Upsert);
+            }
             return Some(slot);
         }
         let patch = Patch {
@@ -201,6 +203,10 @@ impl Node {
                 self.unconfirmed.push(slot, now);
             } else if is_unconfirmed {
                 self.counters.held_withdrawn += 1;
+                if let Some(entry) = self.table.get_mut(slot) {
+                    // Where packets of it have passed it goes on: this is the end of what nobody was seen to carry.
+                    entry.origin = Origin::Found;
+                }
                 self.outbox.push(&mut self.table, slot, Change::Delete);
                 self.graves.push(slot, now);
             }

@@ -125,7 +125,19 @@ impl Node {
         };
         if !is_news(entry, me, said) && !has_moved(entry, &state, said) {
             self.counters.remote_changes_stale += 1;
+            let is_held =
+                entry.origin == Origin::Own && entry.life == Life::Live && !entry.in_kernel;
             self.note_refused(slot, said);
+            if is_held {
+                // A packet of it waits here too. The peer's goes on as soon as we acknowledge, and is perhaps answered here.
+                self.apply(Some(said), slot, Action::Create);
+            }
+            return;
+        }
+        if is_rival(entry, &state, said) {
+            self.counters.remote_changes_stale += 1;
+            entry.term = entry.term.next();
+            self.outbox.push(&mut self.table, slot, Change::Upsert);
             return;
         }
         let is_split = entry.life == Life::Live
@@ -442,6 +454,19 @@ fn has_moved(entry: &Entry, theirs: &FlowState, said: &Said) -> bool {
         || theirs.status.seen_reply && !ours.status.seen_reply
         || theirs.status.assured && !ours.status.assured;
     said.claim == Claim::Found && told_by_another && goes_on && further
+}
+
+/// True if the sayer opened the flow without knowing that packets of it passed here, and nobody has answered it. Its packet
+/// may be one that waits, and comes to nothing: ours did not (PROTOCOL.md 6.3).
+fn is_rival(entry: &Entry, theirs: &FlowState, said: &Said) -> bool {
+    let (proto, ours) = (entry.key.proto, entry.state.proto_state);
+    entry.origin == Origin::Own
+        && entry.life == Life::Live
+        && entry.in_kernel
+        && entry.term == said.term
+        && !theirs.status.seen_reply
+        && !progress::begins_anew(proto, ours, theirs.proto_state)
+        && progress::merge(proto, ours, theirs.proto_state) == ours
 }
 
 /// What the kernel has to do, that has the flow as in `entry` if at all, to have it as in `state`.

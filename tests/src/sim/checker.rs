@@ -406,20 +406,23 @@ fn told(likeness: Option<Likeness>) -> String {
 }
 
 /// Several members have found a flow in their kernels and none has seen a packet of it since: the claims are worth the
-/// same, each keeps what it has (PROTOCOL.md 6.2), and neither's end ends it for the other (6.4).
+/// same, each keeps what it has (PROTOCOL.md 6.2), and neither's end ends it for the other (6.4). Or one has found it, and at
+/// another a packet of it waits, which counts more, and may come to nothing.
 pub fn doubt_if_found_by_several(gateways: &[Gateway], flow: &mut Traffic) {
     let (Life::Open(carrier) | Life::Ended(carrier)) = flow.life else {
         return;
     };
-    let origin =
-        |gateway: &Gateway| known(gateway, &flow.key).map(|known| (known.origin, known.life));
-    let is_own =
-        origin(&gateways[carrier.gateway]).is_some_and(|(origin, _)| origin == Origin::Own);
+    let is_own = known(&gateways[carrier.gateway], &flow.key)
+        .is_some_and(|known| known.origin == Origin::Own);
+    let may_take_it = |other: usize| {
+        known(&gateways[other], &flow.key).is_some_and(|known| {
+            known.life == Known::Live
+                && (known.origin == Origin::Found
+                    || known.origin == Origin::Own && !known.in_kernel)
+        })
+    };
     let mut others = (0..gateways.len()).filter(|other| *other != carrier.gateway);
-    if flow.doubt.is_none()
-        && !is_own
-        && others.any(|it| origin(&gateways[it]) == Some((Origin::Found, Known::Live)))
-    {
+    if flow.doubt.is_none() && !is_own && others.any(may_take_it) {
         flow.doubt = Some(Doubt::Contested);
     }
 }

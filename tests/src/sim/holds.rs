@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use agent::core::Core;
 use ccp::record::MemberSet;
+use ccp::table::Life;
 use ccp::time::Instant;
 use conntrack::{CtInfo, Flow, PacketId, Verdict};
 
@@ -28,7 +29,7 @@ pub struct Held {
     pub otherwise: usize,
 }
 
-/// Runs what `seed` draws, with first packets that wait for the peers; those of a flow all come to one gateway, as long as it is up.
+/// Runs what `seed` draws, with first packets that wait for the peers.
 /// Whether tables agree in the end is for [`super::run`]: flows whose packets were dropped with the daemon that held them stay
 /// copies until their timeout.
 pub fn run_holds(seed: u64) -> Result<Held, Box<Failure>> {
@@ -36,7 +37,6 @@ pub fn run_holds(seed: u64) -> Result<Held, Box<Failure>> {
     let options = Options {
         copy_bit: seed % 2 == 1,
         holds: true,
-        moves_percent: 0,
         ..Options::draw(&mut random)
     };
     let mut world = World::new(options, random);
@@ -74,6 +74,7 @@ impl World {
             let number = released.packet.number;
             let flow = &mut self.workload.flows[number];
             checker::doubt_if_found_by_several(&self.gateways, flow);
+            flow.doubt_if_begun_anew();
             if flow.pass_first(at, &mut self.gateways) {
                 self.note_change(number, at);
                 self.call(at, Duration::ZERO);
@@ -224,7 +225,9 @@ pub fn acknowledged_is_in_every_kernel(
         let gateway = &gateways[at];
         let is_same = gateway.is_up && gateway.boots == released.packet.boots[at];
         // What became of the flow there since is another matter.
-        let is_news = gateway.kernel.has_unread(&key) || refused.contains(&(at, key));
+        // One that remembers a greater end refuses it until its next change (PROTOCOL.md 8).
+        let is_ended = checker::known(gateway, &key).is_some_and(|it| it.life == Life::Dead);
+        let is_news = is_ended || gateway.kernel.has_unread(&key) || refused.contains(&(at, key));
         if is_same && !is_news && gateway.kernel.entry(&key).is_none() {
             return Err(Violation(format!(
                 "the packet of flow {} went on as acknowledged, and {peer} has not its flow",

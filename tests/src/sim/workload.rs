@@ -206,6 +206,16 @@ impl Traffic {
         true
     }
 
+    /// A first packet of it was told that had waited for so long that its connection has been opened and closed through
+    /// another gateway meanwhile: it begins anew what that one remembers, and its end is the end of that.
+    pub fn doubt_if_begun_anew(&mut self) {
+        if let Life::Open(carrier) = self.life
+            && tcp_state(&carrier.entry) >= Some(TCP_CONNTRACK_LAST_ACK)
+        {
+            self.doubt = Some(Doubt::Reopened);
+        }
+    }
+
     /// A packet of it has just passed the gateway of this number.
     fn is_carried_by(&mut self, at: usize, gateway: &Gateway) {
         let entry = gateway.kernel.entry(&self.key);

@@ -210,3 +210,69 @@ fn a_port_used_again_is_another_flow_whose_packet_is_held_as_any() {
     let slot = world.node(0).table().find(&key(1)).unwrap();
     assert_eq!(world.node(0).table().get(slot).unwrap().origin, Origin::Own);
 }
+
+#[test]
+fn in_a_cluster_of_two_a_peer_that_was_put_aside_is_waited_for_again() {
+    let mut world = world(2, 62);
+    world.hold_kernel(1);
+    for n in 0..3 {
+        world.hold(0, n, HeldPacket::First, key(n), &patch(1));
+    }
+    world.run(MILLISECOND * 20);
+    assert!(world.node(0).holds().watch(member(1)).is_aside);
+    world.release_kernel(1);
+    world.run(MILLISECOND * 30);
+    world.verdicts(0);
+    for n in 3..6 {
+        world.hold(0, n, HeldPacket::First, key(n), &patch(1));
+        assert_eq!(world.verdicts(0), [(n, Ended::NoPeer)]);
+        world.run(MILLISECOND * 2);
+    }
+    assert!(!world.node(0).holds().watch(member(1)).is_aside);
+}
+
+/// A SYN that the network sends twice, each time another way.
+#[test]
+fn packets_of_one_flow_that_wait_at_two_gateways_go_on_when_every_kernel_has_it() {
+    for greater_first in [false, true] {
+        let mut world = world(3, 63);
+        let [first, second] = if greater_first { [1, 0] } else { [0, 1] };
+        world.hold(first, 1, HeldPacket::First, key(1), &patch(1));
+        world.run(Duration::from_micros(50));
+        world.hold(second, 2, HeldPacket::First, key(1), &patch(1));
+        let mut ended = 0;
+        while ended < 2 {
+            world.run(Duration::from_micros(10));
+            for at in [first, second] {
+                let verdicts = world.verdicts(at);
+                ended += verdicts.len();
+                if let [(_, verdict)] = verdicts.as_slice() {
+                    assert_eq!(*verdict, Ended::Acked);
+                    let peers = (0..3).filter(|peer| *peer != at);
+                    assert!(
+                        peers
+                            .into_iter()
+                            .all(|it| world.kernel(it).contains_key(&key(1)))
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// PROTOCOL.md 6.3, 11.5
+#[test]
+fn a_packet_that_came_to_nothing_takes_no_flow_from_a_gateway_that_packets_of_it_passed() {
+    let mut world = world(3, 64);
+    world.cut(0, 1);
+    world.cut(0, 2);
+    world.run(SECOND);
+    world.open(0, key(1));
+    world.hold(1, 1, HeldPacket::First, key(1), &patch(1));
+    world.run(MILLISECOND * 500);
+    assert_eq!(world.verdicts(1), [(1, Ended::Acked)]);
+    world.heal();
+    world.run(SECOND * 10);
+    assert!((0..3).all(|at| world.kernel(at).contains_key(&key(1))));
+    world.check();
+}
