@@ -2,14 +2,17 @@
 //! and the SYN/ACK wait until the other gateway has heard of the connection.
 
 use std::net::UdpSocket;
+use std::process::Stdio;
 use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::Value;
 use tests::cluster::{Cluster, Daemon, Settings};
-use tests::connects::{Connects, connect};
+use tests::connects::{Connects, connect, connect_within};
 use tests::lab::{Family, Lab, Path};
-use tests::netns::wait_until;
+use tests::leftovers::Directory;
+use tests::netns::{Namespace, Process, wait_until};
+use tests::table::table;
 
 /// A machine that is busy with other tests may be late, so the deadline is long: what is missed then was not held at all.
 fn always() -> Settings {
@@ -49,7 +52,7 @@ fn a_thousand_connections_open_at_once_although_their_directions_pass_different_
         assert_none_sent_again(&connect(&lab, Path::Plain, family, 1, 500), 500);
     }
     let [a, b] = [0, 1].map(|at| cluster.members[at].counter("held_acked"));
-    assert!(a >= 900 && b >= 900, "{a} and {b} of 1000 were held");
+    assert!(a >= 990 && b >= 990, "{a} and {b} of 1000 were held");
 }
 
 #[test]
@@ -62,6 +65,121 @@ fn two_hundred_clients_at_a_time_open_theirs_through_three_gateways() {
         println!("{}", how_they_ended(member));
     }
     assert_none_sent_again(&connects, 1000);
+}
+
+/// 20 ms. What misses them goes on, and may have to be sent again: that can happen on a busy machine, and is counted.
+#[test]
+fn with_the_default_deadline_only_what_missed_it_is_sent_again() {
+    let lab = lab(2);
+    let settings = Settings {
+        more: "hold: { mode: always }",
+        ..Settings::default()
+    };
+    let cluster = Cluster::start_with(&lab, settings);
+    let (mut late, mut opened) = (0, 0);
+    for family in [Family::Ipv4, Family::Ipv6] {
+        let connects = connect(&lab, Path::Plain, family, 1, 500);
+        println!("{connects}");
+        late += connects.at_least(SENT_AGAIN) as u64;
+        opened += connects.count();
+    }
+    let ended = cluster.members.iter().map(how_they_ended);
+    println!("{}", ended.collect::<Vec<_>>().join("; "));
+    let missed: u64 = (cluster.members.iter())
+        .flat_map(|it| ["held_deadline", "held_no_peer"].map(|cause| it.counter(cause)))
+        .sum();
+    assert_eq!(opened, 1000);
+    assert!(
+        late <= missed,
+        "{late} were late, {missed} missed their deadline"
+    );
+}
+
+#[test]
+fn a_sync_network_that_loses_one_in_a_hundred_makes_none_late() {
+    let lab = lab(2);
+    let cluster = Cluster::start_with(&lab, always());
+    let lose = "table inet loss { chain input { type filter hook input priority raw; \
+                iifname sync0 udp dport 8116 numgen random mod 100 < 1 counter drop; }; }";
+    lab.gateways.iter().for_each(|it| it.nft(lose));
+    for family in [Family::Ipv4, Family::Ipv6] {
+        assert_none_sent_again(&connect(&lab, Path::Plain, family, 4, 300), 300);
+    }
+    for (member, gateway) in cluster.members.iter().zip(&lab.gateways) {
+        println!("{}", how_they_ended(member));
+        let loss = gateway.run("nft list table inet loss");
+        assert!(!loss.contains("packets 0 "), "nothing was lost: {loss}");
+    }
+}
+
+/// Each connection's way is drawn by its ports, and its directions pass different gateways of the three.
+#[test]
+fn curl_fetches_megabytes_over_routes_drawn_at_random() {
+    const FETCHES: usize = 60;
+    let lab = Lab::new(3);
+    for (machine, side, net, via) in [
+        (&lab.client, ["saddr", "sport"], "default", "10.0.0.1"),
+        (
+            &lab.server,
+            ["daddr", "dport"],
+            "10.0.0.0/24",
+            "203.0.113.1",
+        ),
+    ] {
+        let [address, port] = side;
+        machine.nft(&format!(
+            "table ip routes {{ chain out {{ type route hook output priority mangle; \
+             meta l4proto tcp meta mark set jhash ip {address} . tcp {port} mod 3 seed 0x5eed offset 1; }}; }}"
+        ));
+        for drawn in 1..=3 {
+            let gateway = match address {
+                "saddr" => drawn,
+                _ => drawn % 3 + 1,
+            };
+            machine.ip(&format!(
+                "rule add fwmark {drawn} lookup {drawn}\nroute add {net} via {via}{gateway} table {drawn}"
+            ));
+        }
+    }
+    let cluster = Cluster::start_with(&lab, always());
+    let directory = Directory::new("curl");
+    std::fs::write(directory.path().join("object"), vec![7; 1 << 20]).expect("it is ours");
+    let address = Path::Plain.server(Family::Ipv4).to_string();
+    let mut command = lab.server.command("python3");
+    command
+        .args(["-m", "http.server", "--bind", &address, "8080"])
+        .current_dir(directory.path())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let _server = Process::spawn("http.server", &mut command);
+    let curl = |url: &str| {
+        let mut command = lab.client.command("curl");
+        command
+            .args(["--silent", "--show-error", "--fail", "--parallel"])
+            .args(["--interface", "10.0.0.100", "--output", "/dev/null"])
+            .args([
+                "--write-out",
+                "%{http_code} %{size_download} %{time_connect}\\n",
+            ])
+            .arg(format!("http://{address}:8080/{url}"));
+        command.output().expect("curl is installed")
+    };
+    wait_until("the server answers", DEADLINE, || curl("").status.success());
+    let output = curl(&format!("object?[1-{FETCHES}]"));
+    let said = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}{said}");
+    assert_eq!(said.lines().count(), FETCHES, "{said}");
+    for line in said.lines() {
+        let (fetched, opened) = line.rsplit_once(' ').expect("three words");
+        assert_eq!(fetched, "200 1048576");
+        let opened: f64 = opened.parse().expect("seconds");
+        assert!(opened < SENT_AGAIN.as_secs_f64(), "{said}");
+    }
+    for member in &cluster.members {
+        println!("{}", how_they_ended(member));
+        assert!(member.counter("held_acked") > 0, "it was on nobody's way");
+    }
 }
 
 /// As it is when nobody says otherwise.
@@ -108,7 +226,16 @@ fn after_the_first_connection_others_to_its_destination_open_at_once() {
 }
 
 fn how_they_ended(member: &Daemon) -> String {
-    let causes = ["acked", "deadline", "limit", "no_peer", "unknown"];
+    let causes = [
+        "acked",
+        "deadline",
+        "limit",
+        "no_peer",
+        "unknown",
+        "out_of_scope",
+        "not_understood",
+        "nat_unknown",
+    ];
     causes
         .map(|it| format!("{it} {}", member.counter(&format!("held_{it}"))))
         .join(", ")
@@ -135,18 +262,7 @@ fn packets_of_a_service_are_held_also_where_nothing_is_suspected() {
             // An answer that is faster than the news of its question would be dropped.
             lab.activate(0);
         }
-        let [client, server] = [&lab.client, &lab.server].map(|machine| {
-            let (address, port) = match machine.label() {
-                "client" => (Path::Plain.client(Family::Ipv4), 0),
-                _ => (Path::Plain.server(Family::Ipv4), port),
-            };
-            let socket = machine.inside(|| UdpSocket::bind((address, port)));
-            let socket = socket.expect("the machine has the address");
-            socket
-                .set_read_timeout(Some(DEADLINE))
-                .expect("a timeout that is not zero");
-            socket
-        });
+        let [client, server] = [socket(&lab.client, 0), socket(&lab.server, port)];
         let to = server.local_addr().expect("it is bound");
         for _ in 0..10 {
             client.send_to(b"question", to).expect("there is a route");
@@ -156,6 +272,20 @@ fn packets_of_a_service_are_held_also_where_nothing_is_suspected() {
         }
         assert_eq!(held() - before, wanted, "port {port}");
     }
+}
+
+/// A socket of the client or the server, on this port; on any for 0.
+fn socket(machine: &Namespace, port: u16) -> UdpSocket {
+    let address = match machine.label() {
+        "client" => Path::Plain.client(Family::Ipv4),
+        _ => Path::Plain.server(Family::Ipv4),
+    };
+    let socket = machine.inside(|| UdpSocket::bind((address, port)));
+    let socket = socket.expect("the machine has the address");
+    socket
+        .set_read_timeout(Some(DEADLINE))
+        .expect("a timeout that is not zero");
+    socket
 }
 
 /// On this kernel: where it attaches flows to held packets they are held, which `translated.rs` shows.
@@ -251,4 +381,75 @@ fn beyond_the_limit_packets_pass_and_are_counted() {
     assert_none_sent_again(&connects, 20);
     let passed = cluster.members[0].counter("held_limit");
     assert!((1..20).contains(&passed), "{passed} of 20 passed");
+}
+
+#[test]
+fn what_misses_its_deadline_or_finds_no_peer_is_dropped_where_that_is_configured() {
+    let lab = Lab::new(2);
+    let settings = Settings {
+        more: "hold: { mode: always, on_deadline: drop, on_no_peer: drop }",
+        ..Settings::default()
+    };
+    let mut cluster = Cluster::start_with(&lab, settings);
+    let patience = Duration::from_millis(500);
+    let is_open = || connect_within(&lab, Path::Plain, Family::Ipv4, 1, 1, patience).count() == 1;
+    cluster.members[1].process().signal(Signal::STOP);
+    for cause in ["held_deadline", "held_no_peer"] {
+        // Until it is dead it is waited for.
+        wait_until(cause, DEADLINE, || {
+            assert!(!is_open(), "its packets are dropped");
+            cluster.members[0].counter(cause) > 0
+        });
+    }
+    cluster.members[1].process().signal(Signal::CONT);
+    wait_until("a connection opens", DEADLINE, is_open);
+}
+
+#[test]
+fn a_flow_that_was_held_is_told_once_and_withdrawn_if_a_later_rule_drops_its_packet() {
+    let lab = Lab::new(2);
+    let cluster = Cluster::start_with(&lab, Settings::default());
+    let counter = |name| cluster.members[0].counter(name);
+    let ask = |port: u16| {
+        let [client, server] = [socket(&lab.client, 0), socket(&lab.server, port)];
+        let to = server.local_addr().expect("it is bound");
+        client.send_to(b"question", to).expect("there is a route");
+        server
+    };
+    let receive = |server: &UdpSocket| server.recv_from(&mut [0; 8]).expect("it arrives");
+    let has = |port: u16| {
+        let port = format!("dport={port} ");
+        table(&lab.gateways[1]).iter().any(|it| it.contains(&port))
+    };
+    receive(&ask(5000));
+    wait_until("it is told", DEADLINE, || has(5000));
+    assert_eq!(counter("held"), 0);
+
+    // A reload is enough.
+    let policy = cluster.members[0].config().with_file_name("policy.yaml");
+    let text = "services: { questions: { protocol: udp, ports: 5001-5002, hold: always } }";
+    std::fs::write(policy, text).expect("it is ours");
+    for member in &cluster.members {
+        member.ask("reload");
+    }
+    let told = counter("records_sent");
+    receive(&ask(5001));
+    assert_eq!(counter("held_acked"), 1);
+    assert!(has(5001));
+
+    lab.gateways[0].nft(
+        "table inet later { chain last { type filter hook postrouting priority 250; \
+         udp dport 5002 counter drop; }; }",
+    );
+    let _server = ask(5002);
+    wait_until("its packet was dropped", DEADLINE, || {
+        !(lab.gateways[0].run("nft list table inet later")).contains("packets 0 ")
+    });
+    assert_eq!(counter("held_acked"), 2);
+    wait_until("it is withdrawn", DEADLINE, || {
+        counter("held_withdrawn") == 1 && !has(5002)
+    });
+    // The other is older: by now the kernel has told of it, and that was no news.
+    assert!(has(5001));
+    assert_eq!(counter("records_sent"), told + 3);
 }

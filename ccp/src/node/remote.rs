@@ -149,8 +149,10 @@ impl Node {
                 Origin::Found => false,
             };
         let joined = join(entry, &state);
-        // Were it marked, the next packet that passes here would take it back, and so on for ever.
+        // Were it marked, the next packet that passes here would take it back, and so on for ever. Another connection of the
+        // same ports is a copy as any: by the bit its first answer is known.
         let stays_unmarked = said.term.is_restless()
+            && !progress::begins_anew(key.proto, entry.state.proto_state, state.proto_state)
             && match entry.origin {
                 Origin::Own => entry.life == Life::Live,
                 Origin::Copy { .. } => entry.is_unmarked,

@@ -276,3 +276,27 @@ fn a_packet_that_came_to_nothing_takes_no_flow_from_a_gateway_that_packets_of_it
     assert!((0..3).all(|at| world.kernel(at).contains_key(&key(1))));
     world.check();
 }
+
+/// PROTOCOL.md 7.8
+#[test]
+fn where_the_ports_of_a_restless_flow_are_used_again_the_first_answer_hits_a_copy() {
+    let mut world = world(2, 65);
+    world.open(0, key(1));
+    world.update(0, key(1), 3);
+    world.run(MILLISECOND * 10);
+    let mut passed = 0;
+    while (0..2)
+        .map(|at| world.pass(at, key(1)))
+        .fold(false, |any, it| any | it)
+    {
+        world.run(MILLISECOND);
+        passed += 1;
+        assert!(passed < 20, "it is left without the bit");
+    }
+    world.update(0, key(1), 7);
+    world.run(MILLISECOND * 10);
+    world.hold(0, 1, HeldPacket::First, key(1), &patch(1));
+    world.run(MILLISECOND);
+    assert_eq!(world.verdicts(0), [(1, Ended::Acked)]);
+    assert!(world.pass(1, key(1)), "it has the bit");
+}
