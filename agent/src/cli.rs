@@ -14,6 +14,7 @@ use serde::Serialize;
 use crate::config::{Config, DEFAULT_FILE, DEFAULT_SOCKET};
 use crate::control::{Client, ClientError};
 
+mod accounting;
 mod audit;
 mod check;
 mod check_in;
@@ -71,6 +72,8 @@ enum Verb {
     Explain(explain::Explain),
     /// Show what each service of the policy costs, and how long its flows live
     Services(services::Services),
+    /// Show what has passed through each member, by service
+    Accounting(accounting::Accounting),
     /// Show destinations whose flows pass two gateways, so that first packets wait
     Paths(paths::Paths),
     /// Show what comparing the kernel's table with what is known has found
@@ -137,6 +140,7 @@ pub fn main() -> ExitCode {
         Verb::Flows(flows) => print_table(|out| flows.execute(out)),
         Verb::Explain(explain) => print(|out| explain.execute(out)),
         Verb::Services(services) => print_table(|out| services.execute(out)),
+        Verb::Accounting(accounting) => print_table(|out| accounting.execute(out)),
         Verb::Paths(paths) => print_table(|out| paths.execute(out)),
         Verb::Audit(audit) => print(|out| audit.execute(out)),
         Verb::Members(members) => print_table(|out| members.execute(out)),

@@ -25,6 +25,7 @@ pub use ccp::record::MemberId;
 pub use error::{ConfigError, Place};
 pub use resolve::networks::default_group;
 
+pub mod accounting;
 pub(crate) mod error;
 pub(crate) mod file;
 mod resolve;
@@ -68,6 +69,8 @@ pub struct Config {
     pub policy: Policy,
     /// How often the kernel's table is compared with what is known.
     pub audit: Audit,
+    /// Whether what has passed is counted.
+    pub accounting: accounting::Accounting,
     /// Who is active.
     pub roles: roles::Roles,
     /// Which interfaces are monitored.

@@ -16,6 +16,7 @@ use crate::facts::Facts;
 use crate::metrics::SCRAPERS_MAX;
 use crate::modes::ModeRequest;
 use crate::reload;
+use answer::accounting::Accounting;
 use answer::audit::Report;
 use answer::explain::{Explanation, FlowQuery};
 use answer::facts::FactsReport;
@@ -63,6 +64,8 @@ pub enum Ask {
     SyncStat(oneshot::Sender<SyncStat>),
     /// Everything of the peers anew; the answer says that it has begun.
     Resync(oneshot::Sender<SyncStatus>),
+    /// What has passed.
+    Accounting(oneshot::Sender<Accounting>),
     /// What each service costs.
     Services(oneshot::Sender<Services>),
     /// Destinations whose flows pass two gateways.
@@ -108,6 +111,7 @@ enum Verb {
     AuditNow,
     Paths,
     Facts,
+    Accounting,
     Services,
     Roles(RolesRequest),
     Mode(ModeRequest),
@@ -118,7 +122,7 @@ impl Verb {
     fn changes(&self) -> bool {
         match self {
             Self::Status | Self::Syncstat | Self::Flows | Self::Explain(_) | Self::Audit => false,
-            Self::Paths | Self::Facts | Self::Services => false,
+            Self::Paths | Self::Facts | Self::Services | Self::Accounting => false,
             Self::Roles(RolesRequest::Members) => false,
             Self::Mode(_) | Self::KeysRoll | Self::Resync | Self::Reload => true,
             Self::AuditNow | Self::Roles(_) => true,

@@ -93,6 +93,7 @@ pub fn patch(flow: &Flow, shared: Shared) -> Patch {
         seq_adj,
         synproxy,
         start_nanos: _,
+        counters: _,
     } = flow;
     let mut extra = Extra {
         labels: labels

@@ -8,6 +8,7 @@
 //! up ([`Core::handle_link_up`]), carries what [`Core::poll_link_message`] has for a peer to its
 //! [`Core::handle_link_message`], and draws keys when [`Core::wants_key`].
 
+mod accounting;
 mod audit;
 mod chronicle;
 mod datagrams;
@@ -27,6 +28,7 @@ pub mod scope;
 pub mod seal;
 mod status;
 
+use crate::accounting::Accounting;
 use crate::addresses::AddressSet;
 use crate::config::Hold;
 use crate::convert::{self, Shared};
@@ -81,6 +83,8 @@ pub struct Setup {
     pub policy: Arc<Policy>,
     /// From one round of the audit to the next.
     pub audit_interval: Duration,
+    /// How often what has passed is counted; `None` if never.
+    pub accounting_interval: Option<Duration>,
     /// Addresses of this machine.
     pub addresses: AddressSet,
     /// Names of the members, for the operator.
@@ -142,6 +146,9 @@ pub struct Core {
     /// Not before then, so that a kernel that loses events all the time is not read all the time.
     pass_not_before: Instant,
     audit: Audit,
+    accounting: Accounting,
+    /// An interval of it is over.
+    accounting_ended: bool,
     /// What the time was when it was told last.
     clock: Instant,
     datagrams: DatagramCounters,
@@ -177,6 +184,7 @@ impl Core {
             shared,
             policy,
             audit_interval,
+            accounting_interval,
             addresses,
             names,
             networks,
@@ -209,6 +217,8 @@ impl Core {
             pass_wanted: true,
             pass_not_before: now,
             audit: Audit::new(audit_interval, now),
+            accounting: Accounting::new(accounting_interval, node.incarnation, now),
+            accounting_ended: false,
             clock: now,
             datagrams: DatagramCounters::default(),
             links: LinkCounters::default(),
@@ -233,6 +243,7 @@ impl Core {
         self.events.received += 1;
         let key = convert::key(&event.flow);
         if event.kind == EventKind::Destroy {
+            self.count_end(&key, &event.flow);
             self.note_destroyed(&key, &event.flow);
             self.node.handle_local(&key, Local::Destroy(end(event)));
             return;

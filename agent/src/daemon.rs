@@ -16,6 +16,7 @@ use crate::filter::Filter;
 use crate::kernel::Kernel;
 use crate::key_log::KeyLog;
 use crate::keys::MemberKey;
+use crate::ledger::Ledger;
 use crate::log::Faults;
 use crate::metrics::Metrics;
 use crate::modes::Modes;
@@ -114,6 +115,7 @@ pub fn run(path: &Path, config: &Config, policy: Policy, key: &MemberKey) -> Res
             mark_mask: config.kernel.mark_mask | config.kernel.copy_bit.map_or(0, CopyBit::mask),
             label_mask: conntrack::labels(config.kernel.label_mask),
         },
+        config.accounting.is_on(),
     )
     .map_err(RunError::Conntrack)?;
     let addresses = LocalAddresses::open().map_err(failed("read the machine's addresses"))?;
@@ -197,6 +199,7 @@ pub fn run(path: &Path, config: &Config, policy: Policy, key: &MemberKey) -> Res
     }
     let monitor = Monitor::new(config).map_err(failed("watch the interfaces"))?;
     let driver = Driver {
+        ledger: Ledger::start(&config.accounting.target).map_err(failed("start a thread"))?,
         monitor,
         core,
         modes,
@@ -339,6 +342,7 @@ fn setup(
             label_mask: conntrack::labels(config.kernel.label_mask),
         },
         audit_interval: config.audit.interval,
+        accounting_interval: (config.accounting.is_on()).then_some(config.accounting.interval),
         policy,
         addresses,
         networks: (config.networks.iter())

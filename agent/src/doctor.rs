@@ -116,6 +116,7 @@ pub fn examine_peers(socket: &Path) -> Vec<Finding> {
 /// Every check of this machine, in the order in which they are best read.
 pub fn examine(config: &Config) -> Vec<Finding> {
     let mut findings = kernel::examine();
+    findings.extend(config.accounting.is_on().then(kernel::accounting));
     findings.extend(network::examine(config));
     findings.push(push_down::examine(config));
     findings.extend(ruleset::examine(config));

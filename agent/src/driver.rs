@@ -19,6 +19,7 @@ use crate::doctor::differences::Differences;
 use crate::filter::Filter;
 use crate::kernel::{Kernel, wall_clock_nanos};
 use crate::key_log::KeyLog;
+use crate::ledger::Ledger;
 use crate::log::Faults;
 use crate::modes::Modes;
 use crate::monitor::Monitor;
@@ -77,6 +78,8 @@ pub struct Driver {
     pub rolls: Vec<oneshot::Sender<Rolled>>,
     /// Those who wait for a round of the audit, by its number; no more than may ask at a time.
     pub audits: Vec<(u64, oneshot::Sender<audit::Report>)>,
+    /// Where what has passed is written.
+    pub ledger: Ledger,
     /// What probes the monitored interfaces.
     pub monitor: Monitor,
     /// What this member's state leads to.
@@ -197,6 +200,9 @@ impl Driver {
             self.speak();
             self.answer_rolls();
             self.answer_audits(now);
+            if let Some(totals) = self.core.poll_accounting(now) {
+                self.ledger.write(totals);
+            }
             self.report();
             if alive <= now {
                 (self.alive)();
@@ -497,6 +503,7 @@ impl Driver {
                     stat.networks = self.networks.status();
                     drop(answer.send(stat));
                 }
+                Ask::Accounting(answer) => drop(answer.send(self.core.accounting(now))),
                 Ask::Services(answer) => drop(answer.send(self.core.services(now))),
                 Ask::Paths(answer) => {
                     let holding = self.holding.as_ref();

@@ -5,7 +5,7 @@ use ccp::node::{Action, Outcome};
 use ccp::time::Instant;
 use conntrack::{
     Dump, DumpError, DumpItem, Errno, EventKind, EventSocket, EventSocketOptions, Expectation,
-    Injector, InjectorOptions, Item, L4, Lookup, lookup,
+    Injector, InjectorOptions, Item, L4, Lookup, Own, lookup,
 };
 use conntrack::{Flow, SocketError, Tuple, Unwanted};
 use std::io;
@@ -58,12 +58,20 @@ enum Step {
 }
 
 impl Kernel {
-    /// Opens the sockets. `event_buffer_bytes` is the receive buffer of events, `written` what is written of marks and labels.
-    pub fn open(event_buffer_bytes: usize, written: InjectorOptions) -> Result<Self, SocketError> {
+    /// Opens the sockets. `event_buffer_bytes` is the receive buffer of events, `written` what is written of marks and labels;
+    /// `counts` if what has passed is counted, of flows too that are deleted for a peer.
+    pub fn open(
+        event_buffer_bytes: usize,
+        written: InjectorOptions,
+        counts: bool,
+    ) -> Result<Self, SocketError> {
         let injector = Injector::open_with(written)?;
         let options = EventSocketOptions {
             receive_buffer_bytes: event_buffer_bytes,
-            ignore_portid: Some(injector.port_id()),
+            ignore: Some(Own {
+                portid: injector.port_id(),
+                with_ends: counts,
+            }),
         };
         Ok(Self {
             events: EventSocket::open(&options)?,
@@ -95,9 +103,11 @@ impl Kernel {
         // Translating the announcement of a flow may have changed its length, and the kernel makes no event of the
         // sequence adjustment that follows (`nf_ct_seqadj_set`): the master is asked for.
         let mut masters = Vec::new();
+        let own = self.injector.port_id();
         let drained = self
             .events
             .drain(EVENTS_AT_A_TIME, &mut |item| match item {
+                Item::Event(event) if event.portid == own => core.handle_own_end(&event.flow),
                 Item::Event(event) => core.handle_event(&event),
                 Item::Expectation(event) => {
                     core.handle_expectation(&event);

@@ -1,5 +1,6 @@
 //! The daemon and the command line of ctsync.
 
+pub mod accounting;
 pub mod addresses;
 pub mod cli;
 pub mod complaints;
@@ -21,6 +22,7 @@ pub mod interfaces;
 pub mod kernel;
 pub mod key_log;
 pub mod keys;
+pub mod ledger;
 pub mod log;
 pub mod metrics;
 pub mod modes;

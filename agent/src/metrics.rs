@@ -160,18 +160,24 @@ impl Desk {
     }
 
     async fn metrics(&self) -> String {
-        let (sender, status) = oneshot::channel();
-        if self.asks.try_send(Ask::Status(sender)).is_ok() {
-            (self.wake)();
-            if let Ok(status) = status.await {
-                return answer("200 OK", text::CONTENT_TYPE, &text::render(&status));
-            }
+        if let Some(status) = self.ask(Ask::Status).await
+            && let Some(passed) = self.ask(Ask::Accounting).await
+        {
+            let page = text::render(&status, &passed.since_start);
+            return answer("200 OK", text::CONTENT_TYPE, &page);
         }
         answer(
             "503 Service Unavailable",
             PLAIN,
             "the daemon does not answer\n",
         )
+    }
+
+    async fn ask<T>(&self, ask: fn(oneshot::Sender<T>) -> Ask) -> Option<T> {
+        let (sender, answer) = oneshot::channel();
+        self.asks.try_send(ask(sender)).ok()?;
+        (self.wake)();
+        answer.await.ok()
     }
 }
 

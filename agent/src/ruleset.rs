@@ -113,7 +113,10 @@ impl Rules {
         tools: &Tools,
     ) -> Result<Self, RulesetError> {
         let means = tools.means(config.policy.kernel)?;
-        let plan = || policy.plan();
+        let plan = || Plan {
+            ends: config.accounting.is_on(),
+            ..policy.plan()
+        };
         let copy_bit = config.kernel.copy_bit;
         if copy_bit.is_some() {
             tools.need_any()?;

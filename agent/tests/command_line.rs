@@ -147,6 +147,7 @@ fn answer(ask: Ask) {
         Ask::Paths(answer) => answer.send(Paths::default()).unwrap_or_default(),
         Ask::SyncStat(answer) => answer.send(SyncStat::default()).unwrap_or_default(),
         Ask::Resync(answer) => answer.send(SyncStatus::default()).unwrap_or_default(),
+        Ask::Accounting(_) => {}
         Ask::Services(answer) => answer.send(services(0)).unwrap_or_default(),
         Ask::Audit(answer) | Ask::AuditNow(answer) => answer.send(report()).unwrap_or_default(),
     }

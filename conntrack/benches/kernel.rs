@@ -45,7 +45,7 @@ fn round(batch: u32, listener: bool) -> [u128; 5] {
     let mut injector = Injector::open().expect("an injector");
     let options = EventSocketOptions {
         receive_buffer_bytes: 512 << 20,
-        ignore_portid: None,
+        ignore: None,
     };
     let mut socket = listener.then(|| EventSocket::open(&options).expect("events"));
     let create = timed(&mut injector, batch, Injector::create);

@@ -7,7 +7,7 @@
 use crate::consts::*;
 use crate::event::{Event, EventKind};
 use crate::flow::{
-    DccpInfo, Flow, HelperName, ProtoInfo, SctpInfo, SeqAdj, SynProxy, TcpInfo, Tuple,
+    Counters, DccpInfo, Flow, HelperName, ProtoInfo, SctpInfo, SeqAdj, SynProxy, TcpInfo, Tuple,
 };
 use crate::nfnl::{Attributes, Message, Messages};
 
@@ -104,6 +104,12 @@ pub(crate) fn read_flow(flow: &mut Flow, attributes: Attributes<'_>) -> Result<(
             CTA_SEQ_ADJ_ORIG => flow.seq_adj[0] = Some(seq_adj(attribute.nested())?),
             CTA_SEQ_ADJ_REPLY => flow.seq_adj[1] = Some(seq_adj(attribute.nested())?),
             CTA_SYNPROXY => flow.synproxy = synproxy(attribute.nested())?,
+            CTA_COUNTERS_ORIG => {
+                flow.counters.get_or_insert_default()[0] = counters(attribute.nested())?;
+            }
+            CTA_COUNTERS_REPLY => {
+                flow.counters.get_or_insert_default()[1] = counters(attribute.nested())?;
+            }
             CTA_TIMESTAMP => flow.start_nanos = start_nanos(attribute.nested())?,
             _ => {}
         }
@@ -131,6 +137,7 @@ pub(crate) const BLANK_FLOW: Flow = Flow {
     seq_adj: [None; 2],
     synproxy: None,
     start_nanos: None,
+    counters: None,
 };
 
 #[inline]
@@ -254,6 +261,19 @@ fn start_nanos(attributes: Attributes<'_>) -> Result<Option<u64>, DecodeError> {
         }
     }
     Ok(None)
+}
+
+fn counters(attributes: Attributes<'_>) -> Result<Counters, DecodeError> {
+    let mut counters = Counters::default();
+    for attribute in attributes {
+        let attribute = attribute?;
+        match attribute.kind {
+            CTA_COUNTERS_PACKETS => counters.packets = attribute.be64()?,
+            CTA_COUNTERS_BYTES => counters.bytes = attribute.be64()?,
+            _ => {}
+        }
+    }
+    Ok(counters)
 }
 
 fn synproxy(attributes: Attributes<'_>) -> Result<Option<SynProxy>, DecodeError> {

@@ -19,7 +19,7 @@ use crate::nfnl::{Message, Messages};
 use crate::socket::{Received, Socket, SocketError};
 use crate::sys;
 
-pub use filter::Unwanted;
+pub use filter::{Own, Unwanted};
 pub use pacer::{Pacer, Wait};
 
 mod filter;
@@ -33,15 +33,15 @@ const EVENT_BYTES_MAX: usize = 8192;
 pub struct EventSocketOptions {
     /// Receive buffer, beyond `net.core.rmem_max` too. A small TCP event is charged 1,280 bytes of twice this value.
     pub receive_buffer_bytes: usize,
-    /// Port of an [`Injector`](crate::inject::Injector) whose own changes are not to be told.
-    pub ignore_portid: Option<u32>,
+    /// Whose changes are not to be told.
+    pub ignore: Option<Own>,
 }
 
 /// A subscription to NEW, UPDATE and DESTROY events of the network namespace it was opened in.
 pub struct EventSocket {
     socket: Socket,
     buffer: Box<[u8]>,
-    ignore_portid: Option<u32>,
+    ignore: Option<Own>,
 }
 
 /// What [`EventSocket::drain`] finds in the stream.
@@ -72,9 +72,9 @@ impl EventSocket {
         let socket = Socket::new()?;
         set_socket_recv_buffer_size_force(&socket, options.receive_buffer_bytes)
             .map_err(|errno| SocketError::new("set the receive buffer of events", errno))?;
-        let ignore_portid = options.ignore_portid;
-        if ignore_portid.is_some() {
-            attach(&socket, ignore_portid, &Unwanted::default())?;
+        let ignore = options.ignore;
+        if ignore.is_some() {
+            attach(&socket, ignore, &Unwanted::default())?;
         }
         let groups = [
             NFNLGRP_CONNTRACK_NEW,
@@ -89,13 +89,13 @@ impl EventSocket {
         Ok(Self {
             socket,
             buffer: vec![0; EVENT_BYTES_MAX].into(),
-            ignore_portid,
+            ignore,
         })
     }
 
     /// Leaves out what is told of these flows while they live, in place of others that were left out before.
     pub fn leave_out(&mut self, unwanted: &Unwanted) -> Result<(), SocketError> {
-        attach(&self.socket, self.ignore_portid, unwanted)
+        attach(&self.socket, self.ignore, unwanted)
     }
 
     /// Gives what is queued, but at most about `max` items, to `sink`; doesn't wait.
@@ -124,7 +124,7 @@ impl EventSocket {
     }
 }
 
-fn attach(socket: &Socket, ignore: Option<u32>, unwanted: &Unwanted) -> Result<(), SocketError> {
+fn attach(socket: &Socket, ignore: Option<Own>, unwanted: &Unwanted) -> Result<(), SocketError> {
     sys::attach_filter(socket.as_fd(), &filter::program(ignore, unwanted))
         .map_err(|error| SocketError::new("attach the filter of events", error))
 }

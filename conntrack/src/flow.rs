@@ -115,6 +115,18 @@ pub struct Flow {
     /// `CTA_TIMESTAMP_START`: when the flow began, in nanoseconds of the wall clock. The kernel tells it only in its table
     /// and at the end, and only of flows that began while `net.netfilter.nf_conntrack_timestamp` was 1.
     pub start_nanos: Option<u64>,
+    /// `CTA_COUNTERS_ORIG`, `CTA_COUNTERS_REPLY`: what passed this kernel. It tells that only in its table and at the end, and
+    /// only of flows that began while `net.netfilter.nf_conntrack_acct` was 1.
+    pub counters: Option<[Counters; 2]>,
+}
+
+/// Packets of one direction of a flow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// `CTA_COUNTERS_PACKETS`
+    pub packets: u64,
+    /// `CTA_COUNTERS_BYTES`: of the IP packets, with their headers.
+    pub bytes: u64,
 }
 
 impl Flow {
@@ -135,6 +147,7 @@ impl Flow {
             seq_adj: [None; 2],
             synproxy: None,
             start_nanos: None,
+            counters: None,
         }
     }
 }

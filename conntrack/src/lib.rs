@@ -31,11 +31,11 @@ pub use rustix::io::Errno;
 pub use decode::DecodeError;
 pub use dump::{Dump, DumpError, DumpItem, Lookup, lookup};
 pub use event::{Event, EventKind};
-pub use events::{Drained, EventSocket, EventSocketOptions, Item, Pacer, Unwanted, Wait};
+pub use events::{Drained, EventSocket, EventSocketOptions, Item, Own, Pacer, Unwanted, Wait};
 pub use expect::{Expectation, ExpectationEvent};
 pub use flow::{
-    DccpInfo, Flow, HelperName, L4, Labels, ProtoInfo, SctpInfo, SeqAdj, SynProxy, TcpInfo, Tuple,
-    labels,
+    Counters, DccpInfo, Flow, HelperName, L4, Labels, ProtoInfo, SctpInfo, SeqAdj, SynProxy,
+    TcpInfo, Tuple, labels,
 };
 pub use inject::{Injector, InjectorOptions};
 pub use packet::{Packet, PacketError, TcpHeader, TcpKind, Transport};

@@ -227,6 +227,7 @@ const VERBS: &[(&str, &str)] = &[
     ("doctor", "doctor"),
     ("rules", "rules"),
     ("services", "services"),
+    ("accounting", "accounting"),
     ("top --pages 1", "top"),
     (
         "policy dry-run --for 1s FILES/policy.yaml",

@@ -159,7 +159,7 @@ impl Arrivals {
 fn watch(complete: &AtomicBool, stop: &AtomicBool) -> (Duration, usize) {
     let mut socket = EventSocket::open(&EventSocketOptions {
         receive_buffer_bytes: 256 << 20,
-        ignore_portid: None,
+        ignore: None,
     })
     .expect("root may");
     let (mut missing, mut count) = (MANY, 0);

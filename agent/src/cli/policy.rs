@@ -96,7 +96,7 @@ impl Trial {
         };
         let options = EventSocketOptions {
             receive_buffer_bytes: config.kernel.event_buffer_bytes as usize,
-            ignore_portid: None,
+            ignore: None,
         };
         let mut events = EventSocket::open(&options).map_err(|error| problem(&error))?;
         let mut dry_run = DryRun::new(policy, addresses.set().clone(), shared, FLOWS_MAX);

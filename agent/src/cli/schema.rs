@@ -8,6 +8,7 @@ use schemars::{JsonSchema, Schema, schema_for};
 
 use super::{Failure, check, keygen, mode, policy, print_json, role, rules, top};
 use crate::config::Config;
+use crate::control::answer::accounting::Accounting;
 use crate::control::answer::audit::Report;
 use crate::control::answer::explain::Explanation;
 use crate::control::answer::services::Services;
@@ -16,6 +17,7 @@ use crate::control::answer::{Counters, FlowRow, Paths, Reloaded, Rolled, Status,
 use crate::control::roles::{Done, Interface, Members};
 use crate::doctor::Finding;
 use crate::import::Import;
+use crate::ledger::Line;
 use crate::policy::Policy;
 
 #[derive(Debug, Args)]
@@ -28,6 +30,9 @@ pub(super) struct PrintSchema {
 /// What is printed with `--json`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Output {
+    Accounting,
+    /// A line of the file that `accounting.target` names
+    AccountingLine,
     Audit,
     /// What is wrong with a file; one that is good is printed as it is written
     Check,
@@ -77,6 +82,8 @@ impl PrintSchema {
 impl Output {
     fn schema(self) -> Schema {
         match self {
+            Self::Accounting => schema_for!(Accounting),
+            Self::AccountingLine => schema_for!(Line<'_>),
             Self::Audit => schema_for!(Report),
             Self::Check => schema_for!(check::Refusal<'_>),
             Self::CheckIn => schema_for!(Done),

@@ -19,6 +19,7 @@ use super::spanned::Spanned;
 use super::error::{ConfigError, Fault, Place, Problem};
 use super::{Config, Level, Transport, scalar};
 
+pub(super) mod accounting;
 pub(super) mod audit;
 pub mod policy;
 pub(super) mod roles;
@@ -45,6 +46,7 @@ pub(super) struct File {
     pub kernel: Option<Kernel>,
     pub policy: Option<policy::Policy>,
     pub audit: Option<audit::Audit>,
+    pub accounting: Option<accounting::Accounting>,
     pub roles: Option<roles::Roles>,
     pub interfaces: Option<roles::Interfaces>,
     pub checks: Option<roles::Checks>,
@@ -270,6 +272,7 @@ impl From<&Config> for File {
             kernel,
             policy,
             audit,
+            accounting,
             roles: _,
             interfaces: _,
             checks: _,
@@ -322,6 +325,7 @@ impl From<&Config> for File {
             }),
             policy: Some(policy.into()),
             audit: Some(audit.into()),
+            accounting: Some(accounting.into()),
             roles: Some(roles::Roles::of(config)),
             interfaces: Some(roles::Interfaces::of(config)),
             checks: Some(roles::Checks::of(config)),

@@ -12,6 +12,7 @@ use super::scalar::print_duration;
 use super::{Config, Control, DEFAULT_SOCKET, Delta, Keys, Level, Liveness, Log, Sync};
 use crate::config::spanned::Spanned;
 
+mod accounting;
 mod audit;
 mod hold;
 mod kernel;
@@ -80,6 +81,7 @@ pub(super) fn resolve(mut file: File) -> Result<Config, Fault> {
         kernel,
         policy: policy::policy(file.policy.unwrap_or_default()),
         audit: audit::audit(&file.audit.unwrap_or_default())?,
+        accounting: accounting::accounting(&file.accounting.unwrap_or_default())?,
         metrics: metrics::metrics(file.metrics.unwrap_or_default())?,
         roles: roles::roles(file.roles.unwrap_or_default(), names, &control.socket)?,
         interfaces: roles::interfaces(file.interfaces.unwrap_or_default())?,

@@ -62,6 +62,9 @@ kernel:
   label_mask: 0xff00000000000000ff
 audit:
   interval: 5min
+accounting:
+  target: /var/lib/ctsync/accounting.jsonl
+  interval: 10s
 roles:
   mode: load-sharing
   priority: { gw-p: 200, gw-a: 0 }
@@ -151,6 +154,10 @@ fn what_is_left_out_has_the_documented_default() {
             kernel: PushDown::Auto,
         },
         audit: Audit {
+            interval: Duration::from_secs(60),
+        },
+        accounting: accounting::Accounting {
+            target: accounting::Target::Off,
             interval: Duration::from_secs(60),
         },
         roles: roles::Roles {
@@ -250,6 +257,13 @@ fn what_is_given_is_taken() {
         }
     );
     assert_eq!(config.audit.interval, Duration::from_secs(300));
+    assert_eq!(
+        config.accounting,
+        accounting::Accounting {
+            target: accounting::Target::File("/var/lib/ctsync/accounting.jsonl".into()),
+            interval: Duration::from_secs(10),
+        }
+    );
     assert_eq!(config.log.level, Level::Trace);
 }
 
@@ -337,6 +351,9 @@ policy:
   directory: policy.d
   kernel: auto
 audit:
+  interval: 1min
+accounting:
+  target: \"off\"
   interval: 1min
 roles:
   mode: ha

@@ -3,6 +3,7 @@
 //! Units stand last in a name (`rtt_us`); a name without one is a plain number. A field may be added, none may change
 //! its meaning: other people's scripts read this.
 
+pub mod accounting;
 pub mod audit;
 pub mod explain;
 pub mod facts;

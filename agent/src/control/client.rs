@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use super::answer::accounting::Accounting;
 use super::answer::audit::Report;
 use super::answer::explain::{Explanation, FlowQuery};
 use super::answer::facts::FactsReport;
@@ -116,6 +117,11 @@ impl Client {
     /// What the members' machines are like.
     pub fn facts(&mut self) -> Result<FactsReport, ClientError> {
         self.ask(Verb::Facts)
+    }
+
+    /// What has passed.
+    pub fn accounting(&mut self) -> Result<Accounting, ClientError> {
+        self.ask(Verb::Accounting)
     }
 
     /// What each service costs.

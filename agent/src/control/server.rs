@@ -332,6 +332,9 @@ impl Desk {
                 Ok(Request { verb: Verb::Paths }) => self.one_line(&mut writer, Ask::Paths).await,
                 Ok(Request { verb: Verb::Facts }) => self.one_line(&mut writer, Ask::Facts).await,
                 Ok(Request {
+                    verb: Verb::Accounting,
+                }) => self.one_line(&mut writer, Ask::Accounting).await,
+                Ok(Request {
                     verb: Verb::Services,
                 }) => self.one_line(&mut writer, Ask::Services).await,
                 Ok(Request {

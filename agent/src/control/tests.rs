@@ -88,7 +88,7 @@ fn answer(ask: Ask) {
             .unwrap_or_default(),
         Ask::Mode(_, answer) => answer.send(Done { refused: None }).unwrap_or_default(),
         Ask::Paths(answer) => answer.send(Paths::default()).unwrap_or_default(),
-        Ask::Services(_) => {}
+        Ask::Services(_) | Ask::Accounting(_) => {}
         Ask::SyncStat(answer) => answer.send(SyncStat::default()).unwrap_or_default(),
         Ask::Audit(answer) | Ask::AuditNow(answer) => answer.send(report()).unwrap_or_default(),
         Ask::Roles(_, answer) => answer.send(done()).unwrap_or_default(),

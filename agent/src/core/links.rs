@@ -38,6 +38,8 @@ pub enum LinkMessage {
     Sync(u8, Vec<u8>),
     /// Of the machine: [`crate::facts::Told`].
     Facts(Vec<u8>),
+    /// Of what has passed: [`crate::accounting::told::Told`].
+    Totals(Vec<u8>),
 }
 
 impl Core {
@@ -46,6 +48,7 @@ impl Core {
         self.links.links += 1;
         self.keys.handle_link_up(member);
         self.alike.handle_link_up(member);
+        self.accounting.handle_link_up(member);
         self.node.handle_link_up(member, now);
     }
 
@@ -53,6 +56,7 @@ impl Core {
     pub fn handle_link_down(&mut self, member: MemberId, now: Instant) {
         self.keys.handle_link_down(member);
         self.alike.handle_link_down(member);
+        self.accounting.handle_link_down(member);
         self.node.handle_link_down(member, now);
     }
 
@@ -76,6 +80,7 @@ impl Core {
                 Some(told) => self.alike.handle(from, told, self.clock_ms()),
                 None => self.links.malformed += 1,
             },
+            LinkMessage::Totals(body) => self.handle_told(from, body, now),
         }
     }
 
@@ -86,6 +91,9 @@ impl Core {
         }
         if let Some(told) = self.alike.poll(to, self.clock_ms()) {
             return Some(LinkMessage::Facts(told.encode()));
+        }
+        if let Some(told) = self.accounting.poll(to) {
+            return Some(LinkMessage::Totals(told.encode()));
         }
         let mut body = Vec::new();
         let kind = self.node.poll_link_message(to, &mut body)?;

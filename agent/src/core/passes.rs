@@ -27,7 +27,7 @@ impl Core {
     /// True if the kernel's table should be read from its start: call [`Self::begin_pass`], then read.
     pub fn wants_pass(&self) -> bool {
         let is_wanted =
-            self.pass_wanted || self.node.wants_pass() || self.audit.due() <= self.clock;
+            self.pass_wanted || self.node.wants_pass() || self.round_due() <= self.clock;
         is_wanted && self.pass != Pass::Running && self.pass_not_before <= self.clock
     }
 
@@ -36,9 +36,15 @@ impl Core {
         let at = if self.pass_wanted || self.node.wants_pass() {
             self.pass_not_before
         } else {
-            self.pass_not_before.max(self.audit.due())
+            self.pass_not_before.max(self.round_due())
         };
         (self.pass != Pass::Running).then_some(at)
+    }
+
+    /// When the table is to be read though nothing was lost.
+    fn round_due(&self) -> Instant {
+        let audit = self.audit.due();
+        self.accounting.due().map_or(audit, |due| audit.min(due))
     }
 
     /// The kernel's table is read from its start, now or again.
@@ -49,6 +55,7 @@ impl Core {
             self.rejudging = Rejudging::Running;
         }
         self.audit.begin(self.clock);
+        self.accounting.begin_pass();
         self.node.begin_pass();
     }
 
@@ -59,7 +66,11 @@ impl Core {
         let state = convert::patch(flow, self.shared);
         let began = self.began(flow);
         let decision = self.decide(&key, flow);
-        if self.scope.is_forwarded(&key, &state.nat) && self.admits(&key, flow, decision, began) {
+        if !self.scope.is_forwarded(&key, &state.nat) {
+            return;
+        }
+        self.count_row(&key, flow, decision);
+        if self.admits(&key, flow, decision, began) {
             let unknown = if self.first_pass {
                 Origin::Found
             } else {
@@ -84,6 +95,7 @@ impl Core {
             if self.rejudging == Rejudging::Running {
                 self.rejudging = Rejudging::Over;
             }
+            self.accounting_ended |= self.accounting.end_pass(self.clock);
             self.compare();
         } else {
             self.pass_wanted = true;

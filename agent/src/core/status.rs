@@ -251,6 +251,7 @@ impl Core {
             ("held_not_understood", held_not_understood),
             ("held_nat_unknown", held_nat_unknown),
             ("queue_faults", queue_faults),
+            ("accounting_left_out", self.accounting.left_out()),
         ];
         own.into_iter()
             .chain(self.node.counters().iter())

@@ -62,6 +62,7 @@ pub(crate) fn core(id: u8, cluster: u16, key: u8) -> Core {
         },
         policy: Policy::new(8116).into(),
         audit_interval: Duration::from_secs(60),
+        accounting_interval: None,
         addresses: AddressSet::new([], []),
         networks: vec!["sync".into()],
         hold: crate::config::Hold::default(),

@@ -124,6 +124,19 @@ fn loose() -> Option<Finding> {
     })
 }
 
+/// Whether the kernel counts packets, which the configuration asks for.
+pub fn accounting() -> Finding {
+    match sysctl("nf_conntrack_acct") {
+        Some(1..) => Finding::ok("accounting", "net.netfilter.nf_conntrack_acct is 1"),
+        Some(0) | None => Finding::bad(
+            "accounting",
+            "net.netfilter.nf_conntrack_acct is 0",
+            "the kernel counts no packets of flows that begin, so that `accounting` shows nothing of them",
+            "sysctl -w net.netfilter.nf_conntrack_acct=1",
+        ),
+    }
+}
+
 /// Whether a rule can give packets to a queue: `nft` has the kernel judge it, and install nothing.
 fn queue_rule() -> Finding {
     let ruleset = format!(

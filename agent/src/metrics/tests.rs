@@ -4,6 +4,7 @@ use std::os::unix::net::UnixStream;
 use std::thread;
 
 use super::*;
+use crate::control::answer::accounting::{Accounting, ServiceTraffic, Traffic};
 use crate::control::answer::sync::SyncStatus;
 use crate::control::answer::{
     Counters, FlowCounts, HoldStatus, KeyStatus, Latency, MemberStatus, PathState, PathStatus,
@@ -94,6 +95,20 @@ fn status() -> Status {
     }
 }
 
+fn passed() -> Accounting {
+    let web = ServiceTraffic {
+        service: Some("web".into()),
+        traffic: Traffic {
+            reply_bytes: 7,
+            ..Traffic::default()
+        },
+    };
+    Accounting {
+        since_start: vec![web],
+        ..Accounting::default()
+    }
+}
+
 /// Serves made-up answers at `listen`, and returns what comes to each of the requests.
 fn answers(listen: &Listen, requests: &[&str]) -> Vec<String> {
     let (sender, mut asks) = asks();
@@ -103,6 +118,7 @@ fn answers(listen: &Listen, requests: &[&str]) -> Vec<String> {
             while let Ok(ask) = asks.try_recv() {
                 match ask {
                     Ask::Status(answer) => answer.send(status()).unwrap_or_default(),
+                    Ask::Accounting(answer) => answer.send(passed()).unwrap_or_default(),
                     other => panic!("nobody asks for that: {other:?}"),
                 }
             }
@@ -168,6 +184,8 @@ fn scraper_gets_every_value_with_type_unit_and_help() {
         "# HELP ctsync_peer_silence_seconds Time since the peer's last datagram.\n# TYPE",
         "# TYPE ctsync_sent_bytes counter\n# UNIT ctsync_sent_bytes bytes\n\
          # HELP ctsync_sent_bytes What those datagrams held, from the header to the tag.\nctsync_sent_bytes_total 12345\n",
+        "# TYPE ctsync_passed_bytes counter\n# UNIT ctsync_passed_bytes bytes\n",
+        "ctsync_passed_bytes_total{service=\"web\",direction=\"reply\"} 7\n",
         "# HELP ctsync_datagrams_forged Put away: not sealed by the member that it names. Damage, or an attack.\n",
     ] {
         assert!(body.contains(part), "{part} in {body}");
@@ -179,10 +197,11 @@ fn scraper_gets_every_value_with_type_unit_and_help() {
 fn every_counter_has_a_help() {
     let core = crate::core::tests::core(1, 7, 9);
     let counters = Counters(core.counters());
-    let page = text::render(&Status {
+    let status = Status {
         counters,
         ..status()
-    });
+    };
+    let page = text::render(&status, &[]);
     let mute: Vec<_> = page
         .lines()
         .filter(|it| it.starts_with("# HELP") && it.ends_with(' '))

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::LazyLock;
 
+use crate::control::answer::accounting::ServiceTraffic;
 use crate::control::answer::{Latency, PathState, PathStatus, PeerState, PeerStatus, Status};
 
 /// What an answer is.
@@ -125,7 +126,7 @@ const STATES: &[&str] = &[
 ];
 
 /// The whole answer.
-pub fn render(status: &Status) -> String {
+pub fn render(status: &Status, passed: &[ServiceTraffic]) -> String {
     let mut page = Page::default();
     let member = &status.member;
     page.family("build", "info", "Version of the daemon.");
@@ -230,6 +231,7 @@ pub fn render(status: &Status) -> String {
             }
         }
     }
+    page.passed(passed);
     for (name, value) in &status.counters.0 {
         page.family(name, "counter", HELP.get(&**name).map_or("", |it| it));
         page.sample(&format!("{name}_total"), &[], number(*value));
@@ -285,6 +287,33 @@ impl Page {
         }
         self.sample(&format!("{name}_count"), labels, number(*count));
         self.sample(&format!("{name}_sum"), labels, micros(*sum_us));
+    }
+
+    /// What passed this member, by service and direction.
+    fn passed(&mut self, services: &[ServiceTraffic]) {
+        type Of = fn(&ServiceTraffic) -> [u64; 2];
+        let families: [(_, _, Of); 2] = [
+            (
+                "passed_packets",
+                "Packets of flows of the service that passed this member.",
+                |it| [it.traffic.packets, it.traffic.reply_packets],
+            ),
+            (
+                "passed_bytes",
+                "Bytes of them, with their IP headers.",
+                |it| [it.traffic.bytes, it.traffic.reply_bytes],
+            ),
+        ];
+        for (name, help, of) in families {
+            self.family(name, "counter", help);
+            for it in services {
+                let service = it.service.as_deref().unwrap_or_default();
+                for (direction, value) in ["original", "reply"].into_iter().zip(of(it)) {
+                    let labels = [("service", service), ("direction", direction)];
+                    self.sample(&format!("{name}_total"), &labels, number(value));
+                }
+            }
+        }
     }
 
     fn line(&mut self, line: std::fmt::Arguments<'_>) {

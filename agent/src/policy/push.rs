@@ -22,6 +22,8 @@ pub struct Plan {
     pub all_but: Option<Vec<u8>>,
     /// What is left, the first that matches counts.
     pub steps: Vec<Step>,
+    /// The ends of all these flows are told nevertheless: they say what has passed.
+    pub ends: bool,
 }
 
 /// A clause, as the kernel can see it.
@@ -50,6 +52,7 @@ impl Policy {
             certain,
             all_but,
             steps,
+            ends: false,
         }
     }
 

@@ -1,6 +1,6 @@
 //! The chain `events`: keeps the kernel from making events that nobody needs.
 //!
-//! A flow that is never synchronised makes none at all. One of TCP makes none when the answer to its first packet comes: to
+//! A flow that is never synchronised makes none at all, or only that of its end, where what has passed is counted. One of TCP makes none when the answer to its first packet comes: to
 //! its peers that state is worth nothing, as the next packet brings the one that is (`ASSURED`, and with it everything that
 //! the packet changed: `ctnetlink_conntrack_event` tells all of it once one bit of it is wanted). From its first FIN or RST on
 //! it makes events of every change, so that no copy outlives it. Everything else makes every event.
@@ -19,9 +19,15 @@ const ALL: u32 = 0xfff;
 /// Without `REPLY` and `PROTOINFO`, which the answer to a SYN brings; and without `SECMARK`, which is not replicated.
 const OPENING_TCP: u32 = 0xdd7;
 
+/// The one event of a flow that is never synchronised, where what has passed is counted: its end tells that.
+const END: u32 = 0x4;
+
 /// The section for this plan.
 pub fn section(plan: &Plan) -> Section {
-    let mut text = Text::default();
+    let mut text = Text {
+        none: if plan.ends { END } else { 0 },
+        ..Text::default()
+    };
     for (protocol, selectors) in &plan.certain {
         text.certain(*protocol, selectors);
     }
@@ -30,12 +36,12 @@ pub fn section(plan: &Plan) -> Section {
             [] => String::new(),
             protocols => format!("meta l4proto != {} ", set(protocols)),
         };
-        text.rule(&format!("{others}ct event set 0x0 return"));
+        text.rule(&format!("{others}{}", text.never()));
     }
     for step in &plan.steps {
         text.step(step);
     }
-    let Text { sets, rules } = text;
+    let Text { sets, rules, .. } = text;
     Section {
         about: "events that nobody needs are not made",
         family: super::Family::Inet,
@@ -66,24 +72,30 @@ pub fn section(plan: &Plan) -> Section {
 struct Text {
     sets: String,
     rules: String,
+    /// The events of a flow that is never synchronised.
+    none: u32,
 }
 
 impl Text {
+    fn never(&self) -> String {
+        format!("ct event set {:#x} return", self.none)
+    }
+
     fn rule(&mut self, rule: &str) {
         let _ = writeln!(self.rules, "\t{rule}");
     }
 
     fn certain(&mut self, protocol: u8, selectors: &[(u16, u16)]) {
         let wanted = self.selected(protocol, selectors);
-        self.rule(&format!("{wanted}ct event set 0x0 return"));
+        self.rule(&format!("{wanted}{}", self.never()));
     }
 
     /// Every clause is a rule for each family, and for each protocol that has to be told apart.
     fn step(&mut self, step: &Step) {
         let condition = &step.condition;
         let verdict = match step.never {
-            true => "ct event set 0x0 return",
-            false => "return",
+            true => self.never(),
+            false => "return".to_owned(),
         };
         let flows = &condition.flows;
         let protocols: Vec<String> = match (flows.protocols.as_slice(), flows.selectors.as_slice())

@@ -31,6 +31,8 @@ const BEGINNING: [(u8, &[u16]); 2] = [
 ];
 /// No event of the flow, and of what it expects only the begin.
 const NEVER: &str = "-j CT --expevents new";
+/// The same, but for its end.
+const END: &str = "-j CT --ctevents destroy --expevents new";
 const RETURN: &str = "-j RETURN";
 
 /// Which of the two programs.
@@ -188,22 +190,23 @@ fn moved(copy_bit: CopyBit) -> Vec<(&'static str, String)> {
 /// steps, none may be left out before another.
 fn quiet(plan: &Plan, program: Program) -> Vec<(&'static str, String)> {
     const CHAIN: &str = "ctsync-events";
+    let never = if plan.ends { END } else { NEVER };
     let mut rules = Vec::new();
     let said_so = |it: &&(u8, Vec<(u16, u16)>)| it.0 != ANY;
     for (protocol, selectors) in plan.certain.iter().filter(said_so) {
         let matches = selected(*protocol, selectors, program);
         if rules.len() + matches.len() <= RULES_MAX {
-            rules.extend(matches.iter().map(|it| (CHAIN, format!("{it}{NEVER}"))));
+            rules.extend(matches.iter().map(|it| (CHAIN, format!("{it}{never}"))));
         }
     }
     if let Some(protocols) = &plan.all_but {
         const OTHERS: &str = "ctsync-others";
         let named = protocols.iter().map(|it| format!("-p {it} {RETURN}"));
-        rules.extend(named.chain([NEVER.into()]).map(|rule| (OTHERS, rule)));
+        rules.extend(named.chain([never.into()]).map(|rule| (OTHERS, rule)));
         rules.push((CHAIN, format!("-j {OTHERS}")));
     }
     for step in &plan.steps {
-        let Some(said) = said(step, program, RULES_MAX.saturating_sub(rules.len())) else {
+        let Some(said) = said(step, never, program, RULES_MAX.saturating_sub(rules.len())) else {
             break;
         };
         rules.extend(said.into_iter().map(|rule| (CHAIN, rule)));
@@ -212,7 +215,7 @@ fn quiet(plan: &Plan, program: Program) -> Vec<(&'static str, String)> {
 }
 
 /// The rules of a step; `None` if they are more than so many, or it can't be said.
-fn said(step: &Step, program: Program, max: usize) -> Option<Vec<String>> {
+fn said(step: &Step, never: &str, program: Program, max: usize) -> Option<Vec<String>> {
     let condition = &step.condition;
     let ends = |prefixes: &[Prefix], option: &str| -> Vec<String> {
         let ours = prefixes
@@ -231,7 +234,7 @@ fn said(step: &Step, program: Program, max: usize) -> Option<Vec<String>> {
             .flat_map(|protocol| selected(*protocol, &condition.flows.selectors, program))
             .collect(),
     };
-    let target = if step.never { NEVER } else { RETURN };
+    let target = if step.never { never } else { RETURN };
     let is_many = sources.len() * destinations.len() * flows.len() > max;
     if is_many || condition.flows.protocols.contains(&ANY) {
         return None;

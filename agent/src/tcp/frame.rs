@@ -10,7 +10,8 @@
 //!   3 PING     nothing: its being acknowledged by TCP, or not, says what there is to know
 //!   16-31      of a full sync: the protocol's own business
 //!   40-47      of interfaces: the same
-//!   48-55      of an audit: the same
+//!   48-51      of an audit: the same
+//!   52 TOTALS  what has passed: [`crate::accounting::told`]
 //!   56 FACTS   what the machine is like: [`crate::facts`]
 //! ```
 //!
@@ -22,6 +23,7 @@ use std::ops::RangeInclusive;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use zeroize::Zeroizing;
 
+use crate::accounting::told::BODY_BYTES_MAX;
 use crate::core::LinkMessage;
 use crate::core::keys::{KeyMessage, KeyOffer};
 use crate::core::seal::DatagramKey;
@@ -31,7 +33,8 @@ const KEY_ACK: u8 = 2;
 const PING: u8 = 3;
 const SYNC: RangeInclusive<u8> = 16..=31;
 const ROLES: RangeInclusive<u8> = 40..=47;
-const AUDIT: RangeInclusive<u8> = 48..=55;
+const AUDIT: RangeInclusive<u8> = 48..=51;
+const TOTALS: u8 = 52;
 const FACTS: u8 = 56;
 
 const KEY_BYTES: usize = 8 + 1 + 32 + 8;
@@ -42,6 +45,9 @@ const FRAME_BYTES_MAX: u32 = 1 << 20;
 const SYNC_BYTES_MAX: u32 = 1 << 16;
 /// As many facts as there may be, with the longest names, have 23 KB.
 const FACTS_BYTES_MAX: u32 = 1 << 15;
+/// Room for what a later version may add.
+const TOTALS_BYTES_MAX: u32 = 1 << 19;
+const _: () = assert!(BODY_BYTES_MAX < TOTALS_BYTES_MAX as usize);
 
 /// The next message. An error ends the link.
 pub(super) async fn read(reader: &mut (impl AsyncRead + Unpin)) -> io::Result<LinkMessage> {
@@ -62,13 +68,17 @@ pub(super) async fn read(reader: &mut (impl AsyncRead + Unpin)) -> io::Result<Li
             reader.read_exact(&mut body).await?;
             return Ok(LinkMessage::Sync(kind, body));
         }
-        if kind == FACTS {
-            if length > FACTS_BYTES_MAX {
-                return Err(malformed("a frame of facts is too long"));
+        if [FACTS, TOTALS].contains(&kind) {
+            let (bytes_max, message): (_, fn(_) -> _) = match kind {
+                FACTS => (FACTS_BYTES_MAX, LinkMessage::Facts),
+                _ => (TOTALS_BYTES_MAX, LinkMessage::Totals),
+            };
+            if length > bytes_max {
+                return Err(malformed("a frame of facts or totals is too long"));
             }
             let mut body = vec![0; length as usize];
             reader.read_exact(&mut body).await?;
-            return Ok(LinkMessage::Facts(body));
+            return Ok(message(body));
         }
         let known_bytes = match kind {
             KEY => KEY_BYTES,
@@ -131,6 +141,7 @@ pub(super) async fn write(
     let kind = match message {
         LinkMessage::Sync(kind, body) => return write_frame(writer, *kind, body).await,
         LinkMessage::Facts(body) => return write_frame(writer, FACTS, body).await,
+        LinkMessage::Totals(body) => return write_frame(writer, TOTALS, body).await,
         LinkMessage::Key(KeyMessage::Offer(offer)) => {
             body.extend(offer.incarnation.to_be_bytes());
             body.push(offer.epoch);

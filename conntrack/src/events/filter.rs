@@ -1,6 +1,6 @@
 //! The filter of the event socket: a classic BPF program that the kernel runs before it queues an event.
 //!
-//! It leaves out what the reader's own requests did, and what is told of unwanted flows while they live, by protocol and port of
+//! It leaves out what the reader's own requests did (but for ends, if the reader counts what passed), and what is told of unwanted flows while they live, by protocol and port of
 //! their original direction, wherever its attributes stand. What it does not understand passes, and so does every end: who knows
 //! such a flow all the same, by another's word, must learn that it is over. What is left out costs no room in the queue, so it
 //! cannot lead to an overrun either.
@@ -18,6 +18,15 @@ pub struct Unwanted {
     pub all_but: Option<Vec<u8>>,
 }
 
+/// The reader's own requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Own {
+    /// Port of the [`Injector`](crate::inject::Injector) that they come from.
+    pub portid: u32,
+    /// Whether the ends of what they deleted are told all the same.
+    pub with_ends: bool,
+}
+
 /// Instructions of a program at most (`BPF_MAXINSNS`).
 const INSTRUCTIONS_MAX: usize = 4096;
 
@@ -32,23 +41,27 @@ const ATTRIBUTES_OFFSET: u32 = 20;
 const NLA_HEADER_BYTES: u32 = 4;
 
 /// The program. Unwanted protocols that it has no room for pass.
-pub(super) fn program(ignore_portid: Option<u32>, unwanted: &Unwanted) -> Vec<sock_filter> {
+pub(super) fn program(own: Option<Own>, unwanted: &Unwanted) -> Vec<sock_filter> {
     let mut program = Vec::new();
-    if let Some(portid) = ignore_portid {
+    if let Some(Own { portid, with_ends }) = own {
         // Words are loaded in network order; the header is in the machine's.
         let portid = u32::from_be_bytes(portid.to_ne_bytes());
         program.extend([
             load(libc::BPF_W, NLMSG_PID_OFFSET),
-            jump(libc::BPF_JEQ, portid, 0, 1),
-            DROP,
+            jump(libc::BPF_JEQ, portid, 0, if with_ends { 3 } else { 1 }),
         ]);
+        if with_ends {
+            program.extend([
+                load(libc::BPF_H, NLMSG_TYPE_OFFSET),
+                jump(libc::BPF_JEQ, kind(IPCTNL_MSG_CT_DELETE), 1, 0),
+            ]);
+        }
+        program.push(DROP);
     }
     if *unwanted != Unwanted::default() {
-        let kind = NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_NEW;
-        let kind = u16::from_be_bytes(kind.to_ne_bytes());
         program.extend([
             load(libc::BPF_H, NLMSG_TYPE_OFFSET),
-            jump(libc::BPF_JEQ, kind.into(), 1, 0),
+            jump(libc::BPF_JEQ, kind(IPCTNL_MSG_CT_NEW), 1, 0),
             PASS,
             op(libc::BPF_LD | libc::BPF_IMM, 0, 0, ATTRIBUTES_OFFSET),
         ]);
@@ -118,6 +131,11 @@ fn value(size: u32) -> [sock_filter; 2] {
         op(libc::BPF_MISC | libc::BPF_TAX, 0, 0, 0),
         op(libc::BPF_LD | size | libc::BPF_IND, 0, 0, NLA_HEADER_BYTES),
     ]
+}
+
+/// The kind of a message about a flow, as it is loaded.
+fn kind(message: u16) -> u32 {
+    u16::from_be_bytes((NFNL_SUBSYS_CTNETLINK << 8 | message).to_ne_bytes()).into()
 }
 
 fn load(size: u32, offset: u32) -> sock_filter {

@@ -101,10 +101,12 @@ fn own_changes_are_left_out_and_foreign_ones_come() {
     in_netns(|| {
         let mut own = Injector::open().expect("an injector");
         let mut foreign = Injector::open().expect("an injector");
-        let ignore_portid = Some(own.port_id());
         let options = EventSocketOptions {
             receive_buffer_bytes: 1 << 20,
-            ignore_portid,
+            ignore: Some(Own {
+                portid: own.port_id(),
+                with_ends: false,
+            }),
         };
         let mut socket = EventSocket::open(&options).expect("events are to be had");
         create(&mut own, &tcp_flow(1));
@@ -255,7 +257,7 @@ fn an_overrun_is_an_item_and_the_stream_goes_on() {
     in_netns(|| {
         let options = EventSocketOptions {
             receive_buffer_bytes: 8192,
-            ignore_portid: None,
+            ignore: None,
         };
         let mut socket = EventSocket::open(&options).expect("events are to be had");
         let mut injector = Injector::open().expect("an injector");
@@ -317,7 +319,7 @@ fn events_switched_off_are_an_error_that_says_so() {
             .expect("the sysctl is writable");
         let options = EventSocketOptions {
             receive_buffer_bytes: 1 << 16,
-            ignore_portid: None,
+            ignore: None,
         };
         let error = EventSocket::open(&options).err().expect("there are none");
         assert!(matches!(error, SocketError::EventsOff), "{error:?}");

@@ -235,7 +235,7 @@ fn without_privilege_the_error_says_what_to_do() {
         assert!(error.to_string().contains("CAP_NET_ADMIN"), "{error}");
         let options = EventSocketOptions {
             receive_buffer_bytes: 1 << 16,
-            ignore_portid: None,
+            ignore: None,
         };
         assert!(matches!(
             EventSocket::open(&options).err(),

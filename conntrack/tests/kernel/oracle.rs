@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use conntrack::{
-    DccpInfo, Flow, HelperName, L4, ProtoInfo, SctpInfo, SeqAdj, SynProxy, TcpInfo, Tuple,
+    Counters, DccpInfo, Flow, HelperName, L4, ProtoInfo, SctpInfo, SeqAdj, SynProxy, TcpInfo, Tuple,
 };
 use netlink_bindings::conntrack::{
     ConntrackAttrs, IterableConntrackAttrs, IterableProtoinfoAttrs, IterableSeqadjAttrs,
@@ -60,6 +60,16 @@ pub fn flow(message: &[u8]) -> Flow {
                 }
         }),
         start_nanos: start_nanos(&message[HEADERS..]),
+        counters: attributes
+            .get_counters_orig()
+            .ok()
+            .zip(attributes.get_counters_reply().ok())
+            .map(|(orig, reply)| {
+                [orig, reply].map(|it| Counters {
+                    packets: it.get_packets().expect("packets"),
+                    bytes: it.get_bytes().expect("bytes"),
+                })
+            }),
     }
 }
 

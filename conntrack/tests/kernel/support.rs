@@ -189,7 +189,7 @@ pub fn dump() -> Vec<Flow> {
 pub fn open_events() -> EventSocket {
     let options = EventSocketOptions {
         receive_buffer_bytes: 4 << 20,
-        ignore_portid: None,
+        ignore: None,
     };
     EventSocket::open(&options).expect("events are to be had")
 }

@@ -160,6 +160,7 @@ impl Gateway {
             },
             policy: Policy::new(8116).into(),
             audit_interval: Duration::from_secs(2 + self.incarnation % 20),
+            accounting_interval: None,
             addresses: AddressSet::default(),
             names: Default::default(),
             networks: Vec::new(),

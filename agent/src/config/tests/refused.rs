@@ -21,7 +21,7 @@ macro_rules! refused {
 
 refused! {
     unknown_key_is_refused: { "cluster: 7\n" => "cluster: 7\nclutser: 8\n" }
-        "ctsync.yaml:2:1: `clutser` is not known here; known are `cluster`, `member`, `members`, `networks`, `sync`, `key_file`, `keys`, `delta`, `liveness`, `kernel`, `policy`, `audit`, `roles`, `interfaces`, `checks`, `hooks`, `state_directory`, `hold`, `control`, `metrics`, `log`",
+        "ctsync.yaml:2:1: `clutser` is not known here; known are `cluster`, `member`, `members`, `networks`, `sync`, `key_file`, `keys`, `delta`, `liveness`, `kernel`, `policy`, `audit`, `accounting`, `roles`, `interfaces`, `checks`, `hooks`, `state_directory`, `hold`, `control`, `metrics`, `log`",
     unknown_key_of_a_block_is_refused: { "member.key\n" => "member.key\ndelta:\n  flsh: 1ms\n" }
         "ctsync.yaml:17:3: `flsh` is not known here; known are `flush`",
     missing_key_is_refused: { "cluster: 7\n" => "" }

@@ -34,6 +34,16 @@ fn what_is_never_synchronised_is_given_no_event() {
 }
 
 #[test]
+fn where_what_has_passed_is_counted_every_end_is_told() {
+    let chains = chains("services: { dns: { protocol: udp, ports: 53, sync: never } }");
+    let quiet = chains.quiet.map(|plan| Plan { ends: true, ..plan });
+    let text = Chains { quiet, ..chains }.text(Program::Iptables);
+    let rule = "-p 17 -m multiport --dports 53 -j CT --ctevents destroy --expevents new";
+    assert!(text.contains(rule), "{text}");
+    assert!(!text.contains(NEVER), "{text}");
+}
+
+#[test]
 fn steps_are_said_in_their_order_and_each_family_has_its_own() {
     let chains = chains(
         "services: { keep: { protocol: tcp }, ping: { protocol: [icmp, icmpv6], icmp_types: 5-130, sync: never }, lab: { sync: never } }\n\
