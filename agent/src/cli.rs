@@ -114,6 +114,9 @@ enum Verb {
     Completions(completions::Completions),
 }
 
+/// Of sysexits.h. systemd calls it CONFIG, and the unit has it start nothing anew.
+const EX_CONFIG: u8 = 78;
+
 /// Why a verb did not do what it should.
 #[derive(Debug)]
 enum Failure {
@@ -121,6 +124,8 @@ enum Failure {
     Problem(String),
     /// The same, and it is printed already.
     Printed,
+    /// The daemon cannot start with these files, however often it is tried.
+    Misconfigured(String),
     /// No daemon answers; where and what to do.
     NoDaemon(String),
     /// The result could not be printed.
@@ -212,6 +217,7 @@ impl Failure {
         match self {
             Self::Problem(_) | Self::Printed | Self::Output(_) => ExitCode::from(1),
             Self::NoDaemon(_) => ExitCode::from(3),
+            Self::Misconfigured(_) => ExitCode::from(EX_CONFIG),
         }
     }
 }
@@ -219,7 +225,9 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Problem(text) | Self::NoDaemon(text) => f.write_str(text),
+            Self::Problem(text) | Self::Misconfigured(text) | Self::NoDaemon(text) => {
+                f.write_str(text)
+            }
             Self::Printed => Ok(()),
             Self::Output(error) => write!(f, "cannot print the result ({error})"),
         }

@@ -61,7 +61,8 @@ impl RolesIo {
     pub fn handle_change(&self, change: &Change, why: &str) {
         let (from, to) = (state_name(change.from), state_name(change.to));
         match change.to {
-            State::Attention => error!(
+            // Who is to give the role up, and is asked no more than to wait, is nothing to mend.
+            State::Attention if !matches!(change.why, Why::Until(_)) => error!(
                 event = "role",
                 from,
                 "no member is fit: this one, {}, is active all the same: {why}; mend what it lacks",
@@ -70,7 +71,12 @@ impl RolesIo {
             State::Down if change.why != Why::Leaving => {
                 warn!(event = "role", from, to, "this member is {to}: {why}");
             }
-            State::Down | State::Init | State::Standby | State::Ready | State::Active => {
+            State::Down
+            | State::Init
+            | State::Standby
+            | State::Ready
+            | State::Active
+            | State::Attention => {
                 info!(event = "role", from, to, "this member is {to}: {why}");
             }
         }

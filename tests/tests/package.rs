@@ -207,6 +207,14 @@ fn a_fresh_debian_becomes_a_gateway_that_is_upgraded_and_removed_under_traffic()
         Some(1),
         "an empty configuration is none"
     );
+    // It is not tried again before somebody has filled it in, with a key or without.
+    for line in ["true", "ctsync keygen --out /etc/ctsync/member.key"] {
+        a.run(line);
+        assert!(!a.output("systemctl start ctsync").status.success());
+        let state = a.run("systemctl show --property=ActiveState,NRestarts --value ctsync");
+        assert_eq!(state, "0\nfailed\n");
+    }
+    a.run("rm /etc/ctsync/member.key");
     gateways.set_up();
     let exposure = a.run("systemd-analyze security --no-pager ctsync.service");
     let (_, level) = exposure

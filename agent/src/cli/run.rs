@@ -18,8 +18,9 @@ pub(super) struct Run {
 impl Run {
     pub fn execute(&self) -> Result<(), Failure> {
         let problem = |error: &dyn std::fmt::Display| Failure::Problem(error.to_string());
-        let (config, key) = Config::load_with_key(&self.config).map_err(|error| problem(&error))?;
-        let policy = (config.load_policy(&self.config)).map_err(|error| problem(&error))?;
+        let wrong = |error: &dyn std::fmt::Display| Failure::Misconfigured(error.to_string());
+        let (config, key) = Config::load_with_key(&self.config).map_err(|error| wrong(&error))?;
+        let policy = (config.load_policy(&self.config)).map_err(|error| wrong(&error))?;
         log::start(config.log.level).map_err(|error| problem(&error))?;
         daemon::run(&self.config, &config, policy, &key).map_err(|error| problem(&error))
     }

@@ -102,17 +102,17 @@ impl Display for Page<'_> {
         for warning in warnings {
             writeln!(f, "{warning}")?;
         }
-        if !counters.0.is_empty() {
+        let (counting, zero): (Vec<_>, Vec<_>) = counters.0.iter().partition(|it| it.1 > 0);
+        if !counting.is_empty() {
             writeln!(f, "\nCOUNTER")?;
         }
-        let width = counters
-            .0
-            .iter()
-            .map(|(name, _)| name.len())
-            .max()
-            .unwrap_or(0);
-        for (name, value) in &counters.0 {
+        let width = counting.iter().map(|(name, _)| name.len()).max();
+        let width = width.unwrap_or_default();
+        for (name, value) in counting {
             writeln!(f, "{name:<width$}  {value}")?;
+        }
+        if !zero.is_empty() {
+            writeln!(f, "({} more are 0)", zero.len())?;
         }
         Ok(())
     }

@@ -126,6 +126,7 @@ pub(crate) enum Problem {
     TooLarge {
         bytes_max: u64,
     },
+    Empty,
     NotUtf8,
     // Its shape.
     Yaml {
@@ -289,6 +290,10 @@ impl Problem {
             Self::TooLarge { bytes_max } => said(
                 format!("is larger than {} KiB", bytes_max / 1024),
                 "a configuration is a page: name the right file",
+            ),
+            Self::Empty => said(
+                "nothing is configured yet".into(),
+                "ctsync(8) has the steps under GETTING STARTED, and the example that the package ships explains every key",
             ),
             Self::NotUtf8 => said("this is not UTF-8".into(), "save the file as UTF-8 text"),
 

@@ -177,6 +177,14 @@ pub(crate) fn read_bounded(path: &Path, bytes_max: u64) -> Result<String, Config
 
 /// `text` in the shape of a configuration.
 pub(super) fn parse(text: &str, path: &Path) -> Result<File, ConfigError> {
+    let says_nothing = |line: &str| line.trim().is_empty() || line.trim_start().starts_with('#');
+    if text.lines().all(says_nothing) {
+        let fault = Fault {
+            place: None,
+            problem: Problem::Empty,
+        };
+        return Err(fault.in_file(path));
+    }
     parse_bounded(text, path, NODES_MAX)
 }
 

@@ -389,6 +389,17 @@ log:
 }
 
 #[test]
+fn file_of_comments_says_where_to_begin() {
+    for text in ["", "# the package's\n\n  #cluster: 7\n"] {
+        let said = refusal(text);
+        assert!(
+            said.starts_with("ctsync.yaml: nothing is configured yet; "),
+            "{said}"
+        );
+    }
+}
+
+#[test]
 fn file_that_is_not_there_is_said_to_be_missing() {
     let error = Config::load(Path::new("/nowhere/ctsync.yaml")).unwrap_err();
     assert_eq!(
