@@ -25,7 +25,7 @@ use crate::modes::Modes;
 use crate::monitor::Monitor;
 use crate::networks::Networks;
 use crate::queue::Queue;
-use crate::reload::Reloader;
+use crate::reload::{Done, Reloader};
 use crate::roles::RolesIo;
 use crate::ruleset::hold::Holding;
 use crate::suspects::Suspects;
@@ -173,12 +173,14 @@ impl Driver {
                 drain_eventfd(self.woken.as_fd());
                 self.answer();
                 while let Some(done) = self.reloader.poll() {
-                    self.filter.want(done.unwanted.clone());
-                    self.core.set_policy(Arc::clone(&done.policy));
-                    self.filter_events();
-                    // The table that came with it may have none of what was learnt.
+                    // The table may have none of what was learnt.
                     self.suspects.renew();
-                    done.answer();
+                    if let Done::Reloaded(reload) = done {
+                        self.filter.want(reload.unwanted.clone());
+                        self.core.set_policy(Arc::clone(&reload.policy));
+                        self.filter_events();
+                        reload.answer();
+                    }
                 }
             }
             if ready.woken || self.has_reports {

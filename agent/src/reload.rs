@@ -4,19 +4,24 @@
 //! then the driver is handed the policy. What fails leaves everything as it was. It is done by a thread of its own, as `nft`
 //! may take its time; that thread owns our rules, which go with it.
 //!
+//! The thread puts our table back, too, when somebody deletes it.
+//!
 //! Of `ctsync.yaml` the section `policy` and the level of the log are taken: everything else is sockets and threads, and takes a
 //! restart. What else has changed there is said, not refused.
 
 use crate::config::{self, Config};
 use crate::control::Wake;
 use crate::control::answer::Reloaded;
-use crate::log;
+use crate::log::{self, Interval};
 use crate::notify;
 use crate::policy::Policy;
 use crate::ruleset::hold::{self, Steering};
 use crate::ruleset::tools::{Means, Tools};
+use crate::ruleset::watch::Watch;
 use crate::ruleset::{Rules, Ruleset};
 use conntrack::Unwanted;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 use signal_hook::consts::SIGHUP;
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -25,8 +30,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 use tokio::sync::oneshot;
 use tracing::{error, info, warn};
+
+/// Between two lines about a table that was deleted.
+const RESTORATION_SILENCE: Duration = Duration::from_secs(60);
 
 /// Where the outcome of a reload goes; nobody may be waiting any more.
 pub type Answer = oneshot::Sender<Result<Reloaded, String>>;
@@ -41,9 +50,18 @@ pub struct Reloader {
     thread: Option<JoinHandle<()>>,
 }
 
+/// What the driver is to complete.
+#[derive(Debug)]
+pub enum Done {
+    /// A policy was read, and our rules are as it says.
+    Reloaded(Reload),
+    /// Our table was put back as it was at the start, or at the last reload.
+    Restored,
+}
+
 /// A reload that the driver is to complete.
 #[derive(Debug)]
-pub struct Done {
+pub struct Reload {
     /// What is in force from now on.
     pub policy: Arc<Policy>,
     /// Flows whose events are not to be handed over.
@@ -52,7 +70,7 @@ pub struct Done {
     answers: Vec<Answer>,
 }
 
-impl Done {
+impl Reload {
     /// The core has the policy: who waits for it is told.
     pub fn answer(self) {
         for answer in self.answers {
@@ -86,6 +104,9 @@ impl Reloader {
         let (sender, done) = mpsc::channel();
         let is_over = Arc::new(AtomicBool::new(false));
         let over = Arc::clone(&is_over);
+        // Where there are no nftables there is no table to be deleted.
+        let watch = Watch::open().ok();
+        let mut silence = Interval::new(RESTORATION_SILENCE);
         let mut work = Work {
             path,
             config,
@@ -95,7 +116,17 @@ impl Reloader {
         let thread = std::thread::Builder::new()
             .name("reload".into())
             .spawn(move || {
-                while wait(&mut rung) && !over.load(Ordering::Acquire) {
+                while let Some(reason) = wait(&mut rung, watch.as_ref())
+                    && !over.load(Ordering::Acquire)
+                {
+                    if reason == Reason::Deletion {
+                        if work.restore(&mut silence) {
+                            // Without a driver there is nobody left to tell.
+                            let _ = sender.send(Done::Restored);
+                            wake();
+                        }
+                        continue;
+                    }
                     let answers: Vec<Answer> = asked.try_iter().collect();
                     notify::reloading();
                     match work.reload() {
@@ -103,12 +134,12 @@ impl Reloader {
                             let unwanted = work.ruleset.rules().unwanted.clone();
                             let policy = Arc::new(policy);
                             // Without a driver there is nobody left to hand it to.
-                            let _ = sender.send(Done {
+                            let _ = sender.send(Done::Reloaded(Reload {
                                 policy,
                                 unwanted,
                                 reloaded,
                                 answers,
-                            });
+                            }));
                             wake();
                         }
                         Err(reason) => {
@@ -175,22 +206,63 @@ pub fn log_push_down(config: &Config, tools: &Tools, means: Means) {
     }
 }
 
-/// Waits until somebody rings; false if nobody can any more.
-fn wait(rung: &mut UnixStream) -> bool {
+/// Why the thread wakes up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reason {
+    /// Somebody rings.
+    Ring,
+    /// A table was deleted.
+    Deletion,
+}
+
+/// Waits until there is a reason; `None` if there can be none any more.
+fn wait(rung: &mut UnixStream, watch: Option<&Watch>) -> Option<Reason> {
     loop {
-        match rung.read(&mut [0; 64]) {
-            Ok(0) => return false,
-            Ok(_) => return true,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+        let mut fds = vec![PollFd::new(rung, PollFlags::IN)];
+        fds.extend(watch.map(|it| PollFd::new(it, PollFlags::IN)));
+        match poll(&mut fds, None) {
+            Ok(_) | Err(Errno::INTR) => {}
             Err(error) => {
                 error!(event = "defect", %error, "nothing can be reloaded any more");
-                return false;
+                return None;
             }
+        }
+        let is_rung = !fds[0].revents().is_empty();
+        if is_rung {
+            // It can be read, so this does not wait.
+            return (rung.read(&mut [0; 64]).is_ok_and(|it| it > 0)).then_some(Reason::Ring);
+        }
+        if watch.is_some_and(Watch::heard_of_deletion) {
+            return Some(Reason::Deletion);
         }
     }
 }
 
 impl Work {
+    /// Puts our table back if somebody has deleted it; true if so.
+    fn restore(&self, silence: &mut Interval) -> bool {
+        let restored = match (self.ruleset.restore(), &self.steering) {
+            (Ok(false), _) => return false,
+            (Ok(true), Some(steering)) => hold::complete(steering).map_err(|it| it.to_string()),
+            (Ok(true), None) => Ok(()),
+            (Err(error), _) => Err(error.to_string()),
+        };
+        match (&restored, silence.tick()) {
+            (Ok(()), Some(suppressed)) => warn!(
+                event = "table-restored",
+                suppressed,
+                "somebody deleted the table of ctsync (`nft flush ruleset` does); it was put back"
+            ),
+            (Err(error), Some(suppressed)) => error!(
+                event = "table-lost",
+                suppressed,
+                "somebody deleted the table of ctsync, and it cannot be put back: {error}"
+            ),
+            (_, None) => {}
+        }
+        restored.is_ok()
+    }
+
     fn reload(&mut self) -> Result<(Policy, Reloaded), String> {
         let written = Config::load(&self.path).map_err(|error| error.to_string())?;
         let policy = (written.load_policy(&self.path)).map_err(|error| error.to_string())?;

@@ -7,7 +7,7 @@
 //!
 //! The table is put in place whole, in one transaction of `nft`: packets see the one before or the new one, never half of
 //! it. That is so when the daemon starts, when it replaces what a crash left behind, and when its configuration changes.
-//! It goes when the daemon stops. No other table is touched, as none can name a chain of another. What can't stand in a table of
+//! It goes when the daemon stops, and is put back when somebody else deletes it ([`watch`]). No other table is touched, as none can name a chain of another. What can't stand in a table of
 //! the family `inet` ([`hold`], on some kernels) stands in `ip ctsync` and `ip6 ctsync`, which come and go with it.
 //!
 //! Where there are no nftables ([`tools`]), chains of xtables do what they can ([`xtables`]).
@@ -16,6 +16,7 @@ pub mod events;
 pub mod hold;
 pub mod moved;
 pub mod tools;
+pub mod watch;
 pub mod xtables;
 
 use crate::config::Config;
@@ -297,6 +298,19 @@ impl Ruleset {
         }
         self.rules = rules;
         Ok(is_other)
+    }
+
+    /// Puts our tables back if somebody has deleted one; true if so.
+    pub fn restore(&self) -> Result<bool, RulesetError> {
+        let sections = &self.rules.sections;
+        let is_there = |family: Family| {
+            let list = format!("list table {} ctsync\n", family.word());
+            nft(&["--terse"], &list).is_ok()
+        };
+        if sections.iter().all(|it| is_there(it.family)) {
+            return Ok(false);
+        }
+        nft(&[], &text(sections)).map(|()| true)
     }
 
     /// What is installed.

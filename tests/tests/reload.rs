@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use tests::cluster::{Cluster, Daemon, Settings, program};
+use tests::cluster::{Cluster, Daemon, Settings, Transport, program};
 use tests::lab::{Family, Lab, Path};
 use tests::netns::{Namespace, wait_until};
 use tests::table::wait_equal;
@@ -214,4 +214,26 @@ fn rules_that_a_crash_leaves_behind_go_with_the_next_run_even_if_it_wants_none()
     cluster.members[0].start(gateway);
     cluster.wait_in_step();
     assert_eq!(gateway.run("nft list ruleset"), before);
+}
+
+#[test]
+fn a_table_that_a_flushed_ruleset_takes_along_is_put_back() {
+    let lab = Lab::new(2);
+    let cluster = Cluster::start(&lab, Transport::Unicast);
+    let gateway = &lab.gateways[0];
+    let ours = || {
+        let text = gateway.run("nft list ruleset");
+        let tables = text.split_inclusive("\n}\n");
+        tables
+            .filter(|it| it.contains(" ctsync {"))
+            .collect::<String>()
+    };
+    let before = ours();
+    assert!(before.contains("chain moved"), "{before}");
+    for round in 1..=2 {
+        gateway.run("nft flush ruleset");
+        wait_until("the table is back", DEADLINE, || ours() == before);
+        let said = cluster.members[0].log().matches("it was put back").count();
+        assert_eq!(said, 1, "once a minute, also in round {round}");
+    }
 }
