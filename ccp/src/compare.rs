@@ -7,7 +7,7 @@
 use crate::audit::Class;
 use crate::node::KeyedHash;
 use crate::record::{Claim, FlowKey, FlowState, MemberId, Term};
-use crate::table::{Entry, Life, Origin, Slot, Table};
+use crate::table::{Entry, Life, Origin, Pending, Slot, Table};
 use crate::wire::compare::{Ask, BUCKETS_MAX, Digests, Message, put_row};
 use crate::wire::flow::put_compared;
 use alloc::vec::Vec;
@@ -156,9 +156,11 @@ impl Answer {
     }
 }
 
-/// True of a flow that its carrier has told last up to the cut.
+/// True of a flow that its carrier has told last up to the cut. One from when nobody was there to be told has the sequence 0,
+/// and is told by snapshots.
 fn is_carried(entry: &Entry, cut: u64) -> bool {
-    entry.life == Life::Live && entry.origin == Origin::Own && entry.seq > 0 && entry.seq <= cut
+    let is_told = entry.seq > 0 || entry.pending == Pending::Nothing;
+    entry.life == Life::Live && entry.origin == Origin::Own && is_told && entry.seq <= cut
 }
 
 /// True of a copy of it.

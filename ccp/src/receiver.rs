@@ -338,13 +338,15 @@ pub enum Via {
     Delta,
     /// In a snapshot.
     Snapshot,
+    /// By comparison with what its carrier has: what was told in the same delta is taken once more.
+    Audit,
 }
 
 /// Is what a peer says of a flow newer than what is known? (PROTOCOL.md 6.2)
 pub fn is_news(entry: &Entry, me: MemberId, said: &Said) -> bool {
     match (entry.origin, said.claim) {
         (Origin::Copy { member, run }, _) if member == said.member => {
-            run != said.run || said.seq > entry.seq
+            run != said.run || said.seq > entry.seq || said.via == Via::Audit
         }
         (_, Claim::Found) => false,
         (Origin::Found, Claim::Carried) => true,

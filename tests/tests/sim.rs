@@ -34,6 +34,16 @@ fn one_hundred_seeds_keep_every_promise() {
     demand_none(&failures);
 }
 
+/// Each showed a fault of its own, which is mended; what it was stands beside the rule that mends it, and in a test of that.
+#[test]
+fn seeds_that_have_failed_keep_every_promise() {
+    let failures: Vec<_> = [3503]
+        .into_iter()
+        .filter_map(|seed| sim::run(seed).err())
+        .collect();
+    demand_none(&failures);
+}
+
 #[test]
 fn seeds_with_other_builds_flapping_networks_and_modes_that_switch_keep_every_promise() {
     let failures: Vec<_> = (seeds().filter(|seed| seed % 3 == 0))

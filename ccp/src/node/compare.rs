@@ -315,19 +315,13 @@ impl Node {
         let slot = self.table.find(key);
         let entry = slot.and_then(|slot| self.table.get_mut(slot));
         if let Some(row) = row {
-            if suspect.class != Class::Missing
-                && let Some(entry) = entry
-            {
-                // Told once more, in the same delta.
-                entry.seq = 0;
-            }
             let said = Said {
                 member,
                 run,
                 seq: row.seq,
                 term: row.term,
                 claim: Claim::Carried,
-                via: Via::Snapshot,
+                via: Via::Audit,
             };
             self.handle_upsert(key, row.state.clone(), &said);
         } else if let (Some(slot), Some(entry)) = (slot, entry) {

@@ -92,7 +92,7 @@ fn each_error_has_its_cause() {
 #[test]
 fn a_message_of_another_subsystem_is_not_an_event() {
     let mut bytes = message(put_tuples);
-    bytes[5] = 2;
+    bytes[4..6].copy_from_slice(&0x200u16.to_ne_bytes());
     assert_eq!(
         decode_event(&bytes),
         Err(DecodeError::MessageKind { kind: 0x200 })

@@ -146,7 +146,10 @@ fn nat_is_said_exactly_beside_the_plain_mirror() {
     // The description that netlink-bindings is generated from numbers CTA_NAT_PROTO 5; the kernel's header says 3.
     let port = |nat: &IterableNatAttrs<'_>| {
         let bytes = &nat.get_buf()[8..];
-        assert_eq!(bytes[..8], [12, 0, 3, 0x80, 6, 0, 1, 0]);
+        assert_eq!(
+            bytes[..8],
+            [12u16, 0x8003, 6, 1].map(u16::to_ne_bytes).concat()
+        );
         u16::from_be_bytes([bytes[8], bytes[9]])
     };
     let nat = |nat: IterableNatAttrs<'_>| (nat.get_nat_v4_minip().expect("an address"), port(&nat));

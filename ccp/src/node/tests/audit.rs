@@ -1,6 +1,6 @@
 //! What the audit finds, and how it calls it (PROTOCOL.md 13).
 
-use super::world::{Faults, World, key, member, patch};
+use super::world::{Faults, TABLE_OLD, World, key, member, patch};
 use crate::node::{End, Node};
 use crate::record::{Endpoint, FlowKey, Nat};
 use crate::table::Entry;
@@ -128,6 +128,35 @@ fn copies_that_are_not_what_their_carriers_have_are_found_by_class_and_set_right
         assert_eq!(found(&mut world, 1), [0; 5]);
         assert!(world.node(1).comparing().is_equal());
     }
+}
+
+/// Nobody was there to be told, so that no delta ever told of them.
+#[test]
+fn flows_from_before_anybody_else_was_there_are_compared_as_all_others() {
+    let mut world = World::new(2, Faults::NONE, 54);
+    world.stop(1);
+    world.run(SECOND * 2);
+    for n in 0..100 {
+        world.open(0, key(n));
+    }
+    world.run(SECOND);
+    world.start(1, TABLE_OLD);
+    world.run(SECOND * 2);
+    for _ in 0..2 {
+        world.compare(1);
+        world.run(SECOND * 3);
+        assert_eq!(found(&mut world, 1), [0; 5]);
+        world.check();
+    }
+    let proof = world.node(1).comparing().proof(member(0)).unwrap();
+    assert_eq!(proof.flows, 100);
+
+    lose(&mut world, 1, key(0));
+    spoil(&mut world, 1, key(1), |entry| entry.state.mark = 9);
+    world.compare(1);
+    world.run(SECOND * 3);
+    assert_eq!(found(&mut world, 1), [1, 0, 0, 1, 0]);
+    world.check();
 }
 
 #[test]
