@@ -24,6 +24,7 @@ pub mod links;
 pub mod more;
 pub mod net;
 pub mod options;
+pub mod policies;
 pub mod random;
 pub mod roles;
 pub mod watch;
@@ -146,6 +147,10 @@ enum What {
     Fault(Fault),
     /// Trouble that a run may have besides.
     Trouble(Trouble),
+    /// An operator writes another policy.
+    Policy,
+    /// A daemon takes it.
+    Reload(usize),
     /// Partitions end.
     Join,
     /// A machine boots.
@@ -244,6 +249,7 @@ impl World {
             self.schedule_fault(fault);
         }
         self.schedule_more();
+        self.schedule_policy();
     }
 
     fn run(&mut self) -> Result<Report, Violation> {
@@ -252,7 +258,12 @@ impl World {
         self.heal();
         let agreed_at = self.agree()?;
         self.turn_until(self.now + AGREED_FOR)?;
-        checker::agrees(&self.gateways, &self.workload.flows, &self.refused)?;
+        checker::agrees(
+            &self.gateways,
+            &self.workload.flows,
+            &self.refused,
+            self.options.policies.as_ref(),
+        )?;
         let opened = self
             .workload
             .flows
@@ -275,8 +286,13 @@ impl World {
         let deadline = self.now + CONVERGED_WITHIN;
         loop {
             self.turn_until(self.now + LOOK)?;
-            let agrees = checker::agrees(&self.gateways, &self.workload.flows, &self.refused)
-                .and_then(|()| more::modes_agree(&self.gateways, &self.options.more));
+            let agrees = checker::agrees(
+                &self.gateways,
+                &self.workload.flows,
+                &self.refused,
+                self.options.policies.as_ref(),
+            )
+            .and_then(|()| more::modes_agree(&self.gateways, &self.options.more));
             match agrees {
                 Ok(()) => return Ok(self.now),
                 Err(violation) if self.now >= deadline => return Err(violation),
@@ -352,7 +368,9 @@ impl World {
                 self.schedule_fault(fault);
             }
             What::Trouble(trouble) if self.in_trouble => self.trouble(trouble),
-            What::NewFlow | What::Flow(_) | What::Fault(_) | What::Trouble(_) => {}
+            What::Policy if self.in_trouble => self.write_policy(),
+            What::Reload(at) => self.reload(at),
+            What::NewFlow | What::Flow(_) | What::Fault(_) | What::Trouble(_) | What::Policy => {}
             What::Join => self.nets.iter_mut().for_each(Net::join),
             What::Boot(at) => self.boot(at),
             What::Start(at) => self.start(at),
@@ -531,6 +549,7 @@ impl World {
             }
             self.gateways[at].kernel.entries_max = usize::MAX;
             self.start(at);
+            self.reload(at);
             self.call(at, Duration::ZERO);
         }
     }

@@ -235,3 +235,36 @@ fn each_direction_is_as_the_policy_of_its_sender_says_and_the_difference_is_repo
         !status["warnings"].to_string().contains("service policy")
     });
 }
+
+/// The rules of a gateway that keeps a service to itself let a peer's flow of it tell that it closes.
+#[test]
+fn a_flow_that_moves_to_where_it_would_not_be_told_of_ends_everywhere() {
+    let lab = Lab::new(2);
+    let mut cluster = Cluster::configure(&lab, Settings::default());
+    let config = cluster.members[1].config().to_owned();
+    let text = fs::read_to_string(&config).expect("it was written");
+    fs::write(&config, text + "policy: { file: other.yaml }\n").expect("it is ours");
+    let other = "services: { quiet: { protocol: tcp, sync: never } }\n";
+    fs::write(config.with_file_name("other.yaml"), other).expect("it is ours");
+    for (member, gateway) in cluster.members.iter_mut().zip(&lab.gateways) {
+        member.start(gateway);
+    }
+    cluster.wait_in_step();
+    lab.activate(0);
+    let connection = Connection::open(&lab, Kind::Interactive, Path::Plain, Family::Ipv4);
+    wait_equal(&lab.gateways, DEADLINE);
+    lab.activate(1);
+    let progress = connection.progress().count;
+    wait_until("it goes on there", DEADLINE, || {
+        connection.progress().count > progress
+    });
+    drop(connection);
+    let closes = |gateway: &Namespace| {
+        let listed = gateway.run("conntrack -L -p tcp -s 10.0.0.100");
+        listed.contains("TIME_WAIT") || listed.contains("CLOSE")
+    };
+    wait_until("both see it close", DEADLINE, || {
+        lab.gateways.iter().all(closes)
+    });
+    wait_equal(&lab.gateways, DEADLINE);
+}

@@ -110,6 +110,15 @@ fn held_packets_get_one_verdict_in_time_and_what_is_acknowledged_is_in_every_ker
     assert!(all.acked > 100 && all.otherwise > 100, "{all:?}");
 }
 
+/// More: `CTSYNC_SEEDS=1000..5000`, as above; one of them with `CTSYNC_POLICIES=1`.
+#[test]
+fn seeds_with_policies_that_change_tell_what_the_last_one_says_and_nothing_else() {
+    let failures: Vec<_> = (seeds().filter(|seed| seed % 2 == 0 || seed % 5 == 0))
+        .filter_map(|seed| sim::policies::run_policies(seed).err())
+        .collect();
+    demand_none(&failures);
+}
+
 #[test]
 fn one_seed() {
     let Ok(seed) = std::env::var("CTSYNC_SEED") else {
@@ -123,9 +132,11 @@ fn one_seed() {
         }
         return;
     }
-    let run = match std::env::var_os("CTSYNC_MORE") {
-        Some(_) => sim::more::run_more(seed),
-        None => sim::run(seed),
+    let is_set = |name| std::env::var_os(name).is_some();
+    let run = match (is_set("CTSYNC_MORE"), is_set("CTSYNC_POLICIES")) {
+        (true, _) => sim::more::run_more(seed),
+        (false, true) => sim::policies::run_policies(seed),
+        (false, false) => sim::run(seed),
     };
     match run {
         Ok(report) => println!("{report:?}"),

@@ -1,13 +1,13 @@
 //! The chain `events`: keeps the kernel from making events that nobody needs.
 //!
-//! A flow that is never synchronised makes none at all, or only that of its end, where what has passed is counted. One of TCP makes none when the answer to its first packet comes: to
-//! its peers that state is worth nothing, as the next packet brings the one that is (`ASSURED`, and with it everything that
+//! A flow that is never synchronised makes none at all, or only that of its end, where what has passed is counted. One of TCP
+//! makes none when the answer to its first packet comes: to its peers that state is worth nothing, as the next packet brings the one that is (`ASSURED`, and with it everything that
 //! the packet changed: `ctnetlink_conntrack_event` tells all of it once one bit of it is wanted). From its first FIN or RST on
 //! it makes events of every change, so that no copy outlives it. Everything else makes every event.
 //!
 //! The mask stands in the entry (`nf_conntrack_ecache`), and is set here with the flow's first packet, before the operator's
-//! chains, or with a packet that closes it; so an entry that a peer's word made has all events. What decides is the original
-//! direction, whichever way the packet goes.
+//! chains, or widened with a packet that closes it. An entry that a peer's word made has all events, whatever the policy here
+//! says of it, and keeps them. What decides is the original direction, whichever way the packet goes.
 
 use super::{Section, end_of};
 use crate::policy::push::{Plan, Step};
@@ -18,16 +18,13 @@ use std::fmt::Write;
 const ALL: u32 = 0xfff;
 /// Without `REPLY` and `PROTOINFO`, which the answer to a SYN brings; and without `SECMARK`, which is not replicated.
 const OPENING_TCP: u32 = 0xdd7;
-
 /// The one event of a flow that is never synchronised, where what has passed is counted: its end tells that.
 const END: u32 = 0x4;
 
 /// The section for this plan.
 pub fn section(plan: &Plan) -> Section {
-    let mut text = Text {
-        none: if plan.ends { END } else { 0 },
-        ..Text::default()
-    };
+    let mut text = Text::default();
+    let none = if plan.ends { END } else { 0 };
     for (protocol, selectors) in &plan.certain {
         text.certain(*protocol, selectors);
     }
@@ -36,32 +33,32 @@ pub fn section(plan: &Plan) -> Section {
             [] => String::new(),
             protocols => format!("meta l4proto != {} ", set(protocols)),
         };
-        text.rule(&format!("{others}{}", text.never()));
+        text.rule(&format!("{others}goto quiet"));
     }
     for step in &plan.steps {
         text.step(step);
     }
-    let Text { sets, rules, .. } = text;
+    let Text { sets, rules } = text;
     Section {
         about: "events that nobody needs are not made",
         family: super::Family::Inet,
         text: format!(
             "{sets}\
+             chain quiet {{\n\
+             \tct state new ct event set {none:#x}\n\
+             }}\n\
+             chain told {{\n\
+             \tct state != new ct event set {ALL:#x} return\n\
+             \tmeta l4proto tcp ct event set {OPENING_TCP:#x}\n\
+             }}\n\
              chain never {{\n\
              {rules}\
-             }}\n\
-             chain opening {{\n\
-             \tmeta l4proto tcp ct event set {OPENING_TCP:#x}\n\
-             \tgoto never\n\
-             }}\n\
-             chain closing {{\n\
-             \tct event set {ALL:#x}\n\
-             \tgoto never\n\
+             \tgoto told\n\
              }}\n\
              chain events {{\n\
              \ttype filter hook prerouting priority -150; policy accept;\n\
-             \ttcp flags & (fin | rst) != 0 goto closing\n\
-             \tct state new goto opening\n\
+             \tct state new goto never\n\
+             \ttcp flags & (fin | rst) != 0 goto never\n\
              }}\n"
         ),
     }
@@ -72,30 +69,24 @@ pub fn section(plan: &Plan) -> Section {
 struct Text {
     sets: String,
     rules: String,
-    /// The events of a flow that is never synchronised.
-    none: u32,
 }
 
 impl Text {
-    fn never(&self) -> String {
-        format!("ct event set {:#x} return", self.none)
-    }
-
     fn rule(&mut self, rule: &str) {
         let _ = writeln!(self.rules, "\t{rule}");
     }
 
     fn certain(&mut self, protocol: u8, selectors: &[(u16, u16)]) {
         let wanted = self.selected(protocol, selectors);
-        self.rule(&format!("{wanted}{}", self.never()));
+        self.rule(&format!("{wanted}goto quiet"));
     }
 
     /// Every clause is a rule for each family, and for each protocol that has to be told apart.
     fn step(&mut self, step: &Step) {
         let condition = &step.condition;
         let verdict = match step.never {
-            true => self.never(),
-            false => "return".to_owned(),
+            true => "goto quiet",
+            false => "goto told",
         };
         let flows = &condition.flows;
         let protocols: Vec<String> = match (flows.protocols.as_slice(), flows.selectors.as_slice())

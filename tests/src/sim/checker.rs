@@ -32,6 +32,7 @@ use ccp::time::Instant;
 use super::gateway::Gateway;
 use super::kernel::tcp_state;
 use super::options::Options;
+use super::policies::Policies;
 use super::workload::{Doubt, Life, Likeness, Traffic};
 
 /// Time in which the cluster has to come to agree.
@@ -238,8 +239,17 @@ fn is_forgotten(gateways: &[Gateway], key: &FlowKey) -> bool {
 }
 
 /// Everything healed: does every kernel have what it should?
-pub fn agrees(gateways: &[Gateway], flows: &[Traffic], refused: &Refused) -> Result<(), Violation> {
+pub fn agrees(
+    gateways: &[Gateway],
+    flows: &[Traffic],
+    refused: &Refused,
+    policies: Option<&Policies>,
+) -> Result<(), Violation> {
     for flow in flows {
+        if policies.is_some_and(|it| it.keeps_back(flow)) {
+            is_kept_back(gateways, flow)?;
+            continue;
+        }
         let here: Vec<_> = gateways
             .iter()
             .map(|gateway| gateway.kernel.entry(&flow.key))
@@ -282,6 +292,24 @@ pub fn agrees(gateways: &[Gateway], flows: &[Traffic], refused: &Refused) -> Res
                 knowledge(&gateways[index], &flow.key)
             );
         }
+    }
+    Ok(())
+}
+
+/// A flow that the peers are not to know of is with its carrier alone.
+fn is_kept_back(gateways: &[Gateway], flow: &Traffic) -> Result<(), Violation> {
+    let carrier = match flow.life {
+        Life::Open(carrier) => Some(carrier.gateway),
+        Life::Unopened | Life::Ended(_) => None,
+    };
+    for (at, gateway) in gateways.iter().enumerate() {
+        let is_there = gateway.kernel.entry(&flow.key).is_some();
+        demand!(
+            !is_there || carrier == Some(at) || flow.doubt.is_some(),
+            "{} has a flow that it is not to know of: {flow}; {}",
+            gateway.member,
+            knowledge(gateway, &flow.key)
+        );
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! One machine: its kernel, and the daemon on it, whose loop turns as `agent::driver` does.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use agent::addresses::AddressSet;
@@ -24,6 +25,7 @@ use super::holds::{Queue, Released};
 use super::kernel::{COPY_BIT, Dump, Kernel, MARK_MASK};
 use super::more;
 use super::options::Options;
+use super::policies::Policies;
 use super::random::Random;
 
 /// Interval of hellos.
@@ -55,6 +57,8 @@ pub struct Gateway {
     pub is_stopped: bool,
     /// Of which version the daemon is.
     pub build: Build,
+    /// The policy of the daemon.
+    policy: Arc<Policy>,
     /// The modes of networks, as the daemon keeps them in its state directory.
     modes: Vec<(Mode, Generation)>,
 }
@@ -106,12 +110,25 @@ impl Gateway {
             incarnation: 0,
             is_stopped: false,
             build: Build::This,
+            policy: Policy::new(8116).into(),
             modes: Vec::new(),
+        }
+    }
+
+    /// Takes the policy that is written, and the rules that follow from it; without a daemon, nothing does.
+    pub fn reload(&mut self, policies: &Policies) {
+        self.policy = Arc::clone(&policies.written);
+        if let Some(daemon) = &mut self.daemon {
+            self.kernel.quiet = policies.plan(&self.policy);
+            daemon.core.set_policy(Arc::clone(&self.policy));
         }
     }
 
     /// Starts a daemon.
     pub fn start(&mut self, now: Duration, options: &Options, random: &mut Random) {
+        if let Some(policies) = &options.policies {
+            self.reload(policies);
+        }
         let peers = MemberId::all()
             .take(options.gateways)
             .filter(|peer| *peer != self.member);
@@ -158,8 +175,12 @@ impl Gateway {
                 copy_bit: options.copy_bit.then(|| CopyBit::new(COPY_BIT)).flatten(),
                 label_mask: [0; 16],
             },
-            policy: Policy::new(8116).into(),
-            audit_interval: Duration::from_secs(2 + self.incarnation % 20),
+            policy: Arc::clone(&self.policy),
+            audit_interval: match options.policies {
+                // What was begun without events is found by it.
+                Some(_) => Duration::from_secs(2),
+                None => Duration::from_secs(2 + self.incarnation % 20),
+            },
             accounting_interval: None,
             addresses: AddressSet::default(),
             names: Default::default(),
@@ -175,6 +196,7 @@ impl Gateway {
         (self.modes).resize(options.networks.len(), (Mode::Unicast, Default::default()));
         let mut core = Core::new(setup, at);
         core.set_modes(&self.modes);
+        self.kernel.quiet = (options.policies.as_ref()).and_then(|it| it.plan(&self.policy));
         self.daemon = Some(Daemon {
             core,
             origin,
@@ -271,6 +293,7 @@ impl Gateway {
             let interrupted = random.percent(options.faults.dump_interrupted_percent);
             daemon.read_rows(kernel, options.rows_at_a_time, interrupted);
         }
+        daemon.look_up(kernel);
         daemon.core.handle_timeout(at);
         if daemon.core.wants_key(at) {
             daemon.keys += 1;
@@ -298,7 +321,7 @@ impl Gateway {
         let waiting = kernel.has_events()
             || daemon.queue.is_readable()
             || !daemon.inbox.is_empty()
-            || daemon.dump.is_some();
+            || (daemon.dump.is_some() && daemon.core.may_read_rows());
         let due = Duration::from_micros(daemon.core.poll_timeout().as_micros())
             .saturating_sub(daemon.origin);
         daemon.busy_turns = if !waiting && due <= now {
@@ -339,6 +362,14 @@ impl Daemon {
         })
     }
 
+    /// Flows whose delay is over.
+    fn look_up(&mut self, kernel: &Kernel) {
+        while let Some(wanted) = self.core.poll_lookup() {
+            let flow = kernel.entry(&wanted.key);
+            self.core.handle_lookup(&wanted.key, flow);
+        }
+    }
+
     fn read_rows(&mut self, kernel: &Kernel, max: usize, interrupted: bool) {
         let core = &mut self.core;
         if core.wants_pass() && self.dump.is_none() {
@@ -353,6 +384,9 @@ impl Daemon {
             return;
         }
         for _ in 0..max {
+            if !core.may_read_rows() {
+                return;
+            }
             match kernel.next_row(dump) {
                 Some(row) => core.handle_row(&row),
                 None => {

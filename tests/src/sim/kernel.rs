@@ -8,16 +8,20 @@
 //! Not as the kernel: timeouts don't run. A flow ends when the workload ends it, so a copy never expires before its
 //! carrier's entry does.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::ops::Bound;
 
 use agent::convert;
+use agent::policy::push::Plan;
 use ccp::record::FlowKey;
 use conntrack::consts::{
     IP_CT_TCP_FLAG_BE_LIBERAL, IPS_ASSURED, IPS_CONFIRMED, IPS_SEEN_REPLY, TCP_CONNTRACK_CLOSE,
-    TCP_CONNTRACK_SYN_RECV, TCP_CONNTRACK_SYN_SENT, TCP_CONNTRACK_TIME_WAIT,
+    TCP_CONNTRACK_ESTABLISHED, TCP_CONNTRACK_SYN_RECV, TCP_CONNTRACK_SYN_SENT,
+    TCP_CONNTRACK_TIME_WAIT,
 };
 use conntrack::{Errno, Event, EventKind, Flow, Item, ProtoInfo, TcpInfo, Tuple};
+
+use super::policies::keeps_quiet;
 
 /// Bits of the mark that are replicated; the highest is the operator's own on each machine.
 pub const MARK_MASK: u32 = 0x3fff_ffff;
@@ -36,6 +40,10 @@ pub struct Kernel {
     pub entries_max: usize,
     /// The copy bit, if a rule clears it with the first packet that passes; else no bit.
     pub copy_bit: u32,
+    /// Flows of which rules let no event be made.
+    pub quiet: Option<Plan>,
+    /// Entries of which none is made.
+    masked: HashSet<FlowKey>,
     listener: Option<Listener>,
     table_id: u64,
     refusals: Vec<FlowKey>,
@@ -88,6 +96,8 @@ impl Kernel {
             tuples: HashMap::new(),
             entries_max: usize::MAX,
             copy_bit: 0,
+            quiet: None,
+            masked: HashSet::new(),
             listener: None,
             table_id,
             refusals: Vec::new(),
@@ -204,6 +214,9 @@ impl Kernel {
             ..flow
         };
         self.put(key, flow);
+        if self.keeps_quiet(&key) {
+            self.masked.insert(key);
+        }
         self.tell(EventKind::New, flow);
         Passed::Changed
     }
@@ -238,6 +251,14 @@ impl Kernel {
         if after == before {
             return Passed::Unchanged;
         }
+        if tcp_state(&after) > tcp_state(&before)
+            && tcp_state(&after).is_some_and(|it| it > TCP_CONNTRACK_ESTABLISHED)
+        {
+            // It closes: the mask is lifted, unless the rules want it.
+            if !self.keeps_quiet(key) {
+                self.masked.remove(key);
+            }
+        }
         let mut patch = after;
         if after.protoinfo == before.protoinfo {
             patch.protoinfo = None;
@@ -260,7 +281,17 @@ impl Kernel {
                 ..flow
             };
             self.tell(EventKind::Destroy, told);
+            self.masked.remove(key);
         }
+    }
+
+    /// True if no event is made of an entry.
+    pub fn is_masked(&self, key: &FlowKey) -> bool {
+        self.masked.contains(key)
+    }
+
+    fn keeps_quiet(&self, key: &FlowKey) -> bool {
+        (self.quiet.as_ref()).is_some_and(|plan| keeps_quiet(plan, key))
     }
 
     /// Request: create.
@@ -313,6 +344,7 @@ impl Kernel {
     pub fn delete(&mut self, flow: &Flow) -> Result<(), Errno> {
         let key = *self.tuples.get(&flow.orig).ok_or(Errno::NOENT)?;
         self.take(&key);
+        self.masked.remove(&key);
         Ok(())
     }
 
@@ -335,6 +367,9 @@ impl Kernel {
     }
 
     fn tell(&mut self, kind: EventKind, flow: Flow) {
+        if self.is_masked(&convert::key(&flow)) {
+            return;
+        }
         let Some(listener) = &mut self.listener else {
             return;
         };

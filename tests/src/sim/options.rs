@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use super::more::More;
+use super::policies::Policies;
 use super::random::Random;
 
 /// The circumstances of one simulation.
@@ -48,6 +49,8 @@ pub struct Options {
     pub holds: bool,
     /// What else happens; not drawn here.
     pub more: More,
+    /// Service policies, if there are any; not drawn here.
+    pub policies: Option<Policies>,
 }
 
 /// How bad the network is.
@@ -143,6 +146,7 @@ impl Options {
             faults,
             holds: false,
             more: More::default(),
+            policies: None,
         }
     }
 }
