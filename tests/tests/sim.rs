@@ -113,7 +113,7 @@ fn held_packets_get_one_verdict_in_time_and_what_is_acknowledged_is_in_every_ker
 /// More: `CTSYNC_SEEDS=1000..5000`, as above; one of them with `CTSYNC_POLICIES=1`.
 #[test]
 fn seeds_with_policies_that_change_tell_what_the_last_one_says_and_nothing_else() {
-    let failures: Vec<_> = (seeds().filter(|seed| seed % 2 == 0 || seed % 5 == 0))
+    let failures: Vec<_> = (seeds().filter(|seed| seed % 3 == 2))
         .filter_map(|seed| sim::policies::run_policies(seed).err())
         .collect();
     demand_none(&failures);

@@ -1,9 +1,10 @@
 //! The chain `events`: keeps the kernel from making events that nobody needs.
 //!
 //! A flow that is never synchronised makes none at all, or only that of its end, where what has passed is counted. One of TCP
-//! makes none when the answer to its first packet comes: to its peers that state is worth nothing, as the next packet brings the one that is (`ASSURED`, and with it everything that
-//! the packet changed: `ctnetlink_conntrack_event` tells all of it once one bit of it is wanted). From its first FIN or RST on
-//! it makes events of every change, so that no copy outlives it. Everything else makes every event.
+//! makes none when the answer to its first packet comes: to its peers that state is worth nothing, as the next packet brings the
+//! one that is (`ASSURED`, and with it everything that the packet changed: `ctnetlink_conntrack_event` tells all of it once one
+//! bit of it is wanted). From its first FIN or RST on it makes events of every change, so that no copy outlives it. Everything
+//! else makes every event.
 //!
 //! The mask stands in the entry (`nf_conntrack_ecache`), and is set here with the flow's first packet, before the operator's
 //! chains, or widened with a packet that closes it. An entry that a peer's word made has all events, whatever the policy here
