@@ -131,7 +131,7 @@ impl Listener {
         let mut refuse = |refusal: Refusal, from: SocketAddr, reason: &dyn std::fmt::Display| {
             if let Some(suppressed) = complaint.tick() {
                 let from = from.ip();
-                warn!(event = "stranger", %from, %reason, suppressed, "somebody was refused who wanted a link");
+                warn!(event = "stranger", %from, %reason, suppressed, "a connection to the port of the links was refused");
             }
             match refusal {
                 Refusal::Stranger => Report::Stranger,
