@@ -3,11 +3,13 @@
 //!
 //! Parts, each with its own runs of every contestant, among them: [`Part::Speed`], as many flows as the gateway takes;
 //! [`Part::Cost`], the same number for all at a rate that all hold; [`Part::Delay`], from a flow's first packet to its
-//! entry in the peer's kernel; [`Part::Join`], a gateway that starts beside one with many flows. Rounds of different contestants alternate, so that a machine that grows slower does so for
+//! entry in the peer's kernel; [`Part::Join`], a gateway that starts beside one with many flows; [`Part::Asymmetric`],
+//! connections whose directions pass different gateways. Rounds of different contestants alternate, so that a machine that grows slower does so for
 //! all of them.
 
 use std::time::Duration;
 
+pub mod asymmetric;
 pub mod gateways;
 pub mod generator;
 pub mod interrupt;
@@ -54,6 +56,8 @@ pub enum Part {
     Delay,
     /// Time and memory of a gateway that joins one with many flows.
     Join,
+    /// How long connections take to open whose directions pass different gateways.
+    Asymmetric,
     /// Flows a second and processor time when a share of the flows is not told, or not at once.
     Policy,
 }
@@ -85,6 +89,9 @@ pub fn run(options: &Options) -> Report {
                 }
             }
             Part::Join => bench.rounds(options, |bench, contestant| bench.join(contestant)),
+            Part::Asymmetric => {
+                bench.rounds(options, |bench, contestant| bench.asymmetric(contestant));
+            }
             Part::Policy => bench.policy(options.rounds),
             Part::Delay => bench.rounds(options, |bench, contestant| bench.delay(contestant)),
         }

@@ -7,6 +7,7 @@ use std::process::Command;
 
 use serde_json::{Map, Value, json};
 
+use super::asymmetric::{CONNECTS, LATE_CONNECTS};
 use super::measure::Samples;
 use super::policy;
 use super::rivals::Contestant;
@@ -59,6 +60,12 @@ pub enum Row {
     BigJoinArrived,
     /// ... MiB.
     BigJoinMemory,
+    /// Milliseconds that a connection takes to open by two gateways, with nobody listening by one: median.
+    ConnectMedian,
+    /// ... 99th percentile.
+    ConnectTail,
+    /// ... per cent of which a packet had to be sent again.
+    ConnectLate,
 }
 
 impl Row {
@@ -114,6 +121,13 @@ impl Row {
             Row::JoinMemory => ("join_200k_memory_mib", "  memory above the table, MiB", 1),
             Row::BigJoinTime => ("join_1m_s", "join a gateway of 1,000,000 flows, s", 2),
             Row::BigJoinArrived => ("join_1m_arrived_percent", "  of these arrived, %", 1),
+            Row::ConnectMedian => (
+                "asymmetric_connect_p50_ms",
+                "connects by two gateways: p50, ms",
+                2,
+            ),
+            Row::ConnectTail => ("asymmetric_connect_p99_ms", "  p99, ms", 2),
+            Row::ConnectLate => ("asymmetric_late_percent", "  a packet was sent again, %", 1),
             Row::BigJoinMemory => ("join_1m_memory_mib", "  memory above the table, MiB", 1),
         }
     }
@@ -164,6 +178,13 @@ impl Report {
         Some(100.0 * self.figure(Row::FullSpeed, contestant)?.median() / alone)
     }
 
+    /// How much more a contestant's figure is than that of nobody listening.
+    fn added_to_no_listener(&self, row: Row, contestant: Contestant) -> Option<f64> {
+        let alone = self.figure(row, Contestant::NoListener)?.median();
+        let with = (contestant != Contestant::NoListener).then_some(contestant)?;
+        Some(self.figure(row, with)?.median() - alone)
+    }
+
     fn rows(&self) -> Vec<Row> {
         let mut rows: Vec<Row> = self.figures.keys().map(|&(row, _)| row).collect();
         rows.dedup();
@@ -210,6 +231,12 @@ impl fmt::Display for Report {
             write_line(f, head, |contestant| {
                 cell(self.figure(row, contestant), digits)
             })?;
+            if matches!(row, Row::ConnectMedian | Row::ConnectTail) {
+                write_line(f, "  more than without and by one, ms", |contestant| {
+                    let added = self.added_to_no_listener(row, contestant);
+                    added.map_or("-".to_owned(), |added| format!("{added:.2}"))
+                })?;
+            }
             if row == Row::FullSpeed {
                 write_line(f, "  against no listener, %", |contestant| {
                     let share = self.share_of_no_listener(contestant);
@@ -280,6 +307,9 @@ ctsync: the default configuration; the receiver always puts flows into the kerne
 Join: gateway A has established flows, put there by netlink, and its daemon knows them; the time is from the start of B's
 daemon to its last flow. conntrackd is asked for them as soon as it answers (-n), and has had 3 s when nothing more comes; ctsync
 asks by itself, and says when it has everything, in its kernel. Memory: the most that was resident less what is afterwards.
+Connects by two gateways: what the client sends passes gateway A, what the server sends gateway B, both strict; with no listener
+everything passes A. {CONNECTS} one after the other, from connect() to the SYN/ACK; with conntrackd, which puts the flows into
+the kernel at once, {LATE_CONNECTS} together, as each takes seconds. ctsync has learnt from the first ones. Sent again: after 1 s.
 ctsync with a policy: of the server's 20 ports a share is never synchronised, or delayed for longer than the run. Full speed as
 above, then a quarter as many flows at the fixed rate; CPU is per flow opened, told or not.
 "

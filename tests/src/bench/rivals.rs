@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use super::gateways::{Gateways, assured_flows, flows};
 use super::interrupt;
-use crate::netns::{Process, holds_within};
+use crate::netns::{Namespace, Process, holds_within};
 
 mod conntrackd;
 pub mod ctsync;
@@ -82,13 +82,18 @@ struct Daemon {
 impl Running {
     /// Starts a contestant on both gateways and waits until they know each other.
     pub fn start(contestant: Contestant, copies: Copies, gateways: &Gateways) -> Running {
+        Running::start_on(contestant, copies, [&gateways.a, &gateways.b])
+    }
+
+    /// The same on any two machines with a sync link as [`Gateways`] have it.
+    pub fn start_on(contestant: Contestant, copies: Copies, [a, b]: [&Namespace; 2]) -> Running {
         let files = Files::new();
         let start = |gateway, side| match contestant {
             Contestant::NoListener => None,
             Contestant::Conntrackd => Some(conntrackd::start(&files, copies, gateway, side)),
             Contestant::Ctsync => Some(ctsync::start(&files, gateway, side, "")),
         };
-        let daemons = start(&gateways.a, 0).zip(start(&gateways.b, 1));
+        let daemons = start(a, 0).zip(start(b, 1));
         let running = Running {
             contestant,
             copies,

@@ -16,7 +16,7 @@ struct Arguments {
     #[arg(long, value_delimiter = ',', default_values = ["none", "conntrackd", "ctsync"])]
     only: Vec<Contestant>,
     /// Measure these rows alone.
-    #[arg(long, value_delimiter = ',', default_values = ["speed", "cost", "delay", "join", "policy"])]
+    #[arg(long, value_delimiter = ',', default_values = ["speed", "cost", "delay", "join", "asymmetric", "policy"])]
     rows: Vec<Part>,
     /// Measure everything so many times.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=20))]
