@@ -170,6 +170,7 @@ pub struct Core {
     /// Packets that go on without having been held.
     passed: VecDeque<PacketNumber>,
     holds: HoldCounters,
+    held_lately: held::Lately,
     hold: Hold,
     buffer: Vec<u8>,
 }
@@ -227,6 +228,7 @@ impl Core {
             events: EventCounters::default(),
             passed: VecDeque::new(),
             holds: HoldCounters::default(),
+            held_lately: held::Lately::default(),
             hold,
             buffer: Vec::with_capacity(node.datagram_bytes_max),
             node: Node::new(node, now),

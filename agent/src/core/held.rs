@@ -30,6 +30,38 @@ pub struct HoldCounters {
     pub queue_faults: u64,
 }
 
+/// Packets that were held of late, and how many of them went on when their time was over.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Lately {
+    began: Option<Instant>,
+    at_begin: [u64; 2],
+    before: [u64; 2],
+}
+
+/// What is of late is younger than one or two of these.
+const LATELY: Duration = Duration::from_secs(60);
+
+impl Lately {
+    /// What was counted since the start.
+    fn note(&mut self, counted: [u64; 2], now: Instant) {
+        let is_over = |began| now.since(began) >= LATELY;
+        if self.began.is_none_or(is_over) {
+            self.before = self.share(counted, now);
+            (self.began, self.at_begin) = (Some(now), counted);
+        }
+    }
+
+    fn share(&self, [held, late]: [u64; 2], now: Instant) -> [u64; 2] {
+        let age = self.began.map(|began| now.since(began));
+        let since = [held - self.at_begin[0], late - self.at_begin[1]];
+        match age {
+            Some(age) if age < LATELY => [since[0] + self.before[0], since[1] + self.before[1]],
+            Some(age) if age < LATELY * 2 => since,
+            Some(_) | None => [0; 2],
+        }
+    }
+}
+
 /// Seconds that an entry lives that nobody has answered yet (`tcp_timeouts`, `udp_timeouts`, `nf_ct_generic_timeout`).
 const fn first_timeout(proto: u8) -> u32 {
     match proto {
@@ -46,6 +78,7 @@ impl Core {
     /// The kernel asks what is to become of a packet: [`Self::poll_verdict`] says it, now or later.
     pub fn handle_held(&mut self, held: &Held<'_>, now: Instant) {
         let packet = held.id.number;
+        self.held_lately.note(self.held_and_late(), now);
         let Some((kind, flow)) = read(held) else {
             self.holds.not_understood += 1;
             self.passed.push_back(packet);
@@ -112,6 +145,31 @@ impl Core {
             Otherwise::Drop => Verdict::Drop,
         };
         Some((packet, verdict))
+    }
+
+    fn held_and_late(&self) -> [u64; 2] {
+        let counters = self.node.counters();
+        [counters.held, counters.held_deadline]
+    }
+
+    /// What is wrong with it, a sentence each.
+    pub(super) fn hold_warnings(&self, now: Instant) -> impl Iterator<Item = String> {
+        let [held, late] = self.held_lately.share(self.held_and_late(), now);
+        let late = (late * 100 > held).then(|| {
+            format!(
+                "degraded: late-acks: {late} of {held} packets that were held of late went on when their time was over, so \
+                 that connections may open a second later"
+            )
+        });
+        let aside = (self.live_peers().iter())
+            .filter(|peer| self.node.holds().watch(*peer).is_aside)
+            .map(|peer| {
+                let name = self.name(peer);
+                format!(
+                    "degraded: late-acks: {name} acknowledges too late: packets are not held for it"
+                )
+            });
+        late.into_iter().chain(aside)
     }
 
     /// How long packets wait.
@@ -192,5 +250,26 @@ fn read(held: &Held<'_>) -> Option<(HeldPacket, Flow)> {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LATELY, Lately};
+    use ccp::time::Instant;
+
+    #[test]
+    fn what_was_held_of_late_is_what_came_in_one_or_two_minutes() {
+        let mut lately = Lately::default();
+        let at = |minutes: u32| Instant::from_micros(7) + LATELY * minutes;
+        assert_eq!(lately.share([0, 0], at(0)), [0, 0]);
+        lately.note([0, 0], at(0));
+        lately.note([50, 1], at(0) + LATELY / 2);
+        assert_eq!(lately.share([100, 3], at(0) + LATELY / 2), [100, 3]);
+        lately.note([100, 3], at(1));
+        assert_eq!(lately.share([110, 3], at(1)), [110, 3]);
+        lately.note([110, 3], at(2));
+        assert_eq!(lately.share([110, 4], at(2)), [10, 1]);
+        assert_eq!(lately.share([110, 4], at(4)), [0, 0]);
     }
 }

@@ -136,6 +136,7 @@ impl Core {
     /// What is wrong between members, a sentence each.
     pub fn warnings(&self, now: Instant) -> Vec<String> {
         let mut warnings: Vec<_> = self.interface_warnings().collect();
+        warnings.extend(self.hold_warnings(now));
         for peer in self.node.membership().peers() {
             if peer.state == PeerState::NeverSeen {
                 continue;
