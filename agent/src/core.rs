@@ -35,6 +35,7 @@ use crate::convert::{self, Shared};
 use crate::delay::Delays;
 use crate::policy::Policy;
 use crate::services::Services;
+use crate::suspects::Suspects;
 use audit::Audit;
 use ccp::hold::PacketNumber;
 use ccp::network::Routes;
@@ -169,6 +170,7 @@ pub struct Core {
     wall_clock_nanos: u64,
     /// Packets that go on without having been held.
     passed: VecDeque<PacketNumber>,
+    suspects: Suspects,
     holds: HoldCounters,
     held_lately: held::Lately,
     hold: Hold,
@@ -227,6 +229,7 @@ impl Core {
             roles: Roles::new(roles),
             events: EventCounters::default(),
             passed: VecDeque::new(),
+            suspects: Suspects::default(),
             holds: HoldCounters::default(),
             held_lately: held::Lately::default(),
             hold,

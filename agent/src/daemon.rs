@@ -30,7 +30,6 @@ use crate::roles::RolesIo;
 use crate::ruleset::hold::{Backend, Holding, HoldingError, Steering};
 use crate::ruleset::tools::Tools;
 use crate::ruleset::{CopyBit, Rules, Ruleset, RulesetError};
-use crate::suspects::Suspects;
 use crate::tcp::Links;
 use ccp::network::NetworkId;
 use ccp::paths::Spread;
@@ -207,7 +206,6 @@ pub fn run(path: &Path, config: &Config, policy: Policy, key: &MemberKey) -> Res
         networks,
         queue,
         holding,
-        suspects: Suspects::default(),
         links,
         has_reports: false,
         addresses,

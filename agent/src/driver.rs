@@ -28,7 +28,6 @@ use crate::queue::Queue;
 use crate::reload::{Done, Reloader};
 use crate::roles::RolesIo;
 use crate::ruleset::hold::Holding;
-use crate::suspects::Suspects;
 use crate::tcp::{Links, Report};
 use ccp::record::MemberId;
 use ccp::time::Instant;
@@ -61,7 +60,6 @@ pub struct Driver {
     /// What steers them there.
     pub holding: Option<Arc<Holding>>,
     /// Where first packets go that are to be held.
-    pub suspects: Suspects,
     /// The sync networks.
     pub networks: Networks,
     /// The modes of networks, as far as they are remembered.
@@ -174,7 +172,7 @@ impl Driver {
                 self.answer();
                 while let Some(done) = self.reloader.poll() {
                     // The table may have none of what was learnt.
-                    self.suspects.renew();
+                    self.core.suspects().renew();
                     if let Done::Reloaded(reload) = done {
                         self.filter.want(reload.unwanted.clone());
                         self.core.set_policy(Arc::clone(&reload.policy));
@@ -214,7 +212,7 @@ impl Driver {
                     .follow(&mut self.core, self.addresses.links(), &mut self.faults);
                 self.roles.look(&mut self.core);
                 self.networks.handle_second(now);
-                self.suspects.forget_old(now);
+                self.core.suspects().forget_old(now);
                 self.complain(&mut complaints);
                 self.tell_progress(now);
                 alive = now + ALIVE_INTERVAL;
@@ -302,7 +300,7 @@ impl Driver {
     /// Learns from flows that were seen on two gateways which first packets to hold.
     fn learn(&mut self, now: Instant) {
         while let Some(key) = self.core.poll_split() {
-            if let Some((address, bits)) = self.suspects.learn(&key, now) {
+            if let Some((address, bits)) = self.core.suspects().learn(&key, now) {
                 info!(
                     event = "split",
                     destination = format!("{address}/{bits}"),
@@ -313,7 +311,7 @@ impl Driver {
         let Some(holding) = self.holding.as_ref().filter(|holding| holding.learns()) else {
             return;
         };
-        if let Some(destinations) = self.suspects.poll_change(now) {
+        if let Some(destinations) = self.core.suspects().poll_change(now) {
             let holding = Arc::clone(holding);
             // It runs programs; packets are not to wait for them.
             std::thread::spawn(move || {
@@ -510,7 +508,12 @@ impl Driver {
                 Ask::Paths(answer) => {
                     let holding = self.holding.as_ref();
                     let used = holding.is_some_and(|holding| holding.learns());
-                    drop(answer.send(self.suspects.paths(used, now)));
+                    let links = self.addresses.links();
+                    let name_of = |index| {
+                        let link = links.iter().find(|link| link.index == index);
+                        link.map_or_else(|| format!("#{index}"), |link| link.name.clone())
+                    };
+                    drop(answer.send(self.core.suspects().paths(used, name_of, now)));
                 }
                 Ask::Mode(request, answer) => {
                     (self.modes).handle_request(&mut self.core, &request, answer, now);

@@ -1,7 +1,9 @@
 //! Destinations whose flows were seen to pass two gateways: the first packets of others to them are held (`hold: auto`).
 //!
-//! What is learnt is a prefix, since routes are: 24 bits of IPv4, 64 of IPv6. It is forgotten when no such flow was seen for
-//! a while; as long as there are some, each of them renews it.
+//! What is learnt is a prefix, since routes are: 24 bits of IPv4, 64 of IPv6; and the interface towards it, as held packets
+//! show it. The rules steer by the prefix alone; what goes out by another interface than flows that were seen on two gateways is
+//! let pass. Of a flow of which no packet was held the interface is not known: then any is suspected, until one is learnt. Both
+//! are forgotten when no such flow was seen for a while; as long as there are some, each of them renews it.
 
 use crate::control::answer::{Endpoints, Paths, SplitPath};
 use crate::convert::ip;
@@ -10,7 +12,7 @@ use crate::ruleset::hold::Prefix;
 use ccp::record::FlowKey;
 use ccp::time::Instant;
 use ccp::wire::flow::has_l4;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
@@ -18,6 +20,10 @@ use std::time::Duration;
 const DECAY: Duration = Duration::from_secs(600);
 /// Destinations suspected at a time; more are not learnt until one is forgotten.
 const PREFIXES_MAX: usize = 256;
+/// Interfaces towards a prefix that are told apart; with more, any is suspected.
+const INTERFACES_MAX: usize = 8;
+/// Flows of held packets whose interfaces are remembered: these, and as many before them.
+const WAYS_MAX: usize = 4096;
 /// From one change of the rules to the next at least: each runs a program.
 const CHANGE_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -25,6 +31,8 @@ const CHANGE_INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub struct Suspects {
     seen: BTreeMap<Prefix, Suspect>,
+    /// By which interfaces flows of held packets go to their destinations: of late, and before.
+    ways: [HashMap<FlowKey, u32>; 2],
     /// Flows whose destinations were not learnt, as there were [`PREFIXES_MAX`].
     not_learnt: u64,
     changed: bool,
@@ -41,35 +49,87 @@ struct Suspect {
     flows: u64,
     /// The last one.
     last: FlowKey,
+    /// The interfaces towards it, each with when a flow was seen last.
+    interfaces: BTreeMap<u32, Instant>,
+    /// When one was seen of which the interface is not known, unless one was learnt since.
+    anywhere: Option<Instant>,
+}
+
+impl Suspect {
+    fn see(&mut self, interface: Option<u32>, now: Instant) {
+        let known = &mut self.interfaces;
+        match interface {
+            Some(interface) if known.contains_key(&interface) => {
+                known.insert(interface, now);
+            }
+            Some(interface) if known.len() < INTERFACES_MAX => {
+                known.insert(interface, now);
+                self.anywhere = None;
+            }
+            Some(_) | None => self.anywhere = Some(now),
+        }
+    }
+
+    fn forget_old(&mut self, now: Instant) {
+        let is_recent = |seen: &Instant| now.since(*seen) < DECAY;
+        self.interfaces.retain(|_, seen| is_recent(seen));
+        self.anywhere = self.anywhere.filter(is_recent);
+    }
 }
 
 impl Suspects {
     /// A flow was seen to pass two gateways. True if its destination was not suspected before.
     pub fn learn(&mut self, key: &FlowKey, now: Instant) -> Option<Prefix> {
         let prefix = prefix_of(ip(key.family, &key.dst));
+        let way = self.ways.iter().find_map(|ways| ways.get(key).copied());
         if let Some(suspect) = self.seen.get_mut(&prefix) {
             (suspect.seen, suspect.last) = (now, *key);
             suspect.flows += 1;
+            suspect.see(way, now);
             return None;
         }
         if self.seen.len() >= PREFIXES_MAX {
             self.not_learnt += 1;
             return None;
         }
-        let suspect = Suspect {
+        let mut suspect = Suspect {
             since: now,
             seen: now,
             flows: 1,
             last: *key,
+            interfaces: BTreeMap::new(),
+            anywhere: None,
         };
+        suspect.see(way, now);
         self.seen.insert(prefix, suspect);
         self.changed = true;
         Some(prefix)
     }
 
+    /// A packet of a flow is held that goes to its destination, or comes from there, by this interface.
+    pub fn note_way(&mut self, key: &FlowKey, interface: u32) {
+        let [of_late, before] = &mut self.ways;
+        if of_late.len() >= WAYS_MAX {
+            *before = std::mem::take(of_late);
+        }
+        of_late.insert(*key, interface);
+    }
+
+    /// True if first packets to where this flow goes are held that go out by this interface.
+    pub fn includes(&self, key: &FlowKey, interface: Option<u32>) -> bool {
+        let suspect = self.seen.get(&prefix_of(ip(key.family, &key.dst)));
+        suspect.is_some_and(|suspect| {
+            suspect.anywhere.is_some()
+                || interface.is_none_or(|it| suspect.interfaces.contains_key(&it))
+        })
+    }
+
     /// Forgets what was not seen for long.
     pub fn forget_old(&mut self, now: Instant) {
         let before = self.seen.len();
+        for suspect in self.seen.values_mut() {
+            suspect.forget_old(now);
+        }
         self.seen
             .retain(|_, suspect| now.since(suspect.seen) < DECAY);
         self.changed |= self.seen.len() != before;
@@ -93,19 +153,26 @@ impl Suspects {
         Some(self.seen.keys().copied().collect())
     }
 
-    /// The answer to `paths`; `used` says whether first packets are held because of it.
-    pub fn paths(&self, used: bool, now: Instant) -> Paths {
+    /// The answer to `paths`; `used` says whether first packets are held because of it, `name_of` how interfaces are called.
+    pub fn paths(&self, used: bool, name_of: impl Fn(u32) -> String, now: Instant) -> Paths {
         let destinations = self.seen.iter().map(|((address, bits), suspect)| {
             let Suspect {
                 since,
                 seen,
                 flows,
                 last,
+                interfaces,
+                anywhere,
             } = suspect;
+            let interfaces = match anywhere {
+                Some(_) => Vec::new(),
+                None => interfaces.keys().copied().map(&name_of).collect(),
+            };
             let unseen = now.since(*seen);
             let port = |number: u16| has_l4(last.proto).then_some(number);
             SplitPath {
                 destination: format!("{address}/{bits}"),
+                interfaces,
                 seconds: now.since(*since).as_secs(),
                 seen_seconds_ago: unseen.as_secs(),
                 forgotten_in_seconds: DECAY.saturating_sub(unseen).as_secs(),
@@ -161,6 +228,38 @@ mod tests {
         }))
     }
 
+    fn name(interface: u32) -> String {
+        format!("eth{interface}")
+    }
+
+    #[test]
+    fn of_a_destination_those_interfaces_are_suspected_that_held_packets_showed() {
+        let mut suspects = Suspects::default();
+        let start = Instant::from_micros(1);
+        let flow = |host| key(IpAddr::from([203, 0, 113, host]));
+        let includes = |suspects: &Suspects| {
+            [Some(1), Some(2), None].map(|interface| suspects.includes(&flow(9), interface))
+        };
+        assert_eq!(includes(&suspects), [false; 3]);
+        suspects.learn(&flow(1), start);
+        assert_eq!(includes(&suspects), [true; 3], "it is not known yet");
+        suspects.note_way(&flow(2), 1);
+        suspects.learn(&flow(2), start);
+        assert_eq!(includes(&suspects), [true, false, true]);
+        let paths = suspects.paths(true, name, start);
+        assert_eq!(paths.destinations[0].interfaces, ["eth1"]);
+        // One that went out by the other was not held.
+        suspects.learn(&flow(3), start + DECAY / 2);
+        assert_eq!(includes(&suspects), [true; 3]);
+        suspects.note_way(&flow(4), 2);
+        suspects.learn(&flow(4), start + DECAY / 2);
+        assert_eq!(includes(&suspects), [true; 3]);
+        let paths = suspects.paths(true, name, start);
+        assert_eq!(paths.destinations[0].interfaces, ["eth1", "eth2"]);
+        suspects.forget_old(start + DECAY);
+        assert_eq!(includes(&suspects), [false, true, true]);
+    }
+
     #[test]
     fn a_destination_is_suspected_with_its_prefix_until_no_flow_was_seen_for_long() {
         let mut suspects = Suspects::default();
@@ -175,7 +274,7 @@ mod tests {
         let learnt = suspects.poll_change(start).unwrap();
         assert_eq!(learnt, [(IpAddr::from([203, 0, 113, 0]), 24)].into());
         assert_eq!(suspects.poll_change(start), None);
-        let paths = suspects.paths(true, start + DECAY);
+        let paths = suspects.paths(true, name, start + DECAY);
         let [path] = &paths.destinations[..] else {
             panic!("{paths:?}");
         };
@@ -201,7 +300,7 @@ mod tests {
             suspects.learn(&key(IpAddr::from([10, a, b, 1])), now);
         }
         assert_eq!(suspects.poll_change(now).unwrap().len(), PREFIXES_MAX);
-        assert_eq!(suspects.paths(true, now).not_learnt, 1000 - 256);
+        assert_eq!(suspects.paths(true, name, now).not_learnt, 1000 - 256);
         suspects.forget_old(now + DECAY);
         let soon = now + Duration::from_millis(999);
         assert_eq!(suspects.poll_change(soon), None);

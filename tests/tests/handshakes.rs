@@ -211,6 +211,7 @@ fn after_the_first_connection_others_to_its_destination_open_at_once() {
         let learnt = learnt.unwrap_or_else(|| panic!("{prefix}: {paths:#}"));
         assert!(learnt["flows"].as_u64() > Some(1), "{learnt:#}");
         assert_eq!(learnt["proto"], "tcp");
+        assert_eq!(learnt["interfaces"], serde_json::json!(["wan"]));
     }
     println!("{}", member.ask("paths"));
     let status = member.status().unwrap();

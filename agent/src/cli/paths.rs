@@ -64,10 +64,11 @@ impl Display for Page<'_> {
     }
 }
 
-/// Two lines: an IPv6 flow has one to itself.
+/// Two lines, as an IPv6 flow has one to itself, and one for the interfaces.
 fn line(f: &mut fmt::Formatter<'_>, path: &SplitPath) -> fmt::Result {
     let SplitPath {
         destination,
+        interfaces,
         seconds,
         seen_seconds_ago,
         forgotten_in_seconds,
@@ -84,5 +85,9 @@ fn line(f: &mut fmt::Formatter<'_>, path: &SplitPath) -> fmt::Result {
     // The source port says nothing of the path.
     let from = orig.src;
     let to = flows::endpoint(orig.dst, orig.dport);
-    writeln!(f, "  {proto} {from} > {to}")
+    writeln!(f, "  {proto} {from} > {to}")?;
+    match interfaces.as_slice() {
+        [] => Ok(()),
+        interfaces => writeln!(f, "  out by {}", interfaces.join(", ")),
+    }
 }

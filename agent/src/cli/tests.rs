@@ -151,6 +151,7 @@ fn paths_fit_100_columns() {
         not_learnt: 7,
         destinations: vec![SplitPath {
             destination: "2001:db8:1234:5678::/64".into(),
+            interfaces: vec!["wan0".into(), "wan1".into()],
             seconds: 3725,
             seen_seconds_ago: 61,
             forgotten_in_seconds: 539,
@@ -173,6 +174,7 @@ full          7 flows to others were seen
 DESTINATION                 LEARNT AGO      SEEN AGO  FORGOTTEN IN      FLOWS
 2001:db8:1234:5678::/64      1 h 2 min     1 min 1 s    8 min 59 s         12
   tcp 2001:db8:1234:5678:9abc:def0:1234:5678 > [2001:db8:1234:5678:9abc:def0:1234:5678]:50000
+  out by wan0, wan1
 ";
     assert_eq!(page, expected);
     assert!(page.lines().all(|line| line.len() <= 100), "{page}");

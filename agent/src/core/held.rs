@@ -4,10 +4,11 @@
 //! packet's headers: right for flows that are not translated, which the rules see to as far as they can.
 
 use super::Core;
-use crate::config::Otherwise;
+use crate::config::{HoldMode, Otherwise};
 use crate::control::answer::{HoldStatus, Latency, PeerHold};
 use crate::convert;
 use crate::policy::{self, Sync};
+use crate::suspects::Suspects;
 use ccp::hold::{Ended, PacketNumber};
 use ccp::latency;
 use ccp::node::HeldPacket;
@@ -15,6 +16,7 @@ use ccp::record::{FlowKey, MemberId};
 use ccp::time::Instant;
 use conntrack::consts::{IPPROTO_TCP, IPPROTO_UDP, IPS_SEEN_REPLY, TCP_CONNTRACK_SYN_RECV};
 use conntrack::{CtInfo, Flow, Held, ProtoInfo, TcpInfo, TcpKind, Transport, Verdict};
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 /// Packets that the kernel handed us and that were not held, by why.
@@ -94,11 +96,21 @@ impl Core {
             | (HeldPacket::First, Sync::Always | Sync::Delayed(_), policy::Hold::Always) => true,
             // Of other protocols it is for their service to say; the rules that steer may say it of too many.
             (HeldPacket::First, Sync::Always | Sync::Delayed(_), policy::Hold::Auto) => {
+                let interface = held.outdev.map(NonZeroU32::get);
                 key.proto == IPPROTO_TCP
+                    && (self.hold.mode == HoldMode::Always
+                        || self.suspects.includes(&key, interface))
             }
         };
         if wants && self.scope.is_forwarded(&key, &patch.nat) {
             self.handle_non_sticky(&key);
+            let towards = match kind {
+                HeldPacket::First => held.outdev,
+                HeldPacket::Answer => held.indev,
+            };
+            if let Some(interface) = towards {
+                self.suspects.note_way(&key, interface.get());
+            }
             self.node.handle_hold(packet, kind, &key, &patch, now);
         } else {
             self.holds.out_of_scope += 1;
@@ -125,6 +137,11 @@ impl Core {
     /// The next flow whose directions were seen to pass two gateways.
     pub fn poll_split(&mut self) -> Option<FlowKey> {
         self.node.poll_split()
+    }
+
+    /// The destinations whose flows pass two gateways.
+    pub fn suspects(&mut self) -> &mut Suspects {
+        &mut self.suspects
     }
 
     /// The next packet that waits no longer, and what becomes of it.

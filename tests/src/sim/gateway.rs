@@ -186,7 +186,10 @@ impl Gateway {
             names: Default::default(),
             networks: Vec::new(),
             roles: Default::default(),
-            hold: Default::default(),
+            hold: agent::config::Hold {
+                mode: agent::config::HoldMode::Always,
+                ..Default::default()
+            },
         };
         let origin = random.pause(Duration::ZERO..Duration::from_secs(1_000_000));
         let at = instant(now + origin);

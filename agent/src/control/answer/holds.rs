@@ -78,6 +78,8 @@ pub struct Paths {
 pub struct SplitPath {
     /// Address and length of the prefix, `203.0.113.0/24`.
     pub destination: String,
+    /// The interfaces by which first packets to there are held; none if by any.
+    pub interfaces: Vec<String>,
     /// Seconds since it was learnt.
     pub seconds: u64,
     /// Seconds since a flow to there was seen on two gateways last.
