@@ -31,14 +31,21 @@ pub struct LocalAddresses {
     rtnl: Rtnl,
     set: AddressSet,
     links: Vec<Link>,
+    /// [`Self::take_change`] has not been asked since.
+    has_changed: bool,
 }
 
 /// The addresses that a machine had at some time.
 ///
-/// Looked up several times for each event. A hash without a key is safe here: only the operator chooses what is in it.
+/// Looked up several times for each event, so hashed without a key: what is in it is the operator's choice, and only
+/// that decides how long a look-up takes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AddressSet {
     local: HashSet<IpAddr>,
+    /// Those that no other machine takes over.
+    lent: HashSet<IpAddr>,
+    /// Those of interfaces that are switched off.
+    off: HashSet<IpAddr>,
     broadcast: HashSet<Ipv4Addr>,
 }
 
@@ -86,12 +93,13 @@ impl LocalAddresses {
         let notifications = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, None)?;
         bind(&notifications, &SocketAddrNetlink::new(0, GROUPS))?;
         let mut rtnl = Rtnl::open()?;
-        let (set, links) = (read(&mut rtnl)?, rtnl.links()?);
+        let (set, links) = read(&mut rtnl)?;
         Ok(Self {
             notifications,
             rtnl,
             set,
             links,
+            has_changed: false,
         })
     }
 
@@ -102,10 +110,16 @@ impl LocalAddresses {
         if !self.take_notifications()? {
             return Ok(false);
         }
-        let (set, links) = (read(&mut self.rtnl)?, self.rtnl.links()?);
+        let (set, links) = read(&mut self.rtnl)?;
         let changed = set != self.set || links != self.links;
         (self.set, self.links) = (set, links);
+        self.has_changed |= changed;
         Ok(changed)
+    }
+
+    /// True if a call of [`Self::read`] since this was asked last said that something has changed.
+    pub fn take_change(&mut self) -> bool {
+        std::mem::take(&mut self.has_changed)
     }
 
     /// The interfaces when last read.
@@ -149,7 +163,32 @@ impl AddressSet {
         Self {
             local: local.into_iter().collect(),
             broadcast: broadcast.into_iter().collect(),
+            ..Self::default()
         }
+    }
+
+    /// The same, of which these were given to this machine alone.
+    #[must_use]
+    pub fn lend(self, lent: impl IntoIterator<Item = IpAddr>) -> Self {
+        Self {
+            lent: lent.into_iter().collect(),
+            ..self
+        }
+    }
+
+    /// Those of this machine, without most of loopback.
+    pub fn iter(&self) -> impl Iterator<Item = IpAddr> {
+        self.local.iter().copied()
+    }
+
+    /// True for an address that was given to this machine alone, for a time or with a point-to-point link.
+    pub fn is_lent(&self, address: IpAddr) -> bool {
+        self.lent.contains(&address)
+    }
+
+    /// True for an address of this machine whose interface is switched on.
+    pub fn is_in_use(&self, address: IpAddr) -> bool {
+        self.local.contains(&address) && !self.off.contains(&address)
     }
 
     /// True for an address of this machine, loopback included.
@@ -166,13 +205,22 @@ impl AddressSet {
     }
 }
 
-fn read(rtnl: &mut Rtnl) -> io::Result<AddressSet> {
-    let rows = rtnl.addresses()?;
+fn read(rtnl: &mut Rtnl) -> io::Result<(AddressSet, Vec<Link>)> {
+    let (rows, links) = (rtnl.addresses()?, rtnl.links()?);
     let broadcast = rows
         .iter()
         .flat_map(|row| [row.broadcast, last_of_prefix(row)])
         .flatten();
-    Ok(AddressSet::new(rows.iter().map(|row| row.local), broadcast))
+    let is_off = |row: &&AddressRow| {
+        (links.iter()).any(|link| link.index == row.interface_index && !link.is_on)
+    };
+    let local = |row: &AddressRow| row.local;
+    let set = AddressSet {
+        off: rows.iter().filter(is_off).map(local).collect(),
+        ..AddressSet::new(rows.iter().map(local), broadcast)
+            .lend(rows.iter().filter(|row| row.is_lent).map(local))
+    };
+    Ok((set, links))
 }
 
 /// The broadcast address to send to, on the network of this address.

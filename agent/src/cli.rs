@@ -37,7 +37,6 @@ mod role;
 mod rules;
 mod run;
 mod schema;
-mod screen;
 mod services;
 mod status;
 mod syncstat;

@@ -259,7 +259,8 @@ pub fn flow(key: &FlowKey, state: &FlowState, shared: Shared) -> Flow {
     flow.orig = orig;
     flow.reply = reply;
     flow.timeout = Some(*timeout_secs);
-    flow.mark = Some(*mark | shared.copy_bit.map_or(0, CopyBit::mask));
+    // A peer may replicate bits that are no one's but the operator's here, or mark our copies.
+    flow.mark = Some(*mark & shared.mark_mask | shared.copy_bit.map_or(0, CopyBit::mask));
     let seen_reply = if status.seen_reply { IPS_SEEN_REPLY } else { 0 };
     flow.status = Some(seen_reply | if status.assured { IPS_ASSURED } else { 0 });
     let Extra {

@@ -250,7 +250,8 @@ impl Core {
         if event.kind == EventKind::Destroy {
             self.count_end(&key, &event.flow);
             self.note_destroyed(&key, &event.flow);
-            self.node.handle_local(&key, Local::Destroy(end(event)));
+            self.node
+                .handle_local(&key, Local::Destroy(self.end(event)));
             return;
         }
         let patch = convert::patch(&event.flow, self.shared);
@@ -271,6 +272,24 @@ impl Core {
             EventKind::Update | EventKind::Destroy => Local::Update(&patch),
         };
         self.node.handle_local(&key, change);
+    }
+
+    /// True if why the entry went is judged by the machine's addresses: those that are known should be the newest.
+    pub fn is_end_by_addresses(&self, event: &conntrack::Event) -> bool {
+        let is_cut = event.portid == 0 && event.flow.timeout.is_some_and(|left| left > 0);
+        event.kind == EventKind::Destroy && is_cut && event.flow.reply.dst != event.flow.orig.src
+    }
+
+    /// What the kernel's word that an entry is gone means.
+    fn end(&self, event: &conntrack::Event) -> End {
+        match (event.portid, event.flow.timeout) {
+            (0, None | Some(0)) => End::Over,
+            // The packets of the flow leave by another interface now, or with another address: the next one is translated
+            // anew (`nf_nat_oif_changed`).
+            (0, Some(_)) if self.scope.stays_here(event.flow.reply.dst) => End::Over,
+            (0, Some(timeout_secs)) => End::Cut { timeout_secs },
+            (_, _) => End::ByHand,
+        }
     }
 
     /// The kernel expects a flow, or no longer; not our own doing.
@@ -406,15 +425,6 @@ impl Core {
     /// Names of the members.
     pub fn names(&self) -> &Names {
         &self.names
-    }
-}
-
-/// What the kernel's word that an entry is gone means.
-fn end(event: &conntrack::Event) -> End {
-    match (event.portid, event.flow.timeout) {
-        (0, None | Some(0)) => End::Over,
-        (0, Some(timeout_secs)) => End::Cut { timeout_secs },
-        (_, _) => End::ByHand,
     }
 }
 

@@ -161,11 +161,12 @@ impl Driver {
             if ready.addresses {
                 self.networks.follow(&mut self.faults);
                 let result = self.addresses.read();
-                if self.faults.survive("read the machine's addresses", result) == Some(true) {
-                    self.core.set_addresses(self.addresses.set().clone());
-                    self.monitor
-                        .follow(&mut self.core, self.addresses.links(), &mut self.faults);
-                }
+                self.faults.survive("read the machine's addresses", result);
+            }
+            if self.addresses.take_change() {
+                self.core.set_addresses(self.addresses.set().clone());
+                self.monitor
+                    .follow(&mut self.core, self.addresses.links(), &mut self.faults);
             }
             if ready.woken {
                 drain_eventfd(self.woken.as_fd());
@@ -187,7 +188,7 @@ impl Driver {
             let now = self.now();
             self.core.handle_timeout(now);
             self.hand_out_keys(now);
-            let result = self.kernel.read_rows(&mut self.core);
+            let result = (self.kernel).read_rows(&mut self.core, &mut self.addresses);
             self.faults.survive("read the kernel's table", result);
             let result = self.kernel.look_up(&mut self.core);
             self.faults
@@ -226,7 +227,7 @@ impl Driver {
 
     fn wait(&self, events: Wait, drained: Instant) -> io::Result<Ready> {
         let mut until = self.core.poll_timeout().min(self.now() + ALIVE_INTERVAL);
-        // Under load the event socket is not watched: where nobody waits, the kernel has nobody to wake for each event.
+        // Under load the event socket is not watched at all: whoever makes an event would have to look for a sleeper.
         let watched = match events {
             Wait::Socket => 6,
             Wait::For(pause) => {
@@ -276,7 +277,7 @@ impl Driver {
     }
 
     fn drain_events(&mut self) -> usize {
-        let result = self.kernel.drain_events(&mut self.core);
+        let result = (self.kernel).drain_events(&mut self.core, &mut self.addresses);
         self.faults
             .survive("read conntrack events", result)
             .unwrap_or(0)
@@ -316,7 +317,7 @@ impl Driver {
             // It runs programs; packets are not to wait for them.
             std::thread::spawn(move || {
                 if let Err(error) = holding.replace(destinations) {
-                    warn!(event = "not-held", %error, "the destinations whose first packets are held could not be replaced; the list before stays in force");
+                    warn!(event = "not-held", %error, "the destinations that are held for stay as they were");
                 }
             });
         }

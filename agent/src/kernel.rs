@@ -1,5 +1,6 @@
 //! The kernel's connection tracking as the driver works it: events and table in, changes out.
 
+use crate::addresses::LocalAddresses;
 use crate::core::{Apply, Core};
 use ccp::node::{Action, Outcome};
 use ccp::time::Instant;
@@ -99,16 +100,33 @@ impl Kernel {
     }
 
     /// Hands what is queued to the core; returns how many events there were.
-    pub fn drain_events(&mut self, core: &mut Core) -> io::Result<usize> {
+    ///
+    /// The kernel says that an address has gone before it drops what it masqueraded with it (`__inet_del_ifa`), but on another
+    /// socket: `addresses` are read again before it is judged by them why an entry was dropped.
+    pub fn drain_events(
+        &mut self,
+        core: &mut Core,
+        addresses: &mut LocalAddresses,
+    ) -> io::Result<usize> {
         // Translating the announcement of a flow may have changed its length, and the kernel makes no event of the
         // sequence adjustment that follows (`nf_ct_seqadj_set`): the master is asked for.
         let mut masters = Vec::new();
         let own = self.injector.port_id();
+        let mut followed = Ok(());
         let drained = self
             .events
             .drain(EVENTS_AT_A_TIME, &mut |item| match item {
                 Item::Event(event) if event.portid == own => core.handle_own_end(&event.flow),
-                Item::Event(event) => core.handle_event(&event),
+                Item::Event(event) => {
+                    if core.is_end_by_addresses(&event) {
+                        match addresses.read() {
+                            Ok(true) => core.set_addresses(addresses.set().clone()),
+                            Ok(false) => {}
+                            Err(error) => followed = Err(error),
+                        }
+                    }
+                    core.handle_event(&event);
+                }
                 Item::Expectation(event) => {
                     core.handle_expectation(&event);
                     let Expectation { master, zone, .. } = event.expectation;
@@ -129,7 +147,7 @@ impl Kernel {
                 });
             }
         }
-        Ok(drained.count)
+        followed.map(|()| drained.count)
     }
 
     /// True while the table is being read: [`Self::read_rows`] has more to do.
@@ -141,9 +159,13 @@ impl Kernel {
     ///
     /// It does not begin before all events were read: after an overrun the kernel queues none until the queue was empty
     /// once (`netlink_overrun`), so that the table could change unheard.
-    pub fn read_rows(&mut self, core: &mut Core) -> Result<(), DumpError> {
+    pub fn read_rows(
+        &mut self,
+        core: &mut Core,
+        addresses: &mut LocalAddresses,
+    ) -> Result<(), DumpError> {
         if self.is_read {
-            return self.end_pass(core).map_err(DumpError::Io);
+            return self.end_pass(core, addresses).map_err(DumpError::Io);
         }
         if core.wants_pass() && self.dump.is_none() && !self.behind {
             self.dump = Some(Dump::open()?);
@@ -172,7 +194,7 @@ impl Kernel {
                 None => {
                     self.dump = None;
                     self.is_read = true;
-                    return self.end_pass(core).map_err(DumpError::Io);
+                    return self.end_pass(core, addresses).map_err(DumpError::Io);
                 }
             }
         }
@@ -180,8 +202,8 @@ impl Kernel {
     }
 
     /// Ends the pass, if every event is handed over that was made before the last row was read.
-    fn end_pass(&mut self, core: &mut Core) -> io::Result<()> {
-        let drained = self.drain_events(core);
+    fn end_pass(&mut self, core: &mut Core, addresses: &mut LocalAddresses) -> io::Result<()> {
+        let drained = self.drain_events(core, addresses);
         match (&drained, self.behind) {
             (Ok(_), true) => return Ok(()),
             (Ok(_), false) => core.end_pass(),
@@ -250,7 +272,7 @@ impl Kernel {
             event = "conflict",
             flow = words(flow),
             stays = holder,
-            "a flow of a peer was not put in: another flow here has its reply tuple, that is, is translated to the same address and port"
+            "a flow of a peer has the reply tuple of another here, which stays"
         );
     }
 

@@ -161,7 +161,14 @@ fn main() {
             "row of a pass, nothing new",
             &mut |node, key| {
                 let state = patch(4);
-                node.handle_row(Row { key, state: &state }, Origin::Found);
+                node.handle_row(
+                    Row {
+                        key,
+                        state: &state,
+                        mark_mask: u32::MAX,
+                    },
+                    Origin::Found,
+                );
             },
         );
         round(&mut a, &mut b, "destroy", &mut |node, key| {

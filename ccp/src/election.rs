@@ -79,7 +79,7 @@ pub struct Fitness(pub u8);
 pub enum Load {
     /// It does.
     Normal,
-    /// It ran late recently: its silence means less than another's.
+    /// It was late of late: its silence means less than another's.
     Starved,
 }
 

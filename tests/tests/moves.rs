@@ -1,5 +1,6 @@
 //! Who carries a flow: the first packet that passes through a copy makes it the gateway's own, and all know.
 
+use std::net::{IpAddr, UdpSocket};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -50,6 +51,62 @@ fn flows_that_move_belong_to_the_gateway_that_their_packets_pass() {
         });
         assert_eq!(connection.progress().failure, None);
     }
+}
+
+/// PROTOCOL.md 6.6: what the kernel drops so that it is translated anew is not put back as it was.
+#[test]
+fn a_masqueraded_flow_has_the_address_of_the_uplink_that_its_packets_leave_by() {
+    let lab = Lab::new(2);
+    let a = &lab.gateways[0];
+    a.cable("wan2", &lab.server, "wan2");
+    // Both uplinks lead to one server. The address of the second one is lent, as by DHCP.
+    a.ip("addr add 198.51.100.1/24 dev wan2 valid_lft 9999 preferred_lft 9999");
+    lab.server.ip("addr add 198.51.100.100/24 dev wan2
+         addr add 198.18.7.100/24 dev wan2");
+    a.nft(
+        "table inet second { chain postrouting {
+             type nat hook postrouting priority srcnat;
+             oifname wan2 masquerade;
+         }; }",
+    );
+    let cluster = Cluster::start(&lab, Transport::Unicast);
+    let server = lab.server.inside(|| UdpSocket::bind("203.0.113.100:4000"));
+    let client = lab.client.inside(|| UdpSocket::bind("10.0.0.101:4000"));
+    let (server, client) = (server.unwrap(), client.unwrap());
+    server
+        .set_read_timeout(Some(Duration::from_millis(100)))
+        .unwrap();
+    let comes_from = |address: &str| {
+        let address: IpAddr = address.parse().unwrap();
+        wait_until("packets have the address", AGREE_DEADLINE, || {
+            client.send_to(b"on", "203.0.113.100:4000").unwrap();
+            let arrived = server.recv_from(&mut [0; 8]);
+            // An answer, so that the flow has been seen both ways.
+            arrived.is_ok_and(|(_, from)| {
+                server.send_to(b"back", from).unwrap();
+                from.ip() == address
+            })
+        });
+        // What both gateways have is the flow as it is now.
+        wait_until("both know", AGREE_DEADLINE, || {
+            lab.gateways.iter().all(|it| {
+                let rows = table(it);
+                rows.len() == 1
+                    && rows
+                        .iter()
+                        .all(|row| row.contains(&format!("dst={address} ")))
+            })
+        });
+    };
+    comes_from("203.0.113.1");
+    a.ip("route add 203.0.113.100/32 dev wan2");
+    comes_from("198.51.100.1");
+    a.ip(
+        "addr add 198.18.7.1/24 dev wan2 valid_lft 9999 preferred_lft 9999
+         addr del 198.51.100.1/24 dev wan2",
+    );
+    comes_from("198.18.7.1");
+    assert_eq!(cluster.members[0].counter("cut_put_back"), 0);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use neli::attr::Attribute;
 use neli::consts::nl::{NlmF, Nlmsg};
-use neli::consts::rtnl::{Ifa, Iff, Ifla, RtAddrFamily, RtScope, Rtm};
+use neli::consts::rtnl::{Ifa, IfaF, Iff, Ifla, RtAddrFamily, RtScope, Rtm};
 use neli::consts::socket::NlFamily;
 use neli::err::SocketError;
 use neli::nl::{NlPayload, Nlmsghdr, NlmsghdrBuilder};
@@ -32,6 +32,8 @@ pub(super) struct AddressRow {
     pub local: IpAddr,
     pub prefix_len: u8,
     pub broadcast: Option<Ipv4Addr>,
+    /// It is this machine's alone: it has a lifetime, as DHCP and router advertisements give it, or another end, as PPP does.
+    pub is_lent: bool,
 }
 
 /// One interface.
@@ -45,6 +47,8 @@ pub struct Link {
     pub mtu_bytes: u32,
     /// It is up, and has a carrier.
     pub is_up: bool,
+    /// It is switched on, with a carrier or without.
+    pub is_on: bool,
     /// The interface that it is part of, of a VLAN and its like.
     pub parent: Option<u32>,
     /// Its number, of a VLAN.
@@ -180,7 +184,9 @@ fn address_row(message: &Ifaddrmsg) -> Option<AddressRow> {
         Some(IpAddr::V4(address)) => Some(address),
         Some(IpAddr::V6(_)) | None => None,
     };
+    let is_permanent = message.ifa_flags().contains(IfaF::PERMANENT);
     Some(AddressRow {
+        is_lent: !is_permanent || find(Ifa::Address).is_some_and(|other_end| other_end != local),
         interface_index: *message.ifa_index(),
         local,
         prefix_len: *message.ifa_prefixlen(),
@@ -213,6 +219,7 @@ fn link_row(message: &Ifinfomsg) -> Option<Link> {
     let running = Iff::UP | Iff::RUNNING;
     Some(Link {
         is_up: message.ifi_flags().contains(running),
+        is_on: message.ifi_flags().contains(Iff::UP),
         parent: find(Ifla::Link).and_then(|it| it.get_payload_as().ok()),
         vlan: find(Ifla::Linkinfo).and_then(|it| vlan(it.payload().as_ref())),
         index: u32::try_from(*message.ifi_index()).ok()?,

@@ -31,20 +31,7 @@ impl Namespace {
         namespace.ip("link set sync1 addrgenmode none");
         namespace.ip("link set sync1 up");
         namespace.ip("link set sync0 up");
-        // The kernel finds out a moment later that there is a carrier.
-        let begin = std::time::Instant::now();
-        while namespace.links_up() < 2 {
-            assert!(begin.elapsed() < DEADLINE, "no carrier");
-            thread::yield_now();
-        }
         namespace
-    }
-
-    fn links_up(&self) -> usize {
-        let mut command = Command::new("ip");
-        let command = command.args(["-n", &self.0, "-br", "link", "show", "up"]);
-        let printed = String::from_utf8(command.output().unwrap().stdout).unwrap();
-        printed.lines().filter(|line| line.contains(" UP ")).count()
     }
 
     fn ip(&self, arguments: &str) {
@@ -184,6 +171,32 @@ fn address_of_a_link_that_is_deleted_goes_with_it() {
 }
 
 #[test]
+fn addresses_that_are_lent_or_switched_off_are_known_as_such() {
+    let namespace = Namespace::new();
+    namespace.ip("address add 192.0.2.1/24 dev sync0");
+    namespace.ip("address add 192.0.2.2/24 dev sync0 valid_lft 1000 preferred_lft 1000");
+    namespace.ip("address add 203.0.113.1 peer 203.0.113.2/32 dev sync0");
+    namespace.run(|| {
+        let mut addresses = LocalAddresses::open().unwrap();
+        let is = |is: fn(&AddressSet, IpAddr) -> bool, set: &AddressSet| {
+            ["192.0.2.1", "192.0.2.2", "203.0.113.1"].map(|it| is(set, parsed(it)))
+        };
+        assert_eq!(
+            is(AddressSet::is_lent, addresses.set()),
+            [false, true, true]
+        );
+        assert_eq!(is(AddressSet::is_in_use, addresses.set()), [true; 3]);
+        // Without a carrier the kernel goes on as before.
+        namespace.ip("link set sync1 down");
+        addresses.read().unwrap();
+        assert_eq!(is(AddressSet::is_in_use, addresses.set()), [true; 3]);
+        namespace.ip("link set sync0 down");
+        follow(&mut addresses, |set| !set.is_in_use(parsed("192.0.2.1")));
+        assert!(addresses.set().is_local(parsed("192.0.2.1")));
+    });
+}
+
+#[test]
 fn nothing_is_read_anew_without_a_notification() {
     let namespace = Namespace::new();
     namespace.run(|| {
@@ -195,7 +208,7 @@ fn nothing_is_read_anew_without_a_notification() {
 #[test]
 fn change_that_leaves_the_addresses_as_they_were_is_no_change() {
     let namespace = Namespace::new();
-    namespace.ip("address add 192.0.2.1/24 dev sync0");
+    namespace.ip("address add 192.0.2.1/24 dev sync0 valid_lft 500 preferred_lft 500");
     namespace.run(|| {
         let mut addresses = LocalAddresses::open().unwrap();
         namespace.ip("address change 192.0.2.1/24 dev sync0 valid_lft 1000 preferred_lft 1000");

@@ -1,6 +1,6 @@
 //! `ctsync top`: members and what goes on, live.
 
-use std::io::Write;
+use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -8,7 +8,8 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::status::{Age, Peers, round_trip, short};
-use super::{Daemon, Failure, print_json, screen};
+use super::view::CLEAR;
+use super::{Daemon, Failure, print_json};
 use crate::control::answer::services::{ServiceCost, Services};
 use crate::control::answer::{Counters, HoldStatus, Status};
 
@@ -57,18 +58,14 @@ impl Top {
         let mut shown = 0;
         while self.pages.is_none_or(|pages| shown < pages) {
             std::thread::sleep(Duration::from_secs(self.interval.into()));
-            let now = match self.look() {
-                Ok(now) => now,
-                // Who watches wants to see it come back.
-                Err(Failure::NoDaemon(why)) if self.pages.is_none() && !self.json => {
-                    screen::show(out, &format!("{why}\n"))?;
-                    continue;
+            let now = self.look()?;
+            if self.json {
+                print_json(out, &Page::of(&before, &now))?;
+            } else {
+                if io::stdout().is_terminal() {
+                    out.write_all(CLEAR.as_bytes())?;
                 }
-                Err(failure) => return Err(failure),
-            };
-            match self.json {
-                true => print_json(out, &Page::of(&before, &now))?,
-                false => screen::show(out, &page(&before, &now))?,
+                out.write_all(page(&before, &now).as_bytes())?;
             }
             out.flush()?;
             before = now;

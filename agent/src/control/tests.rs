@@ -273,7 +273,7 @@ fn socket_for_monitoring_answers_and_changes_nothing() {
     );
     assert_eq!(
         client.roll_keys().unwrap_err().to_string(),
-        "the daemon refused: this socket is for monitoring and changes nothing: be root, or of the group of the control socket"
+        "the daemon does not answer: this socket is for monitoring and changes nothing: be root, or of the group of the control socket"
     );
 }
 
@@ -339,7 +339,7 @@ fn seventeenth_client_is_turned_away_until_one_leaves() {
     let refusal = Client::connect(&daemon.path).unwrap().status().unwrap_err();
     assert_eq!(
         refusal.to_string(),
-        "the daemon refused: 16 clients are connected: try again later"
+        "the daemon does not answer: 16 clients are connected: try again later"
     );
     seated.pop();
     eventually("a place is free", || {
@@ -415,7 +415,7 @@ fn driver_that_does_not_answer_is_reported() {
     let refusal = Client::connect(&daemon.path).unwrap().status().unwrap_err();
     assert_eq!(
         refusal.to_string(),
-        "the daemon refused: the daemon is too busy to answer"
+        "the daemon does not answer: the daemon is too busy to answer"
     );
 }
 
@@ -429,7 +429,7 @@ fn driver_that_is_gone_is_reported() {
     let refusal = Client::connect(&path).unwrap().status().unwrap_err();
     assert_eq!(
         refusal.to_string(),
-        "the daemon refused: the daemon is stopping"
+        "the daemon does not answer: the daemon is stopping"
     );
 }
 

@@ -56,6 +56,23 @@ fn keys() -> Vec<FlowKey> {
     keys
 }
 
+#[test]
+fn of_a_mark_that_a_peer_tells_only_bits_that_are_replicated_here_are_written() {
+    let copy_bit = CopyBit::new(31);
+    let state = FlowState {
+        mark: 0x8765_4321,
+        ..FlowState::default()
+    };
+    for (copy_bit, mark) in [(None, 0x4321), (copy_bit, 0x8000_4321)] {
+        let shared = Shared {
+            mark_mask: 0xffff,
+            copy_bit,
+            ..ALL
+        };
+        assert_eq!(flow(&keys()[0], &state, shared).mark, Some(mark));
+    }
+}
+
 fn state(key: &FlowKey, translated: bool) -> FlowState {
     let has_port = key.proto != OSPF;
     let is_icmp = matches!(key.proto, IPPROTO_ICMP | IPPROTO_ICMPV6);

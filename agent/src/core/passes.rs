@@ -80,6 +80,7 @@ impl Core {
                 Row {
                     key: &key,
                     state: &state,
+                    mark_mask: self.shared.mark_mask,
                 },
                 unknown,
             );

@@ -5,23 +5,45 @@
 use crate::addresses::AddressSet;
 use crate::convert::ip;
 use ccp::record::{FlowKey, Nat};
+use hashbrown::HashMap;
 use std::net::IpAddr;
+
+/// Addresses that left the machine are remembered, so many at most: the first.
+const LEFT_MAX: usize = 1024;
 
 /// Decides by the addresses that this machine has now.
 #[derive(Debug)]
 pub struct Scope {
     addresses: AddressSet,
+    left: HashMap<IpAddr, Left>,
+}
+
+/// An address that this machine had.
+#[derive(Clone, Copy, Debug)]
+struct Left {
+    /// It was given to this machine alone.
+    is_lent: bool,
 }
 
 impl Scope {
     /// Decides by these addresses.
     pub fn new(addresses: AddressSet) -> Self {
-        Self { addresses }
+        Self {
+            addresses,
+            left: HashMap::new(),
+        }
     }
 
     /// The machine's addresses are others now.
     pub fn set_addresses(&mut self, addresses: AddressSet) {
-        self.addresses = addresses;
+        self.left.retain(|address, _| !addresses.is_local(*address));
+        let old = std::mem::replace(&mut self.addresses, addresses);
+        for address in old.iter().filter(|it| !self.addresses.is_local(*it)) {
+            if self.left.len() < LEFT_MAX {
+                let is_lent = old.is_lent(address);
+                self.left.insert(address, Left { is_lent });
+            }
+        }
     }
 
     /// True if the flow passes through this machine from one host to another.
@@ -35,6 +57,13 @@ impl Scope {
             .dst
             .map_or(dst, |endpoint| ip(key.family, &endpoint.address));
         !(self.is_ours(src) || self.is_ours(end) || self.is_for_many(dst) || self.is_for_many(end))
+    }
+
+    /// True if a flow that is translated to this address has no other gateway to go on through: the address is in use here, or
+    /// was given to this machine alone.
+    pub fn stays_here(&self, address: IpAddr) -> bool {
+        let was_lent = || self.left.get(&address).is_some_and(|left| left.is_lent);
+        self.addresses.is_in_use(address) || self.addresses.is_lent(address) || was_lent()
     }
 
     fn is_ours(&self, ip: IpAddr) -> bool {
@@ -96,6 +125,15 @@ mod tests {
             }
         });
         Scope::new(addresses).is_forwarded(&convert::key(&Flow::new(orig)), &Nat { src: None, dst })
+    }
+
+    #[test]
+    fn a_flow_may_go_on_elsewhere_when_its_address_has_left_unless_that_was_lent() {
+        let ip = |host| IpAddr::from([192, 0, 2, host]);
+        let mut scope = Scope::new(AddressSet::new([ip(1), ip(2)], []).lend([ip(2)]));
+        assert!(scope.stays_here(ip(1)) && scope.stays_here(ip(2)));
+        scope.set_addresses(AddressSet::new([ip(3)], []));
+        assert!(!scope.stays_here(ip(1)) && scope.stays_here(ip(2)));
     }
 
     #[test]

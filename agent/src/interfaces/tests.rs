@@ -9,6 +9,7 @@ fn link(index: u32, name: &str, vlan: Option<(u32, u16)>) -> Link {
         name: name.into(),
         mtu_bytes: 1500,
         is_up: true,
+        is_on: true,
         parent: vlan.map(|(parent, _)| parent),
         vlan: vlan.map(|(_, number)| number),
     }

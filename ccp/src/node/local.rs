@@ -24,7 +24,8 @@ pub enum Local<'a> {
 pub enum End {
     /// Its time was over.
     Over,
-    /// Time was left, and nobody asked: a packet ended it, or the kernel cleaned up after an interface or an address.
+    /// Time was left, and nobody asked: a packet ended it, or the kernel cleaned up after an interface or an address that
+    /// has gone, perhaps to another gateway.
     Cut {
         /// What was left.
         timeout_secs: u32,
@@ -106,7 +107,7 @@ impl Node {
             (Origin::Own, _) | (Origin::Found | Origin::Copy { .. }, None) => changed,
             // The first packet of a flow that has moved here.
             (Origin::Found | Origin::Copy { .. }, Some(Packets::Passed)) => true,
-            // The packet was not forwarded, or the operator changed the entry: what the carrier says counts.
+            // A packet that came but was not forwarded, or the operator's hand: its carrier knows better.
             (Origin::Found | Origin::Copy { .. }, Some(Packets::None)) => false,
         };
         if is_news {

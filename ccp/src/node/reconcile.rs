@@ -49,6 +49,8 @@ pub struct Row<'a> {
     pub key: &'a FlowKey,
     /// Everything of it.
     pub state: &'a Patch,
+    /// The bits of the mark that are in it; a peer may tell of more.
+    pub mark_mask: u32,
 }
 
 impl Node {
@@ -60,8 +62,8 @@ impl Node {
         self.ended = Some(HashSet::with_hasher(KeyedHash(self.config.hash_seed)));
     }
 
-    /// One row of the kernel table. `unknown` is the origin of a flow without a record, when the kernel does not say
-    /// whether packets passed: found in the first pass, own later, as its birth was missed.
+    /// One row of the kernel table. `unknown` is what a flow is taken for that nobody told of, when the kernel does not
+    /// tell whether packets passed: found at the first pass, our own later, as then its birth was missed.
     pub fn handle_row(&mut self, row: Row<'_>, unknown: Origin) {
         let outdated = self
             .ended
@@ -111,7 +113,7 @@ impl Node {
             (Origin::Copy { .. }, Life::Live) => {
                 entry.pass = pass;
                 entry.in_kernel = true;
-                match compare(entry, row.state) {
+                match compare(entry, row) {
                     Progress::None => {}
                     Progress::Ours => {
                         let class = class_of(entry, row.state);
@@ -290,8 +292,9 @@ fn class_of(entry: &Entry, row: &Patch) -> Class {
 
 /// What was injected reads back with more than was asked for; states, status bits, translation and mark show where packets
 /// passed, or that somebody wrote the entry.
-fn compare(entry: &Entry, row: &Patch) -> Progress {
-    let told = &entry.state;
+fn compare(entry: &Entry, row: Row<'_>) -> Progress {
+    let (told, mark_mask) = (&entry.state, row.mark_mask);
+    let row = row.state;
     let packets = row.packets.filter(|_| !entry.is_unmarked);
     match packets {
         Some(Packets::Passed) => return Progress::Ours,
@@ -315,7 +318,7 @@ fn compare(entry: &Entry, row: &Patch) -> Progress {
         Progress::Carrier(Class::Attribute, Action::Replace)
     } else if state != told.proto_state
         || status != told.status
-        || row.mark.unwrap_or(0) != told.mark
+        || row.mark.unwrap_or(0) != told.mark & mark_mask
     {
         Progress::Carrier(Class::Attribute, Action::Update)
     } else {

@@ -2,7 +2,7 @@
 
 use super::world::{Faults, TABLE_OLD, World, key, member, patch};
 use crate::node::{End, Node};
-use crate::record::{Endpoint, FlowKey, Nat};
+use crate::record::{Endpoint, FlowKey, Nat, Patch};
 use crate::table::Entry;
 use alloc::boxed::Box;
 use core::time::Duration;
@@ -34,6 +34,21 @@ fn what_a_carriers_kernel_did_not_tell_is_what_the_peers_kernels_lack() {
     world.check();
     world.read_table(0);
     assert_eq!(found(&mut world, 0), [0; 5]);
+}
+
+#[test]
+fn bits_of_the_mark_that_are_not_replicated_here_are_no_difference() {
+    let mut world = World::new(2, Faults::NONE, 57);
+    world.run(SECOND);
+    world.open(0, key(1));
+    let marked = Patch {
+        mark: Some(0x8000_0000),
+        ..patch(3)
+    };
+    world.change(0, key(1), &marked);
+    world.run(SECOND);
+    world.read_table(1);
+    assert_eq!(found(&mut world, 1), [0; 5]);
 }
 
 #[test]

@@ -311,7 +311,14 @@ impl World {
                 ..Patch::default()
             };
             let unknown = if first { Origin::Found } else { Origin::Own };
-            node.handle_row(Row { key, state: &patch }, unknown);
+            node.handle_row(
+                Row {
+                    key,
+                    state: &patch,
+                    mark_mask: 0xff,
+                },
+                unknown,
+            );
         }
         meanwhile(self);
         let node = self.gateways[at].node.as_mut().unwrap();
