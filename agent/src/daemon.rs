@@ -226,8 +226,11 @@ pub fn run(path: &Path, config: &Config, policy: Policy, key: &MemberKey) -> Res
     let result = driver.run().map_err(failed("work on kernel and network"));
     crate::notify::stopping();
     drop((server, monitoring, metrics));
+    let roles = result?;
+    let mut notify = Notify::new();
+    roles.finish(|| notify.alive());
     info!(event = "ended", "ctsync ends; the flows stay in the kernel");
-    result
+    Ok(())
 }
 
 fn open_key_log(path: &Path) -> Result<KeyLog, RunError> {

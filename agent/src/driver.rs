@@ -119,8 +119,8 @@ const ALIVE_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Driver {
     /// Turns until it is told to stop. What fails is logged and tried again: it is the network's or the kernel's, and
-    /// either can heal. The one error returned is that of waiting itself.
-    pub fn run(mut self) -> io::Result<()> {
+    /// either can heal. The one error returned is that of waiting itself. What is left then is what the last state leads to.
+    pub fn run(mut self) -> io::Result<RolesIo> {
         let mut pacer = Pacer::new();
         let mut events = Wait::Socket;
         let mut drained = self.now();
@@ -133,7 +133,7 @@ impl Driver {
             if ready.stop {
                 self.leave();
                 self.let_go();
-                return Ok(());
+                return Ok(self.roles);
             }
             let now = self.now();
             let events_due = match events {

@@ -1,18 +1,20 @@
 //! Hooks: executables that are run when this member becomes something else.
 //!
 //! They run one after the other, by name, on a thread of their own, each with a deadline: however long one takes, the daemon
-//! goes on. A change that comes while `QUEUE_MAX` wait is not told to them, which the log says: the next one is.
+//! goes on. A change that comes while `QUEUE_MAX` wait is not told to them, which the log says: the next one is. When the daemon
+//! ends it waits for them ([`Hooks::finish`]): systemd kills whatever is left of a service whose main process is gone.
 
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::time::Duration;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, channel, sync_channel};
+use std::time::{Duration, Instant};
 
 use crate::config::Config;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use tracing::{info, warn};
 
@@ -30,11 +32,16 @@ pub struct Call {
     pub why: String,
 }
 
-/// The thread that runs them. It ends when this is dropped and what waits was run.
+/// The thread that runs them.
 #[derive(Debug)]
 pub struct Hooks {
     calls: SyncSender<Call>,
+    /// Closed by the thread's end.
+    thread: Receiver<()>,
 }
+
+/// Between two signs of life while their end is waited for.
+const ALIVE_INTERVAL: Duration = Duration::from_secs(1);
 
 struct Runner {
     directory: PathBuf,
@@ -57,17 +64,33 @@ impl Hooks {
                 ("CTSYNC_NAME", config.this.name.clone()),
             ],
         };
+        Self::run_by(runner).map(Some)
+    }
+
+    fn run_by(runner: Runner) -> io::Result<Self> {
         let (calls, queue) = sync_channel(QUEUE_MAX);
+        let (ends, thread) = channel::<()>();
         std::thread::Builder::new()
             .name("hooks".into())
-            .spawn(move || runner.serve(&queue))?;
-        Ok(Some(Self { calls }))
+            .spawn(move || {
+                runner.serve(&queue);
+                drop(ends);
+            })?;
+        Ok(Self { calls, thread })
     }
 
     /// Has the hooks told of a change.
     pub fn run(&self, call: Call) {
         if let Err(error) = self.calls.try_send(call) {
             warn!(event = "hook", %error, "hooks are too slow: they are not told of this change");
+        }
+    }
+
+    /// Waits until all of them were run on each change that they were told of, and calls `alive` each second meanwhile.
+    pub fn finish(self, mut alive: impl FnMut()) {
+        drop(self.calls);
+        while self.thread.recv_timeout(ALIVE_INTERVAL) == Err(RecvTimeoutError::Timeout) {
+            alive();
         }
     }
 }
@@ -125,9 +148,17 @@ impl Runner {
 /// True if the process ends in time.
 fn wait(child: &Child, timeout: Duration) -> io::Result<bool> {
     let process = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
-    let timeout = Timespec::try_from(timeout).map_err(io::Error::other)?;
     let mut fds = [PollFd::new(&process, PollFlags::IN)];
-    Ok(poll(&mut fds, Some(&timeout))? > 0)
+    let began = Instant::now();
+    loop {
+        let left = timeout.saturating_sub(began.elapsed());
+        let left = Timespec::try_from(left).map_err(io::Error::other)?;
+        match poll(&mut fds, Some(&left)) {
+            Ok(ready) => return Ok(ready > 0),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
 }
 
 /// By name; what is no executable file is left out, and what an editor or a package left behind (`~`, `.dpkg-new`).

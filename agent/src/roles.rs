@@ -93,6 +93,13 @@ impl RolesIo {
         }
     }
 
+    /// Ends when hooks have run on every change; calls `alive` each second meanwhile.
+    pub fn finish(self, alive: impl FnMut()) {
+        if let Some(hooks) = self.hooks {
+            hooks.finish(alive);
+        }
+    }
+
     /// Looks at the machine for the checks.
     pub fn look(&self, core: &mut Core) {
         let number = |path| fs::read_to_string(path).ok()?.trim().parse().ok();

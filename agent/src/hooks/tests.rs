@@ -1,4 +1,4 @@
-use super::{Call, Runner, executables};
+use super::{Call, Hooks, Runner, executables};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -80,4 +80,23 @@ fn what_cannot_be_run_is_an_error_and_no_panic() {
     let hook = directory.path().join("odd");
     assert!(runner.execute(&hook, &call()).is_err());
     assert!(executables(&directory.path().join("none")).is_err());
+}
+
+#[test]
+fn who_ends_waits_until_every_hook_ran_on_every_change() {
+    let directory = tempfile::tempdir().unwrap();
+    let out = directory.path().join("out.txt");
+    let script = format!("#!/bin/sh\necho ${{0##*/}} $2 >> {}\n", out.display());
+    for name in ["h1", "h2", "h3"] {
+        write(directory.path(), name, &script, 0o755);
+    }
+    let hooks = Hooks::run_by(runner(directory.path(), Duration::from_secs(30))).unwrap();
+    hooks.run(call());
+    hooks.run(Call {
+        to: "down",
+        ..call()
+    });
+    hooks.finish(|| ());
+    let expected = "h1 active\nh2 active\nh3 active\nh1 down\nh2 down\nh3 down\n";
+    assert_eq!(fs::read_to_string(out).unwrap(), expected);
 }
