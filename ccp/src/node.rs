@@ -203,11 +203,12 @@ impl Node {
         let copy = (header.interface == SEVERAL).then_some(header.packet_number);
         let is_run =
             (self.membership.peer(member)).is_some_and(|peer| peer.is_run(header.incarnation));
-        let first_here = is_run && self.paths.handle_datagram(member, network, copy);
-        if !self
-            .membership
-            .accept(member, header.incarnation, header.packet_number, now)
-        {
+        let is_accepted =
+            (self.membership).accept(member, header.incarnation, header.packet_number, now);
+        // A copy that came by another network first is no replay: each network tells its own replays.
+        let counts = is_run && (is_accepted || copy.is_some());
+        let first_here = counts && self.paths.handle_datagram(member, network, copy);
+        if !is_accepted {
             match first_here && copy.is_some() {
                 true => self.counters.datagrams_duplicate += 1,
                 false => self.counters.datagrams_replayed_or_unproven += 1,

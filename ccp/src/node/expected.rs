@@ -56,10 +56,9 @@ impl Node {
         });
         let is_told = match expected {
             Expected::New(expectation) => {
-                if known.len() == EXPECTED_MAX {
-                    known.remove(0);
-                }
                 known.push(expectation);
+                // A record of a peer may have brought more.
+                known.drain(..known.len().saturating_sub(EXPECTED_MAX));
                 true
             }
             // Copies of it end by themselves.

@@ -31,7 +31,7 @@ impl Node {
         now: Instant,
     ) -> Result<(), DecodeError> {
         let (mut reader, mut skipped) = (Reader::new(body), Skipped::default());
-        let seq = reader.u64()?;
+        let seq = reader.seq()?;
         // Nothing is acted on before all of it was read. The buffer is kept from one delta to the next.
         let mut records = core::mem::take(&mut self.records);
         records.clear();
