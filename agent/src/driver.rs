@@ -315,11 +315,13 @@ impl Driver {
         if let Some(destinations) = self.core.suspects().poll_change(now) {
             let holding = Arc::clone(holding);
             // It runs programs; packets are not to wait for them.
-            std::thread::spawn(move || {
+            let thread = std::thread::Builder::new().name("destinations".into());
+            let begun = thread.spawn(move || {
                 if let Err(error) = holding.replace(destinations) {
                     warn!(event = "not-held", %error, "the destinations that are held for stay as they were");
                 }
             });
+            self.faults.survive("start a thread", begun);
         }
     }
 

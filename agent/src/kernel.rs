@@ -168,7 +168,7 @@ impl Kernel {
             return self.end_pass(core, addresses).map_err(DumpError::Io);
         }
         if core.wants_pass() && self.dump.is_none() && !self.behind {
-            self.dump = Some(Dump::open()?);
+            self.dump = Some(Dump::open().inspect_err(|_| core.fail_pass())?);
             core.set_wall_clock(wall_clock_nanos());
             core.begin_pass();
         }

@@ -10,10 +10,11 @@
 use std::fmt::Write as _;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use ccp::record::MemberId;
+use rustix::fs::OFlags;
 use zeroize::Zeroizing;
 
 use crate::core::keys::KeyOffer;
@@ -32,13 +33,27 @@ pub struct KeyLog {
 }
 
 impl KeyLog {
-    /// Appends to the file, or makes it, readable to its owner alone.
+    /// Appends to the file, or makes it, readable to its owner alone. Refuses a symbolic link, what is no file, and a file that
+    /// others can read.
     pub fn open(path: &Path) -> io::Result<Self> {
+        // Without O_NONBLOCK, a FIFO in the place of the file would hold the daemon here for ever.
+        let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
         let file = OpenOptions::new()
             .create(true)
             .append(true)
             .mode(0o600)
+            .custom_flags(flags)
             .open(path)?;
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            return Err(io::Error::other("it is no file"));
+        }
+        let mode = metadata.mode() & 0o7777;
+        if mode & 0o077 != 0 {
+            return Err(io::Error::other(format!(
+                "others can read it, or write it (mode {mode:04o}); delete it, or `chmod 600` it"
+            )));
+        }
         Ok(Self {
             file,
             written: Vec::new(),
@@ -68,5 +83,29 @@ impl KeyLog {
         }
         self.written.push(name);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::KeyLog;
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    #[test]
+    fn only_a_file_that_its_owner_alone_can_read_takes_keys() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("keys");
+        assert!(KeyLog::open(&path).is_ok());
+        assert!(KeyLog::open(&path).is_ok(), "that one is appended to");
+        for mode in [0o644, 0o640, 0o620, 0o606] {
+            fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+            assert!(KeyLog::open(&path).is_err(), "{mode:o}");
+        }
+        fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+        let link = directory.path().join("link");
+        symlink(&path, &link).unwrap();
+        assert!(KeyLog::open(&link).is_err());
+        assert!(KeyLog::open(directory.path()).is_err());
     }
 }
