@@ -153,6 +153,63 @@ pub struct Table {
     flows_max: usize,
     seed: [u64; 2],
     serial: u16,
+    counts: Counts,
+    /// The entry that was handed out last to be changed, and how it is counted until that was looked at.
+    lent: Option<(u32, Class)>,
+}
+
+/// How many flows are there, by where they come from; tombstones are none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Those of [`Origin::Own`].
+    pub own: u64,
+    /// Those of [`Origin::Found`].
+    pub found: u64,
+    /// Those of [`Origin::Copy`].
+    pub copies: u64,
+}
+
+/// As what an entry is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Class {
+    Own,
+    Found,
+    Copy,
+    Tombstone,
+}
+
+impl Class {
+    fn of(entry: &Entry) -> Self {
+        match (entry.life, entry.origin) {
+            (Life::Dead, _) => Self::Tombstone,
+            (Life::Live, Origin::Own) => Self::Own,
+            (Life::Live, Origin::Found) => Self::Found,
+            (Life::Live, Origin::Copy { .. }) => Self::Copy,
+        }
+    }
+}
+
+impl Counts {
+    fn of(&mut self, class: Class) -> Option<&mut u64> {
+        match class {
+            Class::Own => Some(&mut self.own),
+            Class::Found => Some(&mut self.found),
+            Class::Copy => Some(&mut self.copies),
+            Class::Tombstone => None,
+        }
+    }
+
+    fn add(&mut self, class: Class) {
+        if let Some(count) = self.of(class) {
+            *count += 1;
+        }
+    }
+
+    fn remove(&mut self, class: Class) {
+        if let Some(count) = self.of(class) {
+            *count -= 1;
+        }
+    }
 }
 
 impl Table {
@@ -167,12 +224,45 @@ impl Table {
             flows_max,
             seed,
             serial: 0,
+            counts: Counts::default(),
+            lent: None,
         }
     }
 
     /// Entries, tombstones included.
     pub fn len(&self) -> usize {
         self.index.len()
+    }
+
+    /// How many flows there are, known without looking at them.
+    pub fn counts(&self) -> Counts {
+        let counts = self.settled_counts();
+        debug_assert_eq!(counts, self.counted(), "no change was missed");
+        counts
+    }
+
+    fn settled_counts(&self) -> Counts {
+        let mut counts = self.counts;
+        if let Some((index, before)) = self.lent
+            && let Some(entry) = at(&self.chunks, index)
+        {
+            counts.remove(before);
+            counts.add(Class::of(entry));
+        }
+        counts
+    }
+
+    fn counted(&self) -> Counts {
+        let mut counts = Counts::default();
+        let classes = self.slots_from(0).map(|(_, entry)| Class::of(entry));
+        classes.for_each(|class| counts.add(class));
+        counts
+    }
+
+    /// Counts the entry that was handed out last as what it has become.
+    fn settle(&mut self) {
+        self.counts = self.settled_counts();
+        self.lent = None;
     }
 
     /// True if there is none.
@@ -213,6 +303,7 @@ impl Table {
         };
         self.serial = self.serial.wrapping_add(1);
         let serial = self.serial;
+        self.counts.add(Class::of(&entry));
         if let Some(place) = place(&mut self.chunks, index) {
             *place = Some(Entry { serial, ..entry });
         }
@@ -224,9 +315,11 @@ impl Table {
 
     /// Takes an entry out.
     pub fn remove(&mut self, slot: Slot) {
-        let Some(key) = self.get(slot).map(|entry| entry.key) else {
+        self.settle();
+        let Some((key, class)) = self.get(slot).map(|entry| (entry.key, Class::of(entry))) else {
             return;
         };
+        self.counts.remove(class);
         let hash = Place::spread(hash(self.seed, &key));
         if let Ok(found) = self
             .index
@@ -247,9 +340,12 @@ impl Table {
 
     /// The entry at `slot`, unless it was removed.
     pub fn get_mut(&mut self, slot: Slot) -> Option<&mut Entry> {
-        place(&mut self.chunks, slot.index)?
+        self.settle();
+        let entry = place(&mut self.chunks, slot.index)?
             .as_mut()
-            .filter(|entry| entry.serial == slot.serial)
+            .filter(|entry| entry.serial == slot.serial)?;
+        self.lent = Some((slot.index, Class::of(entry)));
+        Some(entry)
     }
 
     /// The slots of all entries from the number `from` on.

@@ -112,20 +112,8 @@ impl Core {
     }
 
     fn flow_counts(&self) -> FlowCounts {
-        let mut counts = FlowCounts::default();
-        let live = self
-            .node
-            .table()
-            .slots_from(0)
-            .filter(|(_, entry)| entry.life == Life::Live);
-        for (_, entry) in live {
-            *match entry.origin {
-                table::Origin::Own => &mut counts.own,
-                table::Origin::Found => &mut counts.found,
-                table::Origin::Copy { .. } => &mut counts.copies,
-            } += 1;
-        }
-        counts
+        let table::Counts { own, found, copies } = self.node.table().counts();
+        FlowCounts { own, found, copies }
     }
 
     fn peer_status(&self, peer: &Peer, now: Instant) -> PeerStatus {

@@ -1,4 +1,4 @@
-use super::{Entry, Full, Origin, Table};
+use super::{Counts, Entry, Full, Life, Origin, Table};
 use crate::record::{Family, FlowKey, ZoneDirection};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -45,6 +45,29 @@ fn keys_that_differ_in_one_field_are_different_flows() {
     for key in &keys {
         assert_eq!(table.get(table.find(key).unwrap()).unwrap().key, *key);
     }
+}
+
+#[test]
+fn flows_are_counted_by_where_they_come_from_as_that_changes() {
+    let mut table = Table::new(10, [1, 2]);
+    let copies_of = |member| Origin::Copy { member, run: 0 };
+    let peer = crate::record::MemberId::new(2).unwrap();
+    let own = table.insert(Entry::new(key(1), Origin::Own)).unwrap();
+    let copy = (table.insert(Entry::new(key(2), copies_of(peer)))).unwrap();
+    let found = table.insert(Entry::new(key(3), Origin::Found)).unwrap();
+    let counts = |own, found, copies| Counts { own, found, copies };
+    assert_eq!(table.counts(), counts(1, 1, 1));
+    table.get_mut(copy).unwrap().origin = Origin::Own;
+    assert_eq!(table.counts(), counts(2, 1, 0));
+    table.get_mut(own).unwrap().life = Life::Dead;
+    table.get_mut(found).unwrap().origin = copies_of(peer);
+    assert_eq!(table.counts(), counts(1, 0, 1));
+    table.remove(own);
+    table.get_mut(found).unwrap().life = Life::Dead;
+    table.remove(found);
+    assert_eq!(table.counts(), counts(1, 0, 0));
+    table.insert(Entry::new(key(1), Origin::Found)).unwrap();
+    assert_eq!(table.counts(), counts(1, 1, 0));
 }
 
 #[test]

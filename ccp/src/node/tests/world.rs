@@ -809,6 +809,8 @@ impl World {
         let living: BTreeSet<&FlowKey> = self.carriers.keys().collect();
         for (at, gateway) in self.gateways.iter().enumerate() {
             let keys: BTreeSet<&FlowKey> = gateway.kernel.keys().collect();
+            // It compares with a count of all.
+            let _ = gateway.node.as_ref().map(|node| node.table.counts());
             let (missing, ghosts): (Vec<_>, Vec<_>) = (
                 living.difference(&keys).collect(),
                 keys.difference(&living).collect(),
