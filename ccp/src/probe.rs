@@ -413,6 +413,7 @@ impl Probes {
     /// Judges every interface, with these peers there; returns those that are others now.
     pub fn judge(&mut self, others: &[Other], now: Instant) -> Vec<usize> {
         let Timers { dead_after, .. } = self.timers;
+        let excused = self.excused;
         let elsewhere = |other: &Other, interfaces: &[Interface]| {
             let heard = interfaces
                 .iter()
@@ -442,27 +443,26 @@ impl Probes {
                     dead_after
                 };
                 let fresh = |at: Instant| now.since(at) < silence;
-                let since = [
-                    Some(interface.link_since),
-                    heard.up_since,
-                    Some(self.excused),
-                ];
-                let since = since
-                    .into_iter()
-                    .flatten()
-                    .fold(Instant::default(), Instant::max);
                 let is_witness = heard.up_since.is_some();
+                let began = (heard.up_since)
+                    .map_or(interface.link_since, |at| at.max(interface.link_since));
+                // Our own lateness makes nothing good that was bad.
+                let since = |direction: &Direction| match direction.is {
+                    Judgement::Down => began,
+                    Judgement::Up | Judgement::Assumed => began.max(excused),
+                };
+                let (since_in, since_out) = (since(&interface.inbound), since(&interface.outbound));
                 hears |= heard.at.is_some_and(fresh);
-                let silent_since = heard.at.map_or(since, |at| at.max(since));
+                let silent_since = heard.at.map_or(since_in, |at| at.max(since_in));
                 against_in |= is_witness && last >= silent_since + silence;
                 match heard.hears_us {
                     Some((says, at)) if other.tells || fresh(at) => {
                         is_heard |= says;
-                        against_out |= is_witness && !says && last >= since + silence;
+                        against_out |= is_witness && !says && last >= since_out + silence;
                     }
                     Some(_) | None => {}
                 }
-                unseen_by |= is_witness && last >= since + silence * 3;
+                unseen_by |= is_witness && last >= began.max(excused) + silence * 3;
             }
             let link = interface.watched.link;
             let judged = |heard, against| {

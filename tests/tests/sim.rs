@@ -155,14 +155,15 @@ fn the_same_seed_gives_the_same_run() {
 
 /// More: `CTSYNC_SEEDS=1000..5000`, as above.
 #[test]
-fn of_those_that_can_talk_one_has_the_role_whatever_breaks() {
+fn the_role_is_where_it_belongs_whatever_breaks() {
     let mut failures = Vec::new();
-    let (mut changes, mut by_probes) = (0, 0);
-    for seed in seeds() {
+    let mut had = [0; 4];
+    // The runs are as long as those above, and half as many have each of these often.
+    for seed in seeds().step_by(2) {
         match sim::roles::run(seed) {
-            Ok(report) => {
-                changes += report.changes;
-                by_probes += report.by_probes;
+            Ok(it) => {
+                let these = [it.changes, it.by_probes, it.shared, it.starved];
+                had.iter_mut().zip(these).for_each(|(all, it)| *all += it);
             }
             Err(failure) => failures.push(failure),
         }
@@ -173,8 +174,6 @@ fn of_those_that_can_talk_one_has_the_role_whatever_breaks() {
         failures.len(),
         failures.get(..5.min(failures.len()))
     );
-    assert!(
-        changes > 0 && by_probes > 0,
-        "{changes} changes, {by_probes} without a sync network"
-    );
+    println!("changes, pairs without a sync network, groups that share, periods late: {had:?}");
+    assert!(!had.contains(&0), "{had:?}");
 }

@@ -340,6 +340,22 @@ fn a_loop_that_was_late_blames_no_interface() {
 }
 
 #[test]
+fn an_interface_that_is_down_does_not_come_up_because_our_own_loop_is_late() {
+    let mut site = Site::new();
+    let silent = While { heard: &[], ..ALL };
+    site.pass(ALL);
+    site.pass(silent);
+    site.pass(silent);
+    assert_eq!(site.wan().0, Down);
+    for _ in 0..5 {
+        site.now += 500;
+        (site.probes).excuse(Duration::from_millis(500), at(site.now));
+        site.pass(silent);
+        assert_eq!(site.wan().0, Down);
+    }
+}
+
+#[test]
 fn a_probe_that_was_seen_or_names_another_interface_is_none() {
     let mut site = Site::new();
     let mut probe = |name: &'static [u8], number, on| {
