@@ -21,7 +21,8 @@ use tracing::{error, info, warn};
 /// Present while this member is to be down also after a restart.
 const DOWN_MARK: &str = "down";
 const TABLE_COUNT: &str = "/proc/sys/net/netfilter/nf_conntrack_count";
-const TABLE_MAX: &str = "/proc/sys/net/nf_conntrack_max";
+/// Not `net.nf_conntrack_max`, which is the same, but only the first network namespace has it.
+const TABLE_MAX: &str = "/proc/sys/net/netfilter/nf_conntrack_max";
 
 /// The files, and the hooks.
 #[derive(Debug)]

@@ -100,6 +100,17 @@ fn a_cable_that_is_cut_behind_the_switch_costs_its_gateway_the_role_and_not_the_
         "{shown}"
     );
 
+    let status = one.shown(&["status"]);
+    for check in [
+        "full-sync",
+        "interfaces",
+        "sync-network",
+        "table",
+        "state-directory",
+    ] {
+        assert!(status.contains(&format!("\n{check:<20}  ok")), "{status}");
+    }
+
     // The gateway's own link stays up. A host beyond answers the other gateway, and no longer this one.
     let port = format!("lan-{}", lab.gateways[0].label());
     meet_a_host(&lab);

@@ -5,9 +5,9 @@ use std::io::Write;
 
 use clap::Args;
 
-use super::status::Age;
+use super::status::{Age, short};
 use super::view::{View, is_well};
-use crate::control::roles::{Direction, Interface};
+use crate::control::roles::{Direction, Interface, Seen};
 
 use super::{Daemon, Failure};
 
@@ -30,7 +30,10 @@ impl Interfaces {
     }
 }
 
-/// The interfaces as people read them, in 100 columns or less.
+/// What fits into one line.
+const COLUMNS: usize = 100;
+
+/// The interfaces as people read them.
 struct Page<'a>(&'a [Interface]);
 
 impl Display for Page<'_> {
@@ -40,30 +43,70 @@ impl Display for Page<'_> {
         let (sync, sync_up) = (count(&|it| it.sync), count(&|it| it.sync && it.is_up()));
         writeln!(f, "required          {all}, {up} of them up")?;
         writeln!(f, "required secured  {sync}, {sync_up} of them up\n")?;
-        let names = self.0.iter().map(|it| it.name.len());
-        let width = names.fold("INTERFACE".len(), usize::max);
-        writeln!(
-            f,
-            "{:<width$}  {:>4}  {:<19}  {:<19}  {:<4}  {:<9}  LAST PEER, AGO",
-            "INTERFACE", "VLAN", "INBOUND", "OUTBOUND", "SYNC", "MODE"
-        )?;
-        for it in self.0 {
-            let vlan = it.vlan.map_or_else(|| "-".to_owned(), |it| it.to_string());
-            let sync = if it.sync { "yes" } else { "-" };
-            let last = match &it.last_seen {
-                Some(seen) => format!("{} {}", seen.member, Age(seen.ago_ms / 1000)),
-                None => "never".to_owned(),
-            };
-            writeln!(
-                f,
-                "{:<width$}  {vlan:>4}  {:<19}  {:<19}  {sync:<4}  {:<9}  {last}",
-                it.name,
-                direction(&it.inbound, &it.link),
-                direction(&it.outbound, &it.link),
-                it.mode
-            )?;
+        let rows: Vec<_> = self.0.iter().map(Row::new).collect();
+        let widest = |heading: &str, length: fn(&Row<'_>) -> usize| {
+            rows.iter().map(length).fold(heading.len(), usize::max)
+        };
+        let name = widest("INTERFACE", |it| it.name.len());
+        let inbound = widest("INBOUND", |it| it.inbound.len());
+        let outbound = widest("OUTBOUND", |it| it.outbound.len());
+        let heading = Row {
+            name: "INTERFACE",
+            vlan: "VLAN".to_owned(),
+            inbound: "INBOUND".to_owned(),
+            outbound: "OUTBOUND".to_owned(),
+            sync: "SYNC",
+            mode: "MODE",
+            last_seen: None,
+        };
+        let line = |row: &Row<'_>| {
+            format!(
+                "{:<name$}  {:>4}  {:<inbound$}  {:<outbound$}  {:<4}  {:<9}  ",
+                row.name, row.vlan, row.inbound, row.outbound, row.sync, row.mode
+            )
+        };
+        writeln!(f, "{}LAST PEER, AGO", line(&heading))?;
+        for row in &rows {
+            let line = line(row);
+            writeln!(f, "{line}{}", row.last(COLUMNS - line.len()))?;
         }
         Ok(())
+    }
+}
+
+/// An interface, as it is written.
+struct Row<'a> {
+    /// Without the number of a VLAN, which has a column of its own.
+    name: &'a str,
+    vlan: String,
+    inbound: String,
+    outbound: String,
+    sync: &'static str,
+    mode: &'a str,
+    last_seen: Option<&'a Seen>,
+}
+
+impl<'a> Row<'a> {
+    fn new(it: &'a Interface) -> Self {
+        let parent = it.name.rsplit_once('.').map(|(parent, _)| parent);
+        Self {
+            name: parent.filter(|_| it.vlan.is_some()).unwrap_or(&it.name),
+            vlan: it.vlan.map_or_else(|| "-".to_owned(), |it| it.to_string()),
+            inbound: direction(&it.inbound, &it.link),
+            outbound: direction(&it.outbound, &it.link),
+            sync: if it.sync { "yes" } else { "-" },
+            mode: &it.mode,
+            last_seen: it.last_seen.as_ref(),
+        }
+    }
+
+    /// The last peer, in so many columns.
+    fn last(&self, room: usize) -> String {
+        let Some(seen) = self.last_seen else {
+            return "never".to_owned();
+        };
+        let ago = Age(seen.ago_ms / 1000).to_string();
+        format!("{} {ago}", short(&seen.member, room - ago.len() - 1))
     }
 }
 
@@ -74,4 +117,37 @@ fn direction(direction: &Direction, link: &str) -> String {
         (state, _) => state,
     };
     format!("{state} {}", Age(direction.seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Direction, Interface, Page, Seen};
+
+    #[test]
+    fn the_longest_names_and_times_fit_into_100_columns() {
+        let direction = |state: &str| Direction {
+            state: state.to_owned(),
+            seconds: 3599,
+        };
+        let interface = Interface {
+            name: "enp129s0f1np1x8.4094".to_owned(),
+            vlan: Some(4094),
+            link: "up".to_owned(),
+            inbound: direction("assumed"),
+            outbound: direction("assumed"),
+            sync: false,
+            mode: "multicast".to_owned(),
+            last_seen: Some(Seen {
+                member: "firewall".repeat(7),
+                ago_ms: 3_599_000,
+            }),
+        };
+        let page = Page(&[interface]).to_string();
+        assert!(
+            page.contains("enp129s0f1np1x8  4094  assumed 59 min 59 s"),
+            "{page}"
+        );
+        let widest = page.lines().map(str::len).max();
+        assert_eq!(widest, Some(100), "{page}");
+    }
 }

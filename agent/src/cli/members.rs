@@ -69,15 +69,25 @@ impl Display for Page<'_> {
         for difference in &members.differences {
             writeln!(f, "\nconfigurations differ: {difference}")?;
         }
-        if !members.checks.is_empty() {
-            writeln!(f, "\n{:<20}  {:<8}  ", "CHECK", "STATE")?;
+        write!(f, "{}", Checks(&members.checks))
+    }
+}
+
+/// The checks of this member, a line each under a heading.
+pub(super) struct Checks<'a>(pub &'a [roles::Check]);
+
+impl Display for Checks<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.0.is_empty() {
+            writeln!(f, "\n{:<20}  STATE", "CHECK")?;
         }
-        for check in &members.checks {
+        for check in self.0 {
             let text = match (check.due_ms, check.text.is_empty()) {
                 (Some(due), true) => format!("has to be heard of again in {}", ago(due)),
                 (_, _) => check.text.clone(),
             };
-            writeln!(f, "{:<20}  {:<8}  {text}", check.name, check.state)?;
+            let line = format!("{:<20}  {:<8}  {text}", check.name, check.state);
+            writeln!(f, "{}", line.trim_end())?;
         }
         Ok(())
     }

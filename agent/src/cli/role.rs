@@ -88,9 +88,12 @@ impl Up {
         if self.json {
             return Ok(print_json(out, &Outcome::of(&seen))?);
         }
+        let problems = seen.members.iter().find(|it| it.this);
+        let problems = problems.map_or(&[][..], |it| &it.problems).join("; ");
+        let why = if problems.is_empty() { "" } else { ": " };
         writeln!(
             out,
-            "this member is {}; {}",
+            "this member is {}{why}{problems}; {}",
             state(&seen),
             who_is_active(&seen)
         )?;

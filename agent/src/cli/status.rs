@@ -5,6 +5,7 @@ use std::io::Write;
 
 use clap::Args;
 
+use super::members::Checks;
 use super::view::{View, is_well};
 use super::{Daemon, Failure};
 use crate::control::answer::sync::SyncStatus;
@@ -96,6 +97,7 @@ impl Display for Page<'_> {
             f,
             peers.iter().map(|it| (it.id, it.name.as_str(), &it.hold)),
         )?;
+        write!(f, "{}", Checks(&role.checks))?;
         if !warnings.is_empty() {
             writeln!(f)?;
         }

@@ -10,6 +10,7 @@ use crate::control::answer::{
     PeerState, PeerStatus, Reach, RoleStatus, SplitPath, Status, SyncStat, Timers, Told,
     Translation,
 };
+use crate::control::roles::Check;
 
 fn peer(id: u8, name: &str) -> PeerStatus {
     PeerStatus {
@@ -74,6 +75,10 @@ fn status_fits_100_columns() {
             state: "standby".into(),
             seconds: 61,
             why: "gw-b ranks first".into(),
+            checks: vec![Check {
+                due_ms: Some(9800),
+                ..Check::built_in("uplink", true, String::new())
+            }],
         },
         peers: vec![
             PeerStatus {
@@ -130,6 +135,9 @@ PEER  NAME                STATE       LINK  SYNCED         RTT  HEARD AGO  UNACK
 PEER  NAME                WAITED FOR  ACKNOWLEDGED         P50         P99         MAX
 2     gw-b                yes              1000000    0.320 ms    1.280 ms   19.500 ms
 3     gw-with-a-name-th~  no                     0           -           -           -
+
+CHECK                 STATE
+uplink                ok        has to be heard of again in 9.800 s
 
 one-way: gw-b is heard, but does not hear this member
 

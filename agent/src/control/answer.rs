@@ -19,6 +19,7 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::ser::{SerializeMap, Serializer};
 use serde::{Deserialize, Serialize};
 
+use super::roles::Check;
 pub use holds::{HeldStat, HoldStatus, Latency, Paths, PeerHold, SplitPath};
 pub use networks::{
     AtRisk, NetworkStatus, PathState, PathStatus, PeerReach, Queues, Reach, SyncStat, Timers, Told,
@@ -77,6 +78,8 @@ pub struct RoleStatus {
     pub seconds: u64,
     /// Why, with all that it lacks.
     pub why: String,
+    /// What is checked.
+    pub checks: Vec<Check>,
 }
 
 /// The key that seals a member's datagrams.

@@ -175,6 +175,18 @@ pub struct Check {
     pub due_ms: Option<u64>,
 }
 
+impl Check {
+    /// One that is no operator's.
+    pub fn built_in(name: &str, is_ok: bool, text: String) -> Self {
+        Self {
+            name: name.to_owned(),
+            state: if is_ok { "ok" } else { "problem" }.to_owned(),
+            text,
+            due_ms: None,
+        }
+    }
+}
+
 /// A planned failover.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Drain {

@@ -148,6 +148,7 @@ fn status() -> Status {
             state: "standby".into(),
             seconds: 61,
             why: "gw-b ranks first".into(),
+            checks: Vec::new(),
         },
         peers: vec![PeerStatus {
             id: 2,
@@ -223,7 +224,7 @@ fn status_is_one_line_of_the_agreed_names() {
         r#""flows":{"own":3,"copies":2,"found":1},"#,
         r#""sync":{"complete":true,"incomplete_ms":0,"from":null,"flows":0,"flows_expected":0,"parts":0,"parts_expected":0},"#,
         r#""holds":{"now":0,"deadline_us":0,"latency":{"count":0,"sum_us":0,"p50_us":null,"p99_us":null,"max_us":null}},"#,
-        r#""key":{"epoch":255,"age_seconds":5},"role":{"state":"standby","seconds":61,"why":"gw-b ranks first"},"peers":[{"id":2,"name":"gw-b","state":"never-seen","version":null,"lacks":[],"linked":false,"#,
+        r#""key":{"epoch":255,"age_seconds":5},"role":{"state":"standby","seconds":61,"why":"gw-b ranks first","checks":[]},"peers":[{"id":2,"name":"gw-b","state":"never-seen","version":null,"lacks":[],"linked":false,"#,
         r#""synced":false,"rtt_us":null,"last_heard_ms":null,"unacknowledged":0,"missing":12,"#,
         r#""refused":0,"hold":{"aside":false,"latency":{"count":0,"sum_us":0,"p50_us":null,"p99_us":null,"max_us":null}},"#,
         r#""heard":false,"hears_us":null,"network":"","networks":[]}],"capabilities":[],"warnings":[],"counters":{"zebras":1,"apes":18446744073709551615}}"#,

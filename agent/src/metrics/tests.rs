@@ -54,6 +54,7 @@ fn status() -> Status {
             state: "standby".into(),
             seconds: 61,
             why: "gw-b ranks first".into(),
+            checks: Vec::new(),
         },
         peers: vec![PeerStatus {
             id: 2,

@@ -2,7 +2,7 @@
 
 use super::super::Core;
 use crate::control::answer::RoleStatus;
-use crate::control::roles::{Member, Members, Transition};
+use crate::control::roles::{Check, Member, Members, Transition};
 use ccp::election::{Change, Load, Mode, Problem, Standing, State, Why};
 use ccp::membership::PeerState;
 use ccp::record::MemberId;
@@ -72,7 +72,7 @@ impl Core {
             members: ids.into_iter().map(|it| self.member_row(it, now)).collect(),
             differences: self.differences(&mine),
             interfaces: self.interface_rows(now),
-            checks: self.roles.checks.list(now),
+            checks: self.checks(now),
             drain: self.drain_status(),
             history: history.collect(),
             state_changes: counters.state_changes,
@@ -90,7 +90,26 @@ impl Core {
             state: state_name(standing.state).to_owned(),
             seconds: standing.seconds.into(),
             why: why.join("; "),
+            checks: self.checks(now),
         }
+    }
+
+    /// Every check of this member: what the protocol looks at itself, what the core does, and the operator's.
+    fn checks(&self, now: Instant) -> Vec<Check> {
+        let problems = self.node.election().problems();
+        let by_protocol = |name: &str, problem, text: String| {
+            let is_bad = problems.contains(problem);
+            Check::built_in(name, !is_bad, if is_bad { text } else { String::new() })
+        };
+        let faults: Vec<_> = self.interface_faults().collect();
+        let no_network = problem_sentence(Problem::Network).to_owned();
+        let mut checks = vec![
+            by_protocol("full-sync", Problem::Sync, self.lacking()),
+            by_protocol("interfaces", Problem::Interface, faults.join("; ")),
+            by_protocol("sync-network", Problem::Network, no_network),
+        ];
+        checks.extend(self.roles.checks.list(now));
+        checks
     }
 
     fn member_row(&self, id: MemberId, now: Instant) -> Member {

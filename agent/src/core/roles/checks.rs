@@ -132,20 +132,18 @@ impl Checks {
 
     /// All of them.
     pub fn list(&self, now: Instant) -> Vec<Check> {
-        let built_in = |name: &str, is_ok: bool, text: String| Check {
-            name: name.to_owned(),
-            state: if is_ok { "ok" } else { "problem" }.to_owned(),
-            text,
-            due_ms: None,
-        };
         let mut list = Vec::new();
         if let (Some(limit), Some(percent)) = (self.table_limit, self.table_percent) {
             let text =
                 format!("the connection table is full to {percent} %, {limit} % is too much");
-            list.push(built_in("table", !self.table_is_full, text));
+            list.push(Check::built_in("table", !self.table_is_full, text));
         }
         let text = self.storage.clone().unwrap_or_default();
-        list.push(built_in("state-directory", self.storage.is_none(), text));
+        list.push(Check::built_in(
+            "state-directory",
+            self.storage.is_none(),
+            text,
+        ));
         list.extend(self.own.iter().map(|(name, check)| {
             let is_late = check.due.is_some_and(|due| due <= now);
             let late = "has not been heard of in time".to_owned();
