@@ -236,7 +236,8 @@ impl Driver {
             }
         };
         let is_reading = self.kernel.is_reading() && self.core.may_read_rows();
-        let busy = is_reading || self.core.wants_pass() || self.has_reports;
+        let busy =
+            is_reading || self.core.wants_pass() || self.kernel.has_changes() || self.has_reports;
         let pause = if busy {
             Duration::ZERO
         } else {

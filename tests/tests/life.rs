@@ -97,6 +97,71 @@ fn flows_live_on_every_member_through_ten_timeouts_and_end_everywhere_with_their
 }
 
 #[test]
+fn when_all_gateways_die_and_come_back_nothing_is_invented() {
+    let mut lab = Lab::new(3);
+    let mut cluster = Cluster::start(&lab, Transport::Unicast);
+    let mut crowd = Crowd::default();
+    crowd.tcp(&lab, Path::Plain, Family::Ipv4, 50);
+    crowd.udp(&lab, Path::Masqueraded, Family::Ipv6, 50);
+    assert_eq!(wait_equal(&lab.gateways, DEADLINE).len(), 100);
+    for daemon in &mut cluster.members {
+        daemon.process().kill();
+    }
+    for index in 0..3 {
+        lab.reboot(index);
+        cluster.members[index].start(&lab.gateways[index]);
+    }
+    cluster.wait_in_step();
+    for (gateway, daemon) in lab.gateways.iter().zip(&cluster.members) {
+        assert!(table(gateway).is_empty(), "{:#?}", table(gateway));
+        let status = daemon.status().expect("the daemon answers");
+        for origin in ["own", "copies", "found"] {
+            assert_eq!(status["flows"][origin], 0, "{status:#}");
+        }
+    }
+}
+
+#[test]
+fn when_all_daemons_die_and_come_back_no_flow_lives_longer_than_in_its_kernel() {
+    const TIMEOUT: Duration = Duration::from_secs(8);
+    let lab = Lab::new(2);
+    for gateway in &lab.gateways {
+        gateway.sysctl("netfilter.nf_conntrack_udp_timeout", TIMEOUT.as_secs());
+        gateway.sysctl(
+            "netfilter.nf_conntrack_udp_timeout_stream",
+            TIMEOUT.as_secs(),
+        );
+    }
+    let mut cluster = Cluster::start(&lab, Transport::Unicast);
+    let mut crowd = Crowd::default();
+    for (gateway, path) in [
+        (0, Path::Through(0)),
+        (1, Path::Through(1)),
+        (0, Path::Masqueraded),
+    ] {
+        crowd.udp(&lab, path, Family::Ipv4, 20 + gateway);
+    }
+    let silent = Instant::now();
+    assert_eq!(wait_equal(&lab.gateways, DEADLINE).len(), 61);
+    for daemon in &mut cluster.members {
+        daemon.process().kill();
+    }
+    for (daemon, gateway) in cluster.members.iter_mut().zip(&lab.gateways) {
+        daemon.start(gateway);
+    }
+    cluster.wait_in_step();
+    for gateway in &lab.gateways {
+        wait_until("all have ended", DEADLINE, || table(gateway).is_empty());
+    }
+    // A copy may have been made, or its timeout written anew, a moment before its carrier died.
+    assert!(silent.elapsed() < 2 * TIMEOUT, "{:?}", silent.elapsed());
+    let came_back = holds_within(Duration::from_secs(3), || {
+        lab.gateways.iter().any(|it| !table(it).is_empty())
+    });
+    assert!(!came_back);
+}
+
+#[test]
 fn flows_deleted_by_hand_on_any_member_are_gone_everywhere_and_stay_gone() {
     let lab = Lab::new(3);
     let cluster = Cluster::start(&lab, Transport::Unicast);
