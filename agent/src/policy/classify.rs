@@ -164,4 +164,4 @@ fn selectors(rows: &mut Rows, protocol: u8, clauses: &[Condition]) -> Vec<Row> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

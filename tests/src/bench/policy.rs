@@ -1,5 +1,5 @@
 //! What the service policy saves: a share of the flows is never synchronised, or delayed, and the kernel does its part of
-//! that or it does not.
+//! that, by one means or another, or it does not.
 //!
 //! Which flows are of the share is a matter of their server port, which goes round from flow to flow. The delay is longer
 //! than a run, so that none of the delayed flows is told.
@@ -29,8 +29,28 @@ pub struct Case {
     /// Of so many of the server's ports.
     ports: u16,
     treatment: Treatment,
-    /// Whether rules keep the kernel from making events.
-    pushed_down: bool,
+    means: Means,
+}
+
+/// With what the policy is pushed down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Means {
+    Nothing,
+    Nftables,
+    Xtables,
+    Filter,
+}
+
+impl Means {
+    /// As `ctsync.yaml` calls it.
+    fn word(self) -> &'static str {
+        match self {
+            Means::Nothing => "off",
+            Means::Nftables => "nftables",
+            Means::Xtables => "xtables",
+            Means::Filter => "filter",
+        }
+    }
 }
 
 /// Its figures, one a round.
@@ -44,19 +64,24 @@ pub struct Figures {
 }
 
 impl Case {
-    /// A quarter, half, nine tenths; never and delayed; with the push-down and without.
+    /// A quarter, half, nine tenths; never and delayed; with each push-down and without. What is delayed makes all its events
+    /// with each but that of nftables, which leaves out the one that no TCP needs.
     pub fn all() -> impl Iterator<Item = Case> {
         let shares = [SERVER_PORTS / 4, SERVER_PORTS / 2, SERVER_PORTS * 9 / 10];
-        shares.into_iter().flat_map(|ports| {
-            [Treatment::Never, Treatment::Delayed]
-                .into_iter()
-                .flat_map(move |treatment| {
-                    [false, true].map(|pushed_down| Case {
-                        ports,
-                        treatment,
-                        pushed_down,
-                    })
-                })
+        let ways = [
+            (Treatment::Never, Means::Nothing),
+            (Treatment::Never, Means::Filter),
+            (Treatment::Never, Means::Xtables),
+            (Treatment::Never, Means::Nftables),
+            (Treatment::Delayed, Means::Nothing),
+            (Treatment::Delayed, Means::Nftables),
+        ];
+        shares.into_iter().flat_map(move |ports| {
+            ways.map(|(treatment, means)| Case {
+                ports,
+                treatment,
+                means,
+            })
         })
     }
 
@@ -73,18 +98,18 @@ impl Case {
     }
 
     /// As `ctsync.yaml` says it.
-    fn configuration(self) -> &'static str {
-        match self.pushed_down {
-            true => "policy: { kernel: nftables }\n",
-            false => "policy: { kernel: off }\n",
-        }
+    fn configuration(self) -> String {
+        format!("policy: {{ kernel: {} }}\n", self.means.word())
     }
 
     /// Measures it once.
     pub fn measure(self, gateways: &mut Gateways, figures: &mut Figures) {
         eprintln!("policy: {self}");
         gateways.flush();
-        let running = Running::start_ctsync(&self.policy(), self.configuration(), gateways);
+        let running = Running::start_ctsync(&self.policy(), &self.configuration(), gateways);
+        if self.means == Means::Filter {
+            running.wait_until_both_say("what it never synchronises is left out");
+        }
         let generator = &mut gateways.generator;
         generator.at_rate(FIXED_RATE, WARM_UP_FLOWS, |_, _| ());
         let before = assured_flows(&gateways.a);
@@ -131,12 +156,7 @@ impl fmt::Display for Case {
             Treatment::Never => "never synchronised",
             Treatment::Delayed => "delayed",
         };
-        let kernel = if self.pushed_down {
-            ", in the kernel"
-        } else {
-            ""
-        };
-        write!(f, "{share} % {treatment}{kernel}")
+        write!(f, "{share} % {treatment}, {}", self.means.word())
     }
 }
 

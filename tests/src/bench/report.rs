@@ -310,8 +310,9 @@ asks by itself, and says when it has everything, in its kernel. Memory: the most
 Connects by two gateways: what the client sends passes gateway A, what the server sends gateway B, both strict; with no listener
 everything passes A. {CONNECTS} one after the other, from connect() to the SYN/ACK; with conntrackd, which puts the flows into
 the kernel at once, {LATE_CONNECTS} together, as each takes seconds. ctsync has learnt from the first ones. Sent again: after 1 s.
-ctsync with a policy: of the server's 20 ports a share is never synchronised, or delayed for longer than the run. Full speed as
-above, then a quarter as many flows at the fixed rate; CPU is per flow opened, told or not.
+ctsync with a policy: of the server's 20 ports a share is never synchronised, or delayed for longer than the run; pushed down
+with nothing (off), the filter of the socket, rules of xtables or of nftables. Full speed as above, then a quarter as many flows
+at the fixed rate; CPU is per flow opened, told or not.
 "
     )
 }

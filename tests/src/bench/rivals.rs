@@ -120,6 +120,21 @@ impl Running {
         running
     }
 
+    /// Waits until the logs of both daemons have this.
+    #[track_caller]
+    pub fn wait_until_both_say(&self, what: &str) {
+        let both_say = || {
+            interrupt::check();
+            self.files.logs().matches(what).count() == 2
+        };
+        let logs = || self.files.logs();
+        assert!(
+            holds_within(2 * READY, both_say),
+            "{what}: not said:\n{}",
+            logs()
+        );
+    }
+
     #[track_caller]
     fn wait_ready(&self) {
         assert!(

@@ -3,10 +3,10 @@ use crate::policy::tests::key;
 use std::time::Instant;
 
 /// Numbers that look random, the same each time.
-struct Numbers(u64);
+pub(in crate::policy) struct Numbers(pub u64);
 
 impl Numbers {
-    fn below(&mut self, limit: u64) -> u64 {
+    pub fn below(&mut self, limit: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -37,7 +37,7 @@ impl Numbers {
             .collect()
     }
 
-    fn condition(&mut self) -> Condition {
+    pub fn condition(&mut self) -> Condition {
         let protocols = match self.below(4) {
             0 => vec![],
             1 => vec![6],
@@ -61,7 +61,7 @@ impl Numbers {
         }
     }
 
-    fn key(&mut self) -> FlowKey {
+    pub fn key(&mut self) -> FlowKey {
         let src = self.address();
         let dst = loop {
             let dst = self.address();
@@ -79,7 +79,7 @@ impl Numbers {
 }
 
 /// What the classifier does fast, said slowly.
-fn matches(condition: &Condition, key: &FlowKey, mark: u32) -> bool {
+pub(in crate::policy) fn matches(condition: &Condition, key: &FlowKey, mark: u32) -> bool {
     let within = |prefixes: &[Prefix], address: &[u8; 16]| {
         let address = u128::from_be_bytes(*address);
         let holds = |prefix: &Prefix| {

@@ -1,5 +1,9 @@
 use super::*;
+use crate::policy::classify::tests::{Numbers, matches};
+use crate::policy::service::{Flows, Kind};
 use crate::policy::tests::parse;
+use crate::policy::{Rule, Service};
+use std::time::Duration;
 
 fn plan(text: &str) -> Plan {
     // Built-in services would only stand in the way.
@@ -68,4 +72,71 @@ fn few_clauses_with_addresses_are_said_one_by_one() {
     assert_eq!(never, [false, true]);
     assert!(plan.steps.iter().all(|step| step.condition.is_plain()));
     assert_eq!(plan.certain, []);
+}
+
+fn draw_policy(numbers: &mut Numbers) -> Policy {
+    let count = 1 + numbers.below(6) as usize;
+    let service = |numbers: &mut Numbers, at| Service {
+        name: format!("s{at}"),
+        flows: numbers.condition().flows,
+        kind: Kind::None,
+        sync: match numbers.below(4) {
+            0 => Sync::Always,
+            1 => Sync::Delayed(Duration::from_secs(9)),
+            _ => Sync::Never,
+        },
+        hold: Hold::Auto,
+    };
+    let services: Vec<_> = (0..count).map(|at| service(numbers, at)).collect();
+    let rules = (0..numbers.below(8)).map(|_| {
+        let service = numbers.below(count as u64) as usize;
+        let condition = Condition {
+            flows: services[service].flows.clone(),
+            ..numbers.condition()
+        };
+        Rule {
+            name: None,
+            condition,
+            service,
+        }
+    });
+    let rules = rules.collect();
+    Policy::compile(Vec::new(), services, rules)
+}
+
+/// What rules made of the plan say of a flow.
+fn is_said(plan: &Plan, key: &ccp::record::FlowKey) -> bool {
+    let of = |protocols: Vec<u8>, selectors: &[(u16, u16)]| Condition {
+        flows: Flows {
+            protocols,
+            selectors: selectors.to_vec(),
+        },
+        ..Condition::default()
+    };
+    let is_certain = |it: &(u8, Vec<(u16, u16)>)| matches(&of(vec![it.0], &it.1), key, 0);
+    let is_other = |named: &Vec<u8>| !named.contains(&key.proto);
+    let first = (plan.steps.iter()).find(|step| matches(&step.condition, key, 0));
+    plan.certain.iter().any(is_certain)
+        || plan.all_but.as_ref().is_some_and(is_other)
+        || first.is_some_and(|step| step.never)
+}
+
+#[test]
+fn what_is_said_never_is_never_by_the_policy_whatever_mark_and_zone() {
+    let mut numbers = Numbers(17);
+    let (mut said, mut never) = (0, 0);
+    for _ in 0..100 {
+        let policy = draw_policy(&mut numbers);
+        let plan = policy.plan();
+        for _ in 0..100 {
+            let (key, mark) = (numbers.key(), numbers.below(2) as u32);
+            let is_never = policy.decide(&key, mark).sync == Sync::Never;
+            never += u32::from(is_never);
+            if is_said(&plan, &key) {
+                said += 1;
+                assert!(is_never, "{key:?} {policy:?}");
+            }
+        }
+    }
+    assert!(said * 2 > never, "{said} of {never} are said");
 }
