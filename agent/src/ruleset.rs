@@ -289,13 +289,12 @@ impl Ruleset {
         if is_other {
             nft(&[], &text(&rules.sections))?;
         }
-        if rules.chains != self.rules.chains {
-            self.put(&rules.chains).inspect_err(|_| {
-                // As it was.
-                let _ = self.put(&self.rules.chains.clone());
-                let _ = nft(&[], &text(&self.rules.sections));
-            })?;
-        }
+        // Also if they are the same: rules of the operator may have come behind them, or in their place.
+        self.put(&rules.chains).inspect_err(|_| {
+            // As it was.
+            let _ = self.put(&self.rules.chains);
+            let _ = nft(&[], &text(&self.rules.sections));
+        })?;
         self.rules = rules;
         Ok(is_other)
     }

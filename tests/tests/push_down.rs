@@ -502,6 +502,13 @@ fn without_nft_chains_of_xtables_do_it_and_go_with_the_daemon_and_without_them_t
     });
     assert_eq!(connection.progress().failure, None);
 
+    // A reload puts them in their place again.
+    let gateway = &lab.gateways[0];
+    gateway.run("iptables -t raw -F PREROUTING");
+    gateway.run("iptables -t raw -A PREROUTING -p udp --dport 9 -j CT --zone 9");
+    cluster.members[0].ask("reload");
+    assert!(rules_of_xtables(gateway).contains("-A PREROUTING -j ctsync-events"));
+
     // They go with the daemon; after a crash, with the next one's start.
     cluster.members[1].process().signal(Signal::TERM);
     cluster.members[1].process().wait(DEADLINE);
