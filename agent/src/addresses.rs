@@ -37,8 +37,7 @@ pub struct LocalAddresses {
 
 /// The addresses that a machine had at some time.
 ///
-/// Looked up several times for each event, so hashed without a key: what is in it is the operator's choice, and only
-/// that decides how long a look-up takes.
+/// Looked up several times for each event. A hash without a key is safe here: only the operator chooses what is in it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AddressSet {
     local: HashSet<IpAddr>,

@@ -37,6 +37,7 @@ mod role;
 mod rules;
 mod run;
 mod schema;
+mod screen;
 mod services;
 mod status;
 mod syncstat;

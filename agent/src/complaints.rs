@@ -6,7 +6,7 @@ use std::time::Duration;
 /// A counter that should stay as it is, and what to do when it does not.
 struct Watch {
     counter: &'static str,
-    /// One that may grow, but by no more than a hundredth of what this one does.
+    /// If there is one, `counter` may grow by up to a hundredth of what this one grows by.
     of: Option<&'static str>,
     advice: &'static str,
 }
@@ -25,8 +25,8 @@ const WATCHED: &[Watch] = &[
     Watch {
         counter: "conflicts",
         of: None,
-        advice: "flows of peers have the tuples of others here, which stay: give each gateway its own range of ports to \
-                 translate to",
+        advice: "flows of peers need tuples that other flows have here, and are not put in: give each gateway its own range of \
+                 ports to translate to",
     },
     Watch {
         counter: "kernel_full",
@@ -43,12 +43,14 @@ const WATCHED: &[Watch] = &[
     Watch {
         counter: "table_full",
         of: None,
-        advice: "no more flows can be remembered, new ones are not replicated",
+        advice: "the daemon's table of flows is full: new ones are not replicated; leave services out by policy (`ctsync \
+                 services` shows the costliest)",
     },
     Watch {
         counter: "datagrams_forged",
         of: None,
-        advice: "datagrams came under the name of a member that it has not sealed",
+        advice: "datagrams came under the name of a member that did not seal them: damage, or somebody on the sync network who \
+                 poses as a member; see who sends them with `tcpdump -ni INTERFACE port 8116`",
     },
     Watch {
         counter: "datagrams_unknown_member",

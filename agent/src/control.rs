@@ -1,8 +1,8 @@
 //! The control socket: how `ctsync status` and its like talk to the daemon.
 //!
-//! A Unix socket that speaks JSON lines. A request is one line, `{"verb":"status"}`, `{"verb":"flows"}`,
-//! `{"verb":"keys-roll"}` or one of [`roles`], `{"verb":{"roles":"members"}}`; all answers are one line but that, to `flows` one a flow and then `{"end":{"count":N}}`; what cannot be answered gets
-//! `{"error":"..."}`. A client may ask again on the same connection.
+//! A Unix socket that speaks JSON, an object a line. A request names a verb, as in `{"verb":"status"}`; some take values, as in
+//! `{"verb":{"roles":"members"}}`. Each is answered by one line, but for `flows`: one line a flow, then `{"end":{"count":N}}`.
+//! What cannot be answered gets `{"error":"..."}`. A client may ask again on the same connection.
 //!
 //! The socket for monitoring speaks the same, but refuses requests that would change something.
 //!

@@ -227,7 +227,7 @@ impl Driver {
 
     fn wait(&self, events: Wait, drained: Instant) -> io::Result<Ready> {
         let mut until = self.core.poll_timeout().min(self.now() + ALIVE_INTERVAL);
-        // Under load the event socket is not watched at all: whoever makes an event would have to look for a sleeper.
+        // Under load the event socket is not watched: where nobody waits, the kernel has nobody to wake for each event.
         let watched = match events {
             Wait::Socket => 6,
             Wait::For(pause) => {
@@ -319,7 +319,7 @@ impl Driver {
             let thread = std::thread::Builder::new().name("destinations".into());
             let begun = thread.spawn(move || {
                 if let Err(error) = holding.replace(destinations) {
-                    warn!(event = "not-held", %error, "the destinations that are held for stay as they were");
+                    warn!(event = "not-held", %error, "the destinations whose first packets are held could not be replaced; the list before stays in force");
                 }
             });
             self.faults.survive("start a thread", begun);

@@ -286,7 +286,7 @@ impl Kernel {
             event = "conflict",
             flow = words(flow),
             stays = holder,
-            "a flow of a peer has the reply tuple of another here, which stays"
+            "a flow of a peer was not put in: another flow here has its reply tuple, that is, is translated to the same address and port"
         );
     }
 

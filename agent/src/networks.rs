@@ -30,7 +30,7 @@ impl Networks {
         for udp in &mut list {
             if let Err(error) = udp.follow() {
                 let (network, interface) = (&udp.name, &udp.device);
-                warn!(event = "interface-gone", %network, %interface, %error, "a sync network is not there");
+                warn!(event = "interface-gone", %network, %interface, %error, "the interface of a sync network is missing or has no address; it is used as soon as it is there");
                 failed.get_or_insert((udp.device.clone(), error));
             }
         }

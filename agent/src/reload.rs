@@ -191,17 +191,17 @@ impl Drop for Reloader {
     }
 }
 
-/// With what the policy is pushed down, and if there is something better, why not with that.
+/// Logs by what means the policy is pushed down and, if a better one could not be used, why.
 pub fn log_push_down(config: &Config, tools: &Tools, means: Means) {
     let wanted = config.policy.kernel;
     match tools.why(wanted) {
         Some(reason) => warn!(
             event = "push-down",
-            reason, "events that the policy has no need of are kept back by {means}"
+            reason, "events of flows that the policy leaves out are kept back by {means}"
         ),
         None => info!(
             event = "push-down",
-            "events that the policy has no need of are kept back by {means}"
+            "events of flows that the policy leaves out are kept back by {means}"
         ),
     }
 }
@@ -223,7 +223,7 @@ fn wait(rung: &mut UnixStream, watch: Option<&Watch>) -> Option<Reason> {
         match poll(&mut fds, None) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => {
-                error!(event = "defect", %error, "nothing can be reloaded any more");
+                error!(event = "defect", %error, "SIGHUP and `ctsync reload` no longer work: restart ctsync");
                 return None;
             }
         }
@@ -285,7 +285,7 @@ impl Work {
             && let Some(steering) = &steering
             && let Err(error) = hold::complete(steering)
         {
-            warn!(event = "not-held", %error, "packets are not held until the policy changes again");
+            warn!(event = "not-held", %error, "packets are not held: the rules that queue them could not be put in place; mend that, then `ctsync reload`");
         }
         log::set_level(config.log.level);
         if means != before {
@@ -295,7 +295,8 @@ impl Work {
         for section in &restart {
             warn!(
                 event = "restart-needed",
-                section, "this has changed too, and takes effect at the next restart"
+                section,
+                "this section has changed too, but is only read at the start: restart ctsync"
             );
         }
         let (services, rules) = (policy.services().len(), policy.rules().len());

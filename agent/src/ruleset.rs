@@ -212,8 +212,8 @@ fn remove_others() {
 #[derive(Debug)]
 pub struct Ruleset {
     rules: Rules,
-    /// Is there while there are chains of xtables, and says in which tables: who comes after a crash knows by it, as the kernel
-    /// would make a table for who asks what is in it.
+    /// A file that is there while chains of xtables are, and lists their tables. The next run reads it after a crash, as asking
+    /// iptables what is in a table would make the table.
     mark: PathBuf,
 }
 

@@ -16,8 +16,8 @@ use rustls::server::{AlwaysResolvesServerRawPublicKeys, NoServerSessionStorage};
 use rustls::sign::CertifiedKey;
 use rustls::version::TLS13;
 use rustls::{
-    CertificateError, ClientConfig, CommonState, DigitallySignedStruct, DistinguishedName, Error,
-    PeerIncompatible, ServerConfig, SignatureScheme,
+    AlertDescription, CertificateError, ClientConfig, CommonState, DigitallySignedStruct,
+    DistinguishedName, Error, PeerIncompatible, ServerConfig, SignatureScheme,
 };
 
 use crate::keys::{MemberKey, PublicKey};
@@ -37,6 +37,8 @@ pub struct Identity {
 pub enum Refusal {
     /// The other end proved to be nobody that it may be, or did not prove anything.
     Stranger,
+    /// The other end says so of us.
+    Denied,
     /// Something else, such as noise instead of TLS.
     Other,
 }
@@ -105,6 +107,9 @@ pub fn no_name() -> ServerName<'static> {
 }
 
 impl Refusal {
+    /// How many kinds there are: each is told of by itself, so that one that is frequent does not silence another.
+    pub const KINDS: usize = 3;
+
     /// What `error` means.
     pub fn of(error: &Error) -> Self {
         match error {
@@ -114,6 +119,7 @@ impl Refusal {
                 PeerIncompatible::IncorrectCertificateTypeExtension
                 | PeerIncompatible::UnsolicitedCertificateTypeExtension,
             ) => Self::Stranger,
+            Error::AlertReceived(AlertDescription::AccessDenied) => Self::Denied,
             _ => Self::Other,
         }
     }

@@ -1,7 +1,7 @@
 //! The sockets of one sync network: who is written to by which transport.
 //!
-//! What is sent to this machine, to its network or to its group is heard whatever the mode, which only says how datagrams
-//! for all peers leave: so members that differ in it understand each other, and it can be switched at any time.
+//! Unicast, broadcast and multicast are always received; the mode only says how datagrams for all peers are sent. So members
+//! in different modes understand each other, and the mode can be switched at any time.
 //!
 //! Sockets belong to an interface by its number, and are opened anew when it was deleted and made again.
 

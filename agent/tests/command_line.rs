@@ -802,31 +802,49 @@ fn full_disk_is_a_failure() {
     );
 }
 
+/// The verbs that the help of these words lists, and theirs, each with its help.
+fn verbs(words: &[&str]) -> Vec<(String, String)> {
+    let (_, help, _) = outcome(&mut ctsync(&[words, &["--help"]].concat()));
+    let Some((_, list)) = help.split_once("Commands:\n") else {
+        return vec![(words.join(" "), help)];
+    };
+    let list = list.lines().map_while(|it| it.split_whitespace().next());
+    list.filter(|it| *it != "help")
+        .flat_map(|it| verbs(&[words, &[it]].concat()))
+        .collect()
+}
+
 #[test]
 fn man_page_has_every_verb_and_option() {
-    let page = MAN_PAGE.replace("\\-", "-");
-    for verb in [
-        "run",
-        "keygen",
-        "check",
-        "status",
-        "flows",
-        "services",
-        "keys roll",
-        "top",
-        "doctor",
-        "import-conntrackd",
-        "completions",
-    ] {
-        assert!(page.contains(&format!(".B {verb}\n")), "{verb}");
-        let words: Vec<_> = verb.split(' ').chain(["--help"]).collect();
-        let (_, help, _) = outcome(&mut ctsync(&words));
-        let options = help
-            .split_whitespace()
-            .filter(|word| word.starts_with("--"));
-        for option in options.map(|word| word.trim_end_matches(',')) {
-            assert!(page.contains(option), "{option} of {verb}");
+    let page = MAN_PAGE.replace("\\-", "-").replace("\\ ", " ");
+    let (synopsis, rest) = page.split_once(".SH DESCRIPTION").expect("it is there");
+    let mut missing = Vec::new();
+    for (verb, help) in verbs(&[]) {
+        let begin = format!(".B ctsync {verb}\n");
+        let usage: String = (synopsis.split(".br\n"))
+            .filter(|it| it.trim_start_matches(".SH SYNOPSIS\n").contains(&begin))
+            .collect();
+        let options = (help.lines())
+            .filter(|line| line.trim_start().starts_with('-'))
+            .flat_map(str::split_whitespace)
+            .map(|word| word.trim_end_matches(','))
+            .filter(|word| word.starts_with("--") && *word != "--help");
+        for option in options {
+            if !usage.contains(option) {
+                missing.push(format!("{verb}: {option} in the synopsis"));
+            }
+            if !rest.contains(option) {
+                missing.push(format!("{verb}: {option}"));
+            }
+        }
+        if usage.is_empty() {
+            missing.push(format!("{verb} in the synopsis"));
+        }
+        let mut heads = rest.lines().filter(|line| line.starts_with(".B"));
+        if !heads.any(|line| line.contains(&verb)) {
+            missing.push(verb);
         }
     }
+    assert!(missing.is_empty(), "{missing:#?}");
     assert!(page.contains(&format!("\"ctsync {}\"", env!("CARGO_PKG_VERSION"))));
 }

@@ -13,8 +13,8 @@ const WAITING_MAX: usize = 64;
 /// Suspects at a time; what is more counts at once, though its event may be on its way.
 const SUSPECTS_MAX: usize = 1 << 16;
 
-/// How the kernels' tables differed: of a copy its holder's kernel, of a flow of our own those of the peers, as they had been
-/// told something else.
+/// How a kernel's table differed. For a copy it is its holder's kernel; for a flow of our own the peers', as they had been told
+/// something else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Class {
     /// A kernel lacked a copy.
@@ -56,7 +56,7 @@ pub struct Difference {
 pub struct Audit {
     counts: [u64; Class::ALL.len()],
     waiting: VecDeque<Difference>,
-    /// Own flows that a row showed other than known: their events may be on their way.
+    /// Own flows whose row differed from our record: the event that explains it may still be queued.
     suspects: HashMap<FlowKey, Class, KeyedHash>,
 }
 
@@ -94,7 +94,7 @@ impl Audit {
         }
     }
 
-    /// Every event that was made before the last row was read has been handed in: what is suspect still was never told.
+    /// Every event older than the last row has been handled: what is suspect still had no event at all.
     pub fn settle(&mut self, me: MemberId) {
         let hasher = *self.suspects.hasher();
         let suspects = core::mem::replace(&mut self.suspects, HashMap::with_hasher(hasher));

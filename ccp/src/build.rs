@@ -1,7 +1,7 @@
 //! What the builds of different members can do together (PROTOCOL.md 10.6).
 //!
-//! What a build does not know it skips, so most of what is new needs no agreement. A capability is for the rest: what a
-//! member may only do, or ask for, if the others know it. A new one is a variant here and its use where it matters.
+//! A build skips what it does not know, so most additions need no agreement. A capability covers the rest: what a member
+//! may do, or ask for, only if the others support it. A new one is a variant here and its use where it matters.
 
 use core::fmt;
 

@@ -2,7 +2,7 @@
 //! (PROTOCOL.md 13.3).
 //!
 //! Both walk their tables, a bounded piece at a time, and leave out what was told after the *cut*: so a change on its way
-//! makes no difference, unless it overtakes one of the walks. What differs by that differs no longer a second later.
+//! makes no difference, unless it overtakes one of the walks. Such a difference is gone when looked at again a second later.
 
 use crate::audit::Class;
 use crate::node::KeyedHash;
@@ -183,7 +183,8 @@ pub struct Row {
     pub term: Term,
 }
 
-/// How a copy differed, and of which tellings carrier and copy were: a difference that is still the same a second later is one.
+/// How a copy differed, and at which sequences of the carrier and of the copy. It counts only if a second look, a second later,
+/// finds the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Suspect {
     /// How.

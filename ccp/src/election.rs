@@ -79,7 +79,7 @@ pub struct Fitness(pub u8);
 pub enum Load {
     /// It does.
     Normal,
-    /// It was late of late: its silence means less than another's.
+    /// It ran late recently: its silence means less than another's.
     Starved,
 }
 

@@ -3,8 +3,10 @@
 //! [`node::Node`] is one member: what happened goes in by `handle_*`, what is to be done comes out by `poll_*`. It only
 //! dispatches to the parts: [`membership`] (who is there, and has proven it), [`paths`] (over which network), [`probe`] (which
 //! interfaces work), [`election`] (who is active), [`outbox`] and [`sender`] (what we tell), [`receiver`] (what we are told),
-//! [`snapshot`] (everything at once), all of them over one [`table`] of flows. [`record`] says what a flow is, [`progress`]
-//! how far it has come, [`wire`] alone knows bytes.
+//! [`snapshot`] (everything at once), [`hold`] (packets that wait for the peers), [`audit`] and [`compare`] (whether the kernels
+//! agree), [`modes`] (how networks are spoken on), all of them over one [`table`] of flows. [`record`] says what a flow is,
+//! [`progress`] how far it has come, [`build`] what other versions can do, [`seal`] what was received before, [`wire`] alone
+//! knows bytes.
 #![no_std]
 #![forbid(unsafe_code)]
 

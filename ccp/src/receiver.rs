@@ -56,7 +56,7 @@ pub struct Incoming {
     pub tombstones: BTreeSet<(u64, Slot)>,
     /// The mark that ends a telling, and its sequence.
     told: Option<(u64, Told)>,
-    /// We have asked to be told, but for what was told before this sequence, and were not told yet.
+    /// We asked for a telling that may leave out what was told before this sequence; it has not come yet.
     asked: Option<u64>,
     /// Members whose claims on flows of this peer were refused, as its own were newer.
     pub outclaimed: MemberSet,

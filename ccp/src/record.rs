@@ -487,8 +487,8 @@ pub enum Record {
     Told(Told),
 }
 
-/// Everything the sender has, but what it told before `from`, was told to `member` in records from sequence `base` on:
-/// what `member` has of the sender's otherwise is gone (PROTOCOL.md 5.4).
+/// Ends a telling: but for flows told before `from`, `member` was sent every flow of the sender at sequence `base` or later.
+/// Any other flow of the sender that it has is gone (PROTOCOL.md 5.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Told {
     /// To whom.

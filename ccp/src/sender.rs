@@ -252,8 +252,8 @@ impl Sender {
         None
     }
 
-    /// What the delta `seq` told and no later one told again, as it is now. A flow that has changed since is told again
-    /// soon, so it may stay out where it has grown and the datagram would get too long.
+    /// What the delta `seq` told and no later one told again, as it is now. A flow that has changed since may be
+    /// left out if it no longer fits: its new state is told soon anyway.
     fn put_resend(&self, table: &Table, seq: u64, bytes_max: usize, out: &mut Vec<u8>) {
         let body = Body {
             start: out.len(),

@@ -15,7 +15,7 @@ pub enum Timer {
     Refresh,
     /// Copies that the kernel's table had no room for are tried again.
     NoRoom,
-    /// Those that were not heard had time enough, and the election begins; or the owner's loop was on time for long enough.
+    /// The settling time is over and the election begins, or the owner's loop has been on time for long enough.
     Election,
     /// Probes of interfaces are due.
     Interfaces,

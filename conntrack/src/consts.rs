@@ -36,27 +36,9 @@ pub const IPS_SRC_NAT: u32 = 1 << 4;
 pub const IPS_DST_NAT: u32 = 1 << 5;
 /// TCP sequence numbers are adjusted.
 pub const IPS_SEQ_ADJUST: u32 = 1 << 6;
-/// Source translation was decided (also when it decided for none).
-pub const IPS_SRC_NAT_DONE: u32 = 1 << 7;
-/// Destination translation was decided (also when it decided for none).
-pub const IPS_DST_NAT_DONE: u32 = 1 << 8;
-/// The entry is on its way out of the table.
-pub const IPS_DYING: u32 = 1 << 9;
 /// Packets don't refresh the timeout, and a request can't change it.
 pub const IPS_FIXED_TIMEOUT: u32 = 1 << 10;
-/// A template of rules, not a flow.
-pub const IPS_TEMPLATE: u32 = 1 << 11;
-/// Obsolete.
-pub const IPS_UNTRACKED: u32 = 1 << 12;
-/// A helper was attached by a rule or a request.
-pub const IPS_HELPER: u32 = 1 << 13;
-/// The flow is in a flowtable.
-pub const IPS_OFFLOAD: u32 = 1 << 14;
-/// The flow is in a network card.
-pub const IPS_HW_OFFLOAD: u32 = 1 << 15;
 
-/// No packet of the flow was seen by the TCP tracker.
-pub const TCP_CONNTRACK_NONE: u8 = 0;
 /// SYN seen.
 pub const TCP_CONNTRACK_SYN_SENT: u8 = 1;
 /// SYN/ACK seen.
@@ -73,8 +55,6 @@ pub const TCP_CONNTRACK_LAST_ACK: u8 = 6;
 pub const TCP_CONNTRACK_TIME_WAIT: u8 = 7;
 /// Reset.
 pub const TCP_CONNTRACK_CLOSE: u8 = 8;
-/// Both sides sent a SYN (simultaneous open).
-pub const TCP_CONNTRACK_SYN_SENT2: u8 = 9;
 
 /// The sender of this direction scales its window.
 pub const IP_CT_TCP_FLAG_WINDOW_SCALE: u8 = 0x01;
@@ -84,22 +64,12 @@ pub const IP_CT_TCP_FLAG_SACK_PERM: u8 = 0x02;
 pub const IP_CT_TCP_FLAG_CLOSE_INIT: u8 = 0x04;
 /// Packets outside of the window are let through.
 pub const IP_CT_TCP_FLAG_BE_LIBERAL: u8 = 0x08;
-/// Data is not acknowledged yet.
-pub const IP_CT_TCP_FLAG_DATA_UNACKNOWLEDGED: u8 = 0x10;
-/// The kernel knows the highest acknowledgement of the sender.
-pub const IP_CT_TCP_FLAG_MAXACK_SET: u8 = 0x20;
-/// A challenge ACK (RFC 5961) may come.
-pub const IP_CT_EXP_CHALLENGE_ACK: u8 = 0x40;
 /// Simultaneous open began.
 pub const IP_CT_TCP_SIMULTANEOUS_OPEN: u8 = 0x80;
 
 /// INIT seen (the tracker waits for the cookie only after its answer).
 pub const SCTP_CONNTRACK_CLOSED: u8 = 1;
 
-/// Before the route is known; the packet came from outside.
-pub const NF_INET_PRE_ROUTING: u8 = 0;
-/// For the machine itself.
-pub const NF_INET_LOCAL_IN: u8 = 1;
 /// From one interface to another.
 pub const NF_INET_FORWARD: u8 = 2;
 /// Of the machine itself.
@@ -107,12 +77,8 @@ pub const NF_INET_LOCAL_OUT: u8 = 3;
 /// After the route is known.
 pub const NF_INET_POST_ROUTING: u8 = 4;
 
-/// The packet's checksum is not computed yet.
-pub const NFQA_SKB_CSUMNOTREADY: u32 = 1 << 0;
 /// The packet is several segments in one.
 pub const NFQA_SKB_GSO: u32 = 1 << 1;
-/// The packet's checksum was not looked at.
-pub const NFQA_SKB_CSUM_NOTVERIFIED: u32 = 1 << 2;
 
 macro_rules! wire {
     ($type:ty: $($name:ident = $value:expr),+ $(,)?) => { $(pub(crate) const $name: $type = $value;)+ };

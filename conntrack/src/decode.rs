@@ -49,8 +49,8 @@ pub(crate) const BLANK_EVENT: Event = Event {
 
 /// Writes the event that a message tells into a blank one.
 ///
-/// All is written in place, field by field: to copy what was just written in smaller pieces stalls the processor, and
-/// takes longer than all the rest.
+/// Fields are written in place: copying a struct that was just written in smaller pieces stalls the processor, and costs more
+/// than all the decoding.
 #[inline]
 pub(crate) fn read_event(event: &mut Event, message: &Message<'_>) -> Result<(), DecodeError> {
     const NEW: u16 = NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_NEW;

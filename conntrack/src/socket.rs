@@ -82,7 +82,7 @@ impl fmt::Display for SocketError {
             Self::QueueTaken { queue } => {
                 return write!(
                     f,
-                    "netfilter queue {queue} is read by another program: give one of the two another number"
+                    "netfilter queue {queue} is in use by another program: stop that or give it another queue, or set `hold: {{ mode: never }}`"
                 );
             }
             Self::Io { what, source } => return write!(f, "{what}: {source}"),

@@ -34,9 +34,10 @@ fn what_the_codec_does_on_this_kernel_it_does_on_that_of_debian() {
 #[test]
 fn packets_are_held_with_their_flows_attached() {
     let (debian, prepare) = with_tests("conntrack", "kernel");
-    debian.run(&format!(
+    let printed = debian.run(&format!(
         "{prepare} HELD_CAPTURES=out/held.txt ./tests --test-threads 1 --ignored attached::"
     ));
+    assert!(printed.contains(" 2 passed; 0 failed; "), "{printed}");
     // To be copied to conntrack/tests/data when the kernel says more one day.
     let captures = debian.read("held.txt");
     assert!(captures.lines().count() >= 36, "{captures}");
@@ -54,7 +55,8 @@ fn the_order_of_states_is_also_that_of_this_kernel() {
 fn what_a_full_table_has_no_room_for_goes_in_later() {
     let (debian, prepare) = with_tests("tests", "conflicts");
     debian.carry(&program());
-    debian.run(&format!("{prepare} CTSYNC=/t/ctsync ./tests --ignored"));
+    let printed = debian.run(&format!("{prepare} CTSYNC=/t/ctsync ./tests --ignored"));
+    assert!(printed.contains(" 1 passed; 0 failed; "), "{printed}");
 }
 
 #[test]
@@ -64,7 +66,7 @@ fn translated_connections_whose_directions_pass_different_gateways_open() {
     let printed = debian.run(&format!(
         "{prepare} CTSYNC=/t/ctsync ./tests --ignored --nocapture"
     ));
-    println!("{printed}");
+    assert!(printed.contains(" 1 passed; 0 failed; "), "{printed}");
 }
 
 #[test]
@@ -74,5 +76,5 @@ fn vlans_of_a_trunk_are_monitored() {
     let printed = debian.run(&format!(
         "{prepare} CTSYNC=/t/ctsync ./tests --ignored --nocapture"
     ));
-    println!("{printed}");
+    assert!(printed.contains(" 1 passed; 0 failed; "), "{printed}");
 }

@@ -39,7 +39,7 @@ fn who_dials_with_the_key_of_no_member_is_refused_and_told_of_once() {
     });
     let refusals = |daemon: &Daemon| {
         let log = daemon.log();
-        log.matches("somebody was refused who wanted a link")
+        log.matches("a connection to the port of the links was refused")
             .count()
     };
     assert_eq!(refusals(member), 1, "{}", member.log());

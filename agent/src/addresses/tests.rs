@@ -31,7 +31,20 @@ impl Namespace {
         namespace.ip("link set sync1 addrgenmode none");
         namespace.ip("link set sync1 up");
         namespace.ip("link set sync0 up");
+        // The kernel finds out a moment later that there is a carrier.
+        let begin = std::time::Instant::now();
+        while namespace.links_up() < 2 {
+            assert!(begin.elapsed() < DEADLINE, "no carrier");
+            thread::yield_now();
+        }
         namespace
+    }
+
+    fn links_up(&self) -> usize {
+        let mut command = Command::new("ip");
+        let command = command.args(["-n", &self.0, "-br", "link", "show", "up"]);
+        let printed = String::from_utf8(command.output().unwrap().stdout).unwrap();
+        printed.lines().filter(|line| line.contains(" UP ")).count()
     }
 
     fn ip(&self, arguments: &str) {

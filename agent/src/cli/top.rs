@@ -1,6 +1,6 @@
 //! `ctsync top`: members and what goes on, live.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -8,8 +8,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::status::{Age, Peers, round_trip, short};
-use super::view::CLEAR;
-use super::{Daemon, Failure, print_json};
+use super::{Daemon, Failure, print_json, screen};
 use crate::control::answer::services::{ServiceCost, Services};
 use crate::control::answer::{Counters, HoldStatus, Status};
 
@@ -58,14 +57,18 @@ impl Top {
         let mut shown = 0;
         while self.pages.is_none_or(|pages| shown < pages) {
             std::thread::sleep(Duration::from_secs(self.interval.into()));
-            let now = self.look()?;
-            if self.json {
-                print_json(out, &Page::of(&before, &now))?;
-            } else {
-                if io::stdout().is_terminal() {
-                    out.write_all(CLEAR.as_bytes())?;
+            let now = match self.look() {
+                Ok(now) => now,
+                // Who watches wants to see it come back.
+                Err(Failure::NoDaemon(why)) if self.pages.is_none() && !self.json => {
+                    screen::show(out, &format!("{why}\n"))?;
+                    continue;
                 }
-                out.write_all(page(&before, &now).as_bytes())?;
+                Err(failure) => return Err(failure),
+            };
+            match self.json {
+                true => print_json(out, &Page::of(&before, &now))?,
+                false => screen::show(out, &page(&before, &now))?,
             }
             out.flush()?;
             before = now;

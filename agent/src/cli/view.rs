@@ -1,16 +1,13 @@
 //! `--json` and `--watch`: an answer as a page or as JSON; once, or again and again until it is interrupted or there is
 //! nobody to ask.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::time::Duration;
 
 use clap::Args;
 use serde::Serialize;
 
-use super::{Failure, print_json};
-
-/// From the top left corner, on an empty screen (ECMA-48: CUP, ED).
-pub(super) const CLEAR: &str = "\x1b[H\x1b[2J";
+use super::{Failure, print_json, screen};
 
 #[derive(Debug, Args)]
 pub(super) struct View {
@@ -52,12 +49,14 @@ impl View {
             return page(out);
         };
         loop {
-            if io::stdout().is_terminal() {
-                out.write_all(CLEAR.as_bytes())?;
-            }
-            match page(out) {
-                Ok(()) | Err(Failure::Printed) => out.flush()?,
+            let mut text = Vec::new();
+            match page(&mut text) {
+                Ok(()) | Err(Failure::Printed) => {}
                 Err(failure) => return Err(failure),
+            }
+            match self.json {
+                true => out.write_all(&text).and_then(|()| out.flush())?,
+                false => screen::show(out, &String::from_utf8_lossy(&text))?,
             }
             std::thread::sleep(Duration::from_secs(seconds.into()));
         }

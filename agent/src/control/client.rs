@@ -284,7 +284,7 @@ impl fmt::Display for ClientError {
                 "the daemon at {} went away ({error}); try again",
                 path.display()
             ),
-            Self::Refused { reason } => write!(f, "the daemon does not answer: {reason}"),
+            Self::Refused { reason } => write!(f, "the daemon refused: {reason}"),
             Self::Garbled { path, error } => write!(
                 f,
                 "what answers at {} is not a ctsync of this version ({error}); restart it after an upgrade",

@@ -274,7 +274,7 @@ fn socket_for_monitoring_answers_and_changes_nothing() {
     );
     assert_eq!(
         client.roll_keys().unwrap_err().to_string(),
-        "the daemon does not answer: this socket is for monitoring and changes nothing: be root, or of the group of the control socket"
+        "the daemon refused: this socket is for monitoring and changes nothing: be root, or of the group of the control socket"
     );
 }
 
@@ -340,7 +340,7 @@ fn seventeenth_client_is_turned_away_until_one_leaves() {
     let refusal = Client::connect(&daemon.path).unwrap().status().unwrap_err();
     assert_eq!(
         refusal.to_string(),
-        "the daemon does not answer: 16 clients are connected: try again later"
+        "the daemon refused: 16 clients are connected: try again later"
     );
     seated.pop();
     eventually("a place is free", || {
@@ -416,7 +416,7 @@ fn driver_that_does_not_answer_is_reported() {
     let refusal = Client::connect(&daemon.path).unwrap().status().unwrap_err();
     assert_eq!(
         refusal.to_string(),
-        "the daemon does not answer: the daemon is too busy to answer"
+        "the daemon refused: the daemon is too busy to answer"
     );
 }
 
@@ -430,7 +430,7 @@ fn driver_that_is_gone_is_reported() {
     let refusal = Client::connect(&path).unwrap().status().unwrap_err();
     assert_eq!(
         refusal.to_string(),
-        "the daemon does not answer: the daemon is stopping"
+        "the daemon refused: the daemon is stopping"
     );
 }
 

@@ -1,7 +1,7 @@
 //! What the policy makes of what the kernel tells: told on, kept back, or waited for.
 //!
-//! It decides whether peers begin to be told of a flow. A flow that they know of, or that they told of, is the protocol's:
-//! what happens to it is told whatever the policy says, until a policy that came in its place takes it back (`core::reload`).
+//! It decides whether a flow is told to the peers at all. Once they know of it, or have told of it, the protocol tells what
+//! happens to it whatever the policy says, until a reloaded policy withdraws it (`core::reload`).
 
 use super::Core;
 use super::ended::End;
@@ -206,11 +206,6 @@ impl Core {
             orig: flow.orig,
             zone: flow.zone,
         })
-    }
-
-    /// True if [`Self::poll_lookup`] has a flow.
-    pub fn has_lookups(&self) -> bool {
-        self.delays.has_due()
     }
 
     /// What the kernel has of a flow whose delay is over; `None` if it has ended.

@@ -5,8 +5,8 @@
 //! when every live peer has acknowledged it, or after two seconds; the old one is forgotten then. So no peer is ever
 //! sent what it cannot open, unless its link is down (PROTOCOL.md 2.6).
 //!
-//! The subtle thing is that a key rests in use for a second: receivers keep two keys, so a third may only be handed out when nothing sealed with the
-//! first is on its way any longer.
+//! The subtle thing: a key stays in use for at least a second. Receivers keep two, so a third may be handed out only when
+//! nothing that was sealed with the first can still arrive.
 
 use std::time::Duration;
 

@@ -133,8 +133,8 @@ impl PeerKeys {
             self.incarnation = offer.incarnation;
             self.keys.clear();
         }
-        // A link that broke and came back brings what we have; the floor of the first time is the lower one, and what
-        // has come since is known to the replay window.
+        // A link that came back repeats keys that we have. The first floor is the lower one, and the replay window knows
+        // what has come since.
         if self.keys.iter().any(|key| key.epoch == offer.epoch) {
             return;
         }

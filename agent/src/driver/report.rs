@@ -116,7 +116,7 @@ impl Driver {
                     event = "full-sync-broken",
                     member = member.get(),
                     name = name(member),
-                    "full sync: the peer gives no more; what is missing comes from another, or bit by bit"
+                    "full sync: the peer stopped sending; the rest comes from another peer, or by datagrams"
                 ),
                 Event::Joined(took) => info!(
                     event = "full-sync-over",

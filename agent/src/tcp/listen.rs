@@ -127,15 +127,15 @@ impl Listener {
         let members: Vec<_> = (known.iter())
             .map(|known| (known.member, known.public_key))
             .collect();
-        let mut complaint = Interval::new(LOG_INTERVAL);
+        let mut complaints = [(); Refusal::KINDS].map(|()| Interval::new(LOG_INTERVAL));
         let mut refuse = |refusal: Refusal, from: SocketAddr, reason: &dyn std::fmt::Display| {
-            if let Some(suppressed) = complaint.tick() {
+            if let Some(suppressed) = complaints[refusal as usize].tick() {
                 let from = from.ip();
-                warn!(event = "stranger", %from, %reason, suppressed, "somebody was refused who wanted a link");
+                warn!(event = "stranger", %from, %reason, suppressed, "a connection to the port of the links was refused");
             }
             match refusal {
                 Refusal::Stranger => Report::Stranger,
-                Refusal::Other => Report::Failure,
+                Refusal::Denied | Refusal::Other => Report::Failure,
             }
         };
         let mut handshakes = JoinSet::new();
@@ -160,6 +160,10 @@ impl Listener {
                         Refusal::Stranger => {
                             let reason = "it has the key of no member that dials this one";
                             refuse(Refusal::Stranger, from, &reason)
+                        }
+                        Refusal::Denied => {
+                            let reason = "it refuses our key: its configuration has another public_key for this member";
+                            refuse(Refusal::Denied, from, &reason)
                         }
                         Refusal::Other => refuse(Refusal::Other, from, &error),
                     };

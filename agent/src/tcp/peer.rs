@@ -10,7 +10,6 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadHalf, WriteHalf, split};
 use tokio::net::TcpSocket;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
-use tokio_rustls::rustls;
 use tokio_rustls::{TlsConnector, TlsStream};
 use tracing::{info, warn};
 
@@ -52,7 +51,8 @@ pub(super) struct Link {
     name: String,
     orders: mpsc::Receiver<Order>,
     reports: Reports,
-    complaint: Interval,
+    /// By kind.
+    complaints: [Interval; Refusal::KINDS],
 }
 
 /// A peer that we dial.
@@ -74,7 +74,7 @@ impl Link {
             name: peer.name.clone(),
             orders,
             reports,
-            complaint: Interval::new(LOG_INTERVAL),
+            complaints: [(); Refusal::KINDS].map(|()| Interval::new(LOG_INTERVAL)),
         }
     }
 
@@ -107,27 +107,40 @@ impl Link {
             end = hear(reader, self.member, &self.reports, &mut heard) => end,
             end = tell(writer, &mut self.orders, over) => end,
         };
-        self.explain(&end);
+        // That it has ended is told elsewhere.
+        if refusal(&end) == Refusal::Denied {
+            self.explain(&end);
+        }
         heard
     }
 
-    fn explain(&mut self, end: &io::Error) {
-        let inner = end.get_ref().and_then(|inner| inner.downcast_ref());
-        let unknown = matches!(
-            inner,
-            Some(rustls::Error::AlertReceived(
-                rustls::AlertDescription::AccessDenied
-            ))
-        );
-        if unknown && let Some(suppressed) = self.complaint.tick() {
-            warn!(
+    /// Says what a failure means, if an operator should know.
+    fn explain(&mut self, error: &io::Error) -> Refusal {
+        let refusal = refusal(error);
+        let (member, name) = (self.member.get(), &self.name);
+        let Some(suppressed) = self.complaints[refusal as usize].tick() else {
+            return refusal;
+        };
+        match refusal {
+            Refusal::Stranger => warn!(
+                event = "stranger",
+                member,
+                name,
+                suppressed,
+                "at the peer's address is somebody with another key than the configured one"
+            ),
+            Refusal::Denied => warn!(
                 event = "key-refused",
-                member = self.member.get(),
-                name = self.name,
+                member,
+                name,
                 suppressed,
                 "the peer refuses our key: its configuration has another public_key for this member"
-            );
+            ),
+            Refusal::Other => {
+                info!(event = "no-link", member, name, %error, suppressed, "there is no link to the peer yet");
+            }
         }
+        refusal
     }
 
     /// Waits for a nudge, at most `pause`.
@@ -189,24 +202,8 @@ impl Dialler {
     }
 
     async fn complain(&mut self, error: &io::Error) {
-        let (member, name) = (self.link.member.get(), &self.link.name);
-        let refusal = refusal(error);
-        if let Some(suppressed) = self.link.complaint.tick() {
-            match refusal {
-                Refusal::Stranger => warn!(
-                    event = "stranger",
-                    member,
-                    name,
-                    suppressed,
-                    "at the peer's address is somebody with another key than the configured one"
-                ),
-                Refusal::Other => {
-                    info!(event = "no-link", member, name, %error, suppressed, "there is no link to the peer yet");
-                }
-            }
-        }
         // A peer that is not there is no failure worth counting: its silence is told of elsewhere.
-        if refusal == Refusal::Stranger {
+        if self.link.explain(error) == Refusal::Stranger {
             self.link.reports.send(Report::Stranger).await;
         }
     }

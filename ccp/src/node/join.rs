@@ -30,7 +30,7 @@ const FETCHES_MAX: u8 = 16;
 /// How far a member is with having everything.
 #[derive(Debug)]
 pub struct Join {
-    /// Since when it has not everything; `None` if it has.
+    /// When it began to lack flows; `None` if it has them all.
     since: Option<Instant>,
     /// Nobody was there to ask.
     is_alone: bool,
@@ -38,7 +38,7 @@ pub struct Join {
     of: MemberSet,
     /// What is not there yet.
     parts: Parts,
-    /// By snapshots there is everything that members told before these sequences; 0 for nothing.
+    /// For each member: snapshots brought all that it told before this sequence; 0 for nothing.
     from: Option<[u64; MemberId::MAX]>,
     /// Whom it makes no sense to ask (again).
     tried: MemberSet,
@@ -311,7 +311,7 @@ impl Node {
         }
     }
 
-    /// Goes on with having everything, as far as it is time.
+    /// Takes the join a step further, if something happened since the last step.
     pub(super) fn step_join(&mut self, now: Instant) {
         if !core::mem::take(&mut self.join.is_stirred) {
             return;

@@ -107,7 +107,7 @@ impl Node {
             (Origin::Own, _) | (Origin::Found | Origin::Copy { .. }, None) => changed,
             // The first packet of a flow that has moved here.
             (Origin::Found | Origin::Copy { .. }, Some(Packets::Passed)) => true,
-            // A packet that came but was not forwarded, or the operator's hand: its carrier knows better.
+            // The packet was not forwarded, or the operator changed the entry: what the carrier says counts.
             (Origin::Found | Origin::Copy { .. }, Some(Packets::None)) => false,
         };
         if is_news {

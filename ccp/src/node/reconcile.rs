@@ -62,8 +62,8 @@ impl Node {
         self.ended = Some(HashSet::with_hasher(KeyedHash(self.config.hash_seed)));
     }
 
-    /// One row of the kernel table. `unknown` is what a flow is taken for that nobody told of, when the kernel does not
-    /// tell whether packets passed: found at the first pass, our own later, as then its birth was missed.
+    /// One row of the kernel table. `unknown` is the origin of a flow without a record, when the kernel does not say
+    /// whether packets passed: found in the first pass, own later, as its birth was missed.
     pub fn handle_row(&mut self, row: Row<'_>, unknown: Origin) {
         let outdated = self
             .ended

@@ -319,7 +319,7 @@ fn what_does_not_fit_into_the_table_is_counted_as_refused() {
     assert_eq!(world.node(0).peer_send(member(1)).unwrap().refused, 10);
 }
 
-/// I8, checked by the world at every step: [`World::run`] never calls before something is due.
+/// The world checks at every step that whatever is due was announced: [`World::run`] never calls before.
 #[test]
 fn an_idle_node_is_called_for_hellos_only() {
     let mut world = World::new(2, Faults::NONE, 16);

@@ -19,7 +19,7 @@ pub const MONITORED: u8 = 0xfe;
 /// Bytes that sealing adds after the body: the tag of the AEAD.
 pub const TAG_BYTES: usize = 16;
 
-/// What a datagram is about. Numbers not listed are kept for audit (0x30).
+/// What a datagram is about. PROTOCOL.md 2.2 lists the numbers that are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Opcode {
     /// `MY_STATE`: I am here, this is whom I hear.

@@ -147,7 +147,7 @@ fn experiment(paint: &Paint, protection: Protection) -> Vec<Outcome> {
         .for_each(|it| println!("{}", row(paint, it)));
     if protection == Protection::Ctsync {
         println!(
-            "    (TCP sends again after 200 ms at the earliest; how long no packet passed, UDP shows.)"
+            "    (TCP retransmits after 200 ms at the earliest; the rows of UDP show how long no packet passed.)"
         );
     }
     println!();

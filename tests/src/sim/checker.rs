@@ -61,7 +61,7 @@ macro_rules! demand {
 /// Flows whose creation a full table refused, by gateway.
 pub type Refused = BTreeSet<(usize, FlowKey)>;
 
-/// I8, one half. To be called when the core was drained and nothing was handed in since.
+/// What `handle_timeout` acts on, `poll_timeout` has announced; called earlier, it does nothing. To be called when the core was drained and nothing was handed in since.
 pub fn early_timeout_is_a_no_op(core: &mut Core, now: Instant) -> Result<(), Violation> {
     let announced = core.poll_timeout();
     if announced <= now {
@@ -87,7 +87,7 @@ pub fn early_timeout_is_a_no_op(core: &mut Core, now: Instant) -> Result<(), Vio
     Ok(())
 }
 
-/// I8, the other half: until the deadline there is nothing to send.
+/// The other half of that: until the deadline there is nothing to send.
 pub fn nothing_is_due_unannounced(core: &mut Core, now: Instant) -> Result<(), Violation> {
     let announced = core.poll_timeout();
     let just_before = Instant::from_micros(announced.as_micros().saturating_sub(1));
@@ -111,7 +111,7 @@ pub fn the_loop_comes_to_rest(busy_turns: u32) -> Result<(), Violation> {
     Ok(())
 }
 
-/// I5, as far as it can be seen from outside.
+/// Whatever is fed from outside has a bound, as far as it can be seen from outside.
 pub fn bounds_hold(core: &Core, options: &Options) -> Result<(), Violation> {
     let table = core.node().table();
     demand!(
@@ -123,7 +123,7 @@ pub fn bounds_hold(core: &Core, options: &Options) -> Result<(), Violation> {
     Ok(())
 }
 
-/// I6: `receiver` is sending an acknowledgement to `sender`. What it acknowledges of the flows that `sender` carries is
+/// An acknowledgement means that the kernel has it. `receiver` is sending an acknowledgement to `sender`. What it acknowledges of the flows that `sender` carries is
 /// in its kernel.
 pub fn acknowledged_is_in_the_kernel(
     gateways: &[Gateway],

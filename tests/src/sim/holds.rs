@@ -213,7 +213,7 @@ fn awaited(core: &Core) -> MemberSet {
     awaited
 }
 
-/// I6, as a packet's sender sees it: an acknowledgement means that the kernel has the flow.
+/// An acknowledgement means that the kernel has the flow, as a packet's sender sees it.
 pub fn acknowledged_is_in_every_kernel(
     gateways: &[Gateway],
     released: &Released,

@@ -72,7 +72,7 @@ fn a_flow_that_lives_past_its_delay_is_told_as_it_is_then() {
     let mut cores = cluster_with(DELAYED);
     cores[0].handle_event(&event(EventKind::New, tcp(1)));
     let [_, asked] = talk(&mut cores, 320, 1900);
-    assert!(asked.is_empty() && !cores[0].has_lookups());
+    assert!(asked.is_empty() && cores[0].poll_lookup().is_none());
     talk(&mut cores, 2220, 1000);
     assert_eq!(look_up(&mut cores, Some(tcp(3))), 1);
     let [_, asked] = talk(&mut cores, 3220, 20);
