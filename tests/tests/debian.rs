@@ -78,3 +78,21 @@ fn vlans_of_a_trunk_are_monitored() {
     ));
     assert!(printed.contains(" 1 passed; 0 failed; "), "{printed}");
 }
+
+#[test]
+fn associations_of_sctp_and_offloaded_flows_go_on() {
+    let (debian, prepare) = with_tests("tests", "protocols");
+    debian.carry(&program());
+    debian.run(&format!(
+        "{prepare} modprobe sctp
+         modprobe nft_flow_offload
+         CTSYNC=/t/ctsync ./tests --ignored --test-threads 1"
+    ));
+}
+
+#[test]
+fn what_the_helper_is_missing_for_is_replicated() {
+    let (debian, prepare) = with_tests("tests", "expectations");
+    debian.carry(&program());
+    debian.run(&format!("{prepare} CTSYNC=/t/ctsync ./tests --ignored"));
+}

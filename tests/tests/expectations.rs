@@ -13,10 +13,11 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use tests::cluster::{Cluster, Transport};
+use tests::cluster::{Cluster, Settings, Transport};
 use tests::lab::{Family, Lab, Path};
 use tests::leftovers::Directory;
 use tests::netns::{Namespace, Process, holds_within, wait_until};
+use tests::table::wait_equal;
 
 /// How long a line may take, and members to agree.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -352,6 +353,43 @@ fn media_in(message: &str) -> SocketAddr {
     };
     let port = after("m=audio ").parse().expect("a port");
     SocketAddr::new(after("c=IN IP4 ").parse().expect("an address"), port)
+}
+
+/// The module is gone from the one kernel that there is when the second daemon is to put the flow in.
+#[test]
+#[ignore = "removes a module of the machine's kernel; tests/tests/debian.rs runs it"]
+fn a_flow_whose_helper_is_missing_at_the_peer_is_there_all_the_same_and_it_is_said() {
+    let lab = Lab::new(2);
+    lab.gateways[0].nft(
+        "table inet helper {
+             ct helper ftp { type \"ftp\" protocol tcp; }
+             chain prerouting { type filter hook prerouting priority filter; tcp dport 21 ct helper set \"ftp\"; }
+         }",
+    );
+    let mut cluster = Cluster::configure(&lab, Settings::default());
+    cluster.members[0].start(&lab.gateways[0]);
+    cluster.wait_in_step();
+    let (path, family) = (Path::Plain, Family::Ipv4);
+    let listener = listen(&lab.server, path.listener(family), 21);
+    let client = SocketAddr::new(path.client(family), 0);
+    let server = SocketAddr::new(path.server(family), 21);
+    let control = connect(&lab.client, client, server);
+    let own = || {
+        cluster.members[0]
+            .status()
+            .is_some_and(|it| it["flows"]["own"] == 1)
+    };
+    wait_until("the flow is known", DEADLINE, own);
+    assert!(lab.gateways[0].run("conntrack -L").contains("helper=ftp"));
+
+    lab.gateways[0].run("nft delete table inet helper");
+    fs::write("/proc/sys/kernel/modprobe", "/bin/false").expect("root may");
+    lab.gateways[0].run("rmmod nf_conntrack_ftp");
+    cluster.members[1].start(&lab.gateways[1]);
+    cluster.wait_in_step();
+    assert_eq!(wait_equal(&lab.gateways, DEADLINE).len(), 1);
+    assert_eq!(cluster.members[1].counter("helpers_missing"), 1);
+    drop((listener, control));
 }
 
 /// What the kernel of a gateway expects.

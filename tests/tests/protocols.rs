@@ -3,7 +3,7 @@
 //!
 //! TCP and UDP have tests of their own (`failover`). Here most packets are made by hand and sent through raw sockets.
 
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -12,11 +12,13 @@ use socket2::{Domain, Socket, Type};
 use tests::cluster::{Cluster, Transport};
 use tests::lab::{Family, Lab, Path};
 use tests::netns::{Namespace, wait_until};
-use tests::table::{Table, wait_equal};
+use tests::table::{Table, table, wait_equal};
 use tests::traffic::{Connection, Kind};
 
 /// How long tables may take to agree, and a packet to arrive.
 const DEADLINE: Duration = Duration::from_secs(10);
+/// The same in the virtual machine.
+const SLOW: Duration = Duration::from_secs(60);
 
 const IPPROTO_DCCP: u8 = 33;
 const IPPROTO_GRE: u8 = 47;
@@ -123,6 +125,124 @@ fn flows_of_a_zone_go_on() {
     for connection in &connections {
         let before = connection.progress().count;
         wait_until("the connection goes on", DEADLINE, || {
+            connection.progress().count > before + 2
+        });
+    }
+}
+
+/// Both ends are the kernel's own SCTP.
+#[test]
+#[ignore = "needs a kernel with SCTP; tests/tests/debian.rs runs it"]
+fn associations_go_on() {
+    for (path, family) in [
+        (Path::Plain, Family::Ipv4),
+        (Path::Plain, Family::Ipv6),
+        (Path::Masqueraded, Family::Ipv4),
+    ] {
+        let lab = Lab::new(2);
+        for gateway in &lab.gateways {
+            gateway.run(ACCEPT);
+        }
+        let mut cluster = Cluster::start(&lab, Transport::Unicast);
+        let open = |machine: &Namespace, address: IpAddr, port| {
+            machine.inside(|| {
+                let address = SocketAddr::new(address, port);
+                let socket = Socket::new(
+                    Domain::for_address(address),
+                    Type::STREAM,
+                    Some(i32::from(IPPROTO_SCTP).into()),
+                )?;
+                socket.bind(&address.into())?;
+                socket.set_read_timeout(Some(SLOW))?;
+                Ok::<Socket, std::io::Error>(socket)
+            })
+        };
+        let listener = open(&lab.server, path.listener(family), 5000).expect("it has SCTP");
+        listener.listen(1).expect("it is bound");
+        let mut client = open(&lab.client, path.client(family), 0).expect("it has SCTP");
+        let server = SocketAddr::new(path.server(family), 5000);
+        client.connect(&server.into()).expect("the server answers");
+        let (mut server, _) = listener.accept().expect("it has connected");
+        talk(&mut client, &mut server);
+        let table = wait_equal(&lab.gateways, SLOW);
+        assert_eq!(table.len(), 1, "{table:#?}");
+        assert!(
+            table.iter().all(|it| it.contains(" ESTABLISHED ")),
+            "{table:#?}"
+        );
+        cluster.members[0].process().kill();
+        lab.cut(0);
+        lab.activate(1);
+        for _ in 0..3 {
+            talk(&mut client, &mut server);
+        }
+        drop(client);
+        assert_eq!(server.read(&mut [0; 8]).expect("the end arrives"), 0);
+    }
+}
+
+/// A word there and one back.
+fn talk(client: &mut Socket, server: &mut Socket) {
+    let mut word = [0; 8];
+    for (from, to) in [(&*client, &*server), (&*server, &*client)] {
+        let (mut from, mut to) = (from, to);
+        from.write_all(b"word").expect("it is connected");
+        assert_eq!(to.read(&mut word).expect("it arrives"), 4);
+    }
+}
+
+/// What the kernel forwards past conntrack has no timeout there, and lives on at the peer as long as it does.
+#[test]
+#[ignore = "needs a kernel with flowtables; tests/tests/debian.rs runs it"]
+fn offloaded_flows_are_no_less_alive_at_the_peer_and_go_on_there() {
+    let lab = Lab::new(2);
+    for gateway in &lab.gateways {
+        gateway.nft(
+            "table inet past {
+                 flowtable fast { hook ingress priority 0; devices = { lan, wan }; }
+                 chain forward {
+                     type filter hook forward priority 10;
+                     meta l4proto { tcp, udp } flow add @fast
+                 }
+             }",
+        );
+        for timeout in [
+            "tcp_timeout_established",
+            "udp_timeout",
+            "udp_timeout_stream",
+        ] {
+            gateway.sysctl(&format!("netfilter.nf_conntrack_{timeout}"), 5);
+        }
+    }
+    let mut cluster = Cluster::start(&lab, Transport::Unicast);
+    let connections = [
+        (Kind::Interactive, Path::Plain, Family::Ipv4),
+        (Kind::Interactive, Path::Masqueraded, Family::Ipv6),
+        (Kind::Datagrams, Path::Plain, Family::Ipv6),
+    ]
+    .map(|(kind, path, family)| Connection::open(&lab, kind, path, family));
+    let list = |gateway: &Namespace| {
+        ["ipv4", "ipv6"]
+            .map(|it| gateway.run(&format!("conntrack -L -f {it}")))
+            .concat()
+    };
+    wait_until("they are offloaded", SLOW, || {
+        list(&lab.gateways[0]).matches("[OFFLOAD]").count() == 3
+    });
+    let begin = std::time::Instant::now();
+    while begin.elapsed() < Duration::from_secs(20) {
+        let table = table(&lab.gateways[1]);
+        assert_eq!(table.len(), 3, "after {:?}: {table:#?}", begin.elapsed());
+        let copies = list(&lab.gateways[1]);
+        assert!(!copies.contains("OFFLOAD"), "{copies}");
+    }
+    assert_eq!(list(&lab.gateways[0]).matches("[OFFLOAD]").count(), 3);
+    cluster.members[0].process().kill();
+    lab.cut(0);
+    lab.activate(1);
+    for connection in &connections {
+        let before = connection.progress().count;
+        wait_until("the connection goes on", SLOW, || {
             connection.progress().count > before + 2
         });
     }
