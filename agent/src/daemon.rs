@@ -11,6 +11,7 @@ use crate::core::seal::DatagramKey;
 use crate::core::{Core, Setup};
 use crate::doctor::{self, differences::Differences};
 use crate::driver::Driver;
+use crate::driver::flaps::Flaps;
 use crate::facts;
 use crate::filter::Filter;
 use crate::kernel::Kernel;
@@ -206,6 +207,7 @@ pub fn run(path: &Path, config: &Config, policy: Policy, key: &MemberKey) -> Res
         networks,
         queue,
         holding,
+        flaps: Flaps::default(),
         links,
         has_reports: false,
         addresses,

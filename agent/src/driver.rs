@@ -4,6 +4,7 @@
 //! One thread rather than two: an event read here is on the wire without waking anyone, and a wake costs more than
 //! everything else that is done for it. Under load it sleeps on a timer, not on the event socket.
 
+pub mod flaps;
 mod report;
 
 use crate::addresses::LocalAddresses;
@@ -32,6 +33,7 @@ use crate::tcp::{Links, Report};
 use ccp::record::MemberId;
 use ccp::time::Instant;
 use conntrack::{Pacer, Wait};
+use flaps::Flaps;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -59,7 +61,8 @@ pub struct Driver {
     pub queue: Option<Queue>,
     /// What steers them there.
     pub holding: Option<Arc<Holding>>,
-    /// Where first packets go that are to be held.
+    /// Peers that come and go.
+    pub flaps: Flaps,
     /// The sync networks.
     pub networks: Networks,
     /// The modes of networks, as far as they are remembered.
@@ -216,6 +219,7 @@ impl Driver {
                 self.core.suspects().forget_old(now);
                 self.complain(&mut complaints);
                 self.tell_progress(now);
+                self.tell_flaps(now);
                 alive = now + ALIVE_INTERVAL;
             }
         }

@@ -62,14 +62,14 @@ impl RolesIo {
     pub fn handle_change(&self, change: &Change, why: &str) {
         let (from, to) = (state_name(change.from), state_name(change.to));
         match change.to {
-            // Who is to give the role up, and is asked no more than to wait, is nothing to mend.
+            // Who only waits for another to take the role over is not the last resort.
             State::Attention if !matches!(change.why, Why::Until(_)) => error!(
                 event = "role",
                 from,
                 "no member is fit: this one, {}, is active all the same: {why}; mend what it lacks",
                 self.name
             ),
-            State::Down if change.why != Why::Leaving => {
+            State::Down | State::Attention if change.why != Why::Leaving => {
                 warn!(event = "role", from, to, "this member is {to}: {why}");
             }
             State::Down

@@ -12,7 +12,13 @@ use super::Driver;
 impl Driver {
     /// What happened since the last call.
     pub(super) fn report(&mut self) {
+        let now = self.now();
         while let Some(event) = self.core.poll_event() {
+            if let Event::PeerLive(member) | Event::PeerDead(member) = event
+                && !self.flaps.tell(member, now)
+            {
+                continue;
+            }
             let name = |member| self.name(member);
             match event {
                 Event::PeerLive(member) => {
@@ -124,6 +130,22 @@ impl Driver {
                     "full sync is over: everything that the others had is in this kernel"
                 ),
             }
+        }
+    }
+
+    /// Of peers that came and went too often for each time to be told.
+    pub(super) fn tell_flaps(&mut self, now: Instant) {
+        while let Some((member, times)) = self.flaps.poll(now) {
+            let is_live = self.core.node().membership().live().contains(member);
+            let is_now = if is_live { "live" } else { "dead" };
+            let (member, name) = (member.get(), self.name(member));
+            warn!(
+                event = "peer-unsteady",
+                member,
+                name,
+                times,
+                "the peer comes and goes: so many times were not told, now it is {is_now}"
+            );
         }
     }
 
