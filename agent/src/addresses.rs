@@ -29,10 +29,20 @@ const GROUPS: u32 = 0x1 | 0x10 | 0x100;
 pub struct LocalAddresses {
     notifications: OwnedFd,
     rtnl: Rtnl,
-    set: AddressSet,
-    links: Vec<Link>,
+    seen: Seen,
+    /// Something has changed since it was read.
+    is_stale: bool,
     /// [`Self::take_change`] has not been asked since.
     has_changed: bool,
+}
+
+/// What there was when it was read last.
+#[derive(Debug, PartialEq, Eq)]
+struct Seen {
+    set: AddressSet,
+    links: Vec<Link>,
+    /// The broadcast addresses to send to, by the number of the interface.
+    broadcast: Vec<(u32, Ipv4Addr)>,
 }
 
 /// The addresses that a machine had at some time.
@@ -61,21 +71,7 @@ pub struct Interface {
 
 /// The interface called `name`; an error of kind `NotFound` if there is none.
 pub fn interface(name: &str) -> io::Result<Interface> {
-    let mut rtnl = Rtnl::open()?;
-    let links = rtnl.links()?;
-    let link = links.iter().find(|link| link.name == name);
-    let link =
-        link.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "there is no such interface"))?;
-    let rows = rtnl.addresses()?;
-    let broadcast = rows
-        .iter()
-        .filter(|row| row.interface_index == link.index)
-        .find_map(broadcast_of);
-    Ok(Interface {
-        index: link.index,
-        mtu_bytes: link.mtu_bytes,
-        broadcast,
-    })
+    read(&mut Rtnl::open()?)?.interface(name)
 }
 
 /// Every interface of the calling thread's network namespace.
@@ -92,26 +88,29 @@ impl LocalAddresses {
         let notifications = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, None)?;
         bind(&notifications, &SocketAddrNetlink::new(0, GROUPS))?;
         let mut rtnl = Rtnl::open()?;
-        let (set, links) = read(&mut rtnl)?;
+        let seen = read(&mut rtnl)?;
         Ok(Self {
             notifications,
             rtnl,
-            set,
-            links,
+            seen,
+            is_stale: false,
             has_changed: false,
         })
     }
 
-    /// Call when the descriptor is readable: true if addresses or interfaces are others now.
+    /// Call when the descriptor is readable, and about once a second: true if addresses or interfaces are others now.
     ///
-    /// After an error the set is as it was, and nothing will call for it to be read again but the next change.
+    /// After an error they are as they were, and the next call reads them again. Without a notification none does: the
+    /// kernel would be asked for its lock (RTNL; before about 6.9 for dumps too), which others hold while interfaces change.
     pub fn read(&mut self) -> io::Result<bool> {
-        if !self.take_notifications()? {
+        self.is_stale |= self.take_notifications()?;
+        if !self.is_stale {
             return Ok(false);
         }
-        let (set, links) = read(&mut self.rtnl)?;
-        let changed = set != self.set || links != self.links;
-        (self.set, self.links) = (set, links);
+        let seen = read(&mut self.rtnl)?;
+        let changed = seen != self.seen;
+        self.seen = seen;
+        self.is_stale = false;
         self.has_changed |= changed;
         Ok(changed)
     }
@@ -123,12 +122,17 @@ impl LocalAddresses {
 
     /// The interfaces when last read.
     pub fn links(&self) -> &[Link] {
-        &self.links
+        &self.seen.links
     }
 
     /// The addresses when last read.
     pub fn set(&self) -> &AddressSet {
-        &self.set
+        &self.seen.set
+    }
+
+    /// The interface called `name`, as it was when last read; an error of kind `NotFound` if there was none.
+    pub fn interface(&self, name: &str) -> io::Result<Interface> {
+        self.seen.interface(name)
     }
 
     /// Empties the socket; true if there was anything in it.
@@ -150,6 +154,21 @@ impl LocalAddresses {
 impl AsFd for LocalAddresses {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.notifications.as_fd()
+    }
+}
+
+impl Seen {
+    fn interface(&self, name: &str) -> io::Result<Interface> {
+        let link = self.links.iter().find(|link| link.name == name);
+        let link = link
+            .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "there is no such interface"))?;
+        let mut broadcast = self.broadcast.iter();
+        let broadcast = broadcast.find(|(index, _)| *index == link.index);
+        Ok(Interface {
+            index: link.index,
+            mtu_bytes: link.mtu_bytes,
+            broadcast: broadcast.map(|(_, address)| *address),
+        })
     }
 }
 
@@ -204,7 +223,7 @@ impl AddressSet {
     }
 }
 
-fn read(rtnl: &mut Rtnl) -> io::Result<(AddressSet, Vec<Link>)> {
+fn read(rtnl: &mut Rtnl) -> io::Result<Seen> {
     let (rows, links) = (rtnl.addresses()?, rtnl.links()?);
     let broadcast = rows
         .iter()
@@ -219,7 +238,12 @@ fn read(rtnl: &mut Rtnl) -> io::Result<(AddressSet, Vec<Link>)> {
         ..AddressSet::new(rows.iter().map(local), broadcast)
             .lend(rows.iter().filter(|row| row.is_lent).map(local))
     };
-    Ok((set, links))
+    let sent_to = |row: &AddressRow| Some((row.interface_index, broadcast_of(row)?));
+    Ok(Seen {
+        broadcast: rows.iter().filter_map(sent_to).collect(),
+        set,
+        links,
+    })
 }
 
 /// The broadcast address to send to, on the network of this address.

@@ -119,8 +119,8 @@ pub fn run(path: &Path, config: &Config, policy: Policy, key: &MemberKey) -> Res
     )
     .map_err(RunError::Conntrack)?;
     let addresses = LocalAddresses::open().map_err(failed("read the machine's addresses"))?;
-    let mut networks =
-        Networks::open(config).map_err(|(name, source)| RunError::Interface { name, source })?;
+    let mut networks = Networks::open(config, &addresses)
+        .map_err(|(name, source)| RunError::Interface { name, source })?;
     let policy = Arc::new(policy);
     let setup = setup(
         config,

@@ -162,9 +162,8 @@ impl Driver {
                 self.faults.survive("receive probes", result);
             }
             if ready.addresses {
-                self.networks.follow(&mut self.faults);
-                let result = self.addresses.read();
-                self.faults.survive("read the machine's addresses", result);
+                self.read_addresses();
+                self.networks.follow(&self.addresses, &mut self.faults);
             }
             if self.addresses.take_change() {
                 self.core.set_addresses(self.addresses.set().clone());
@@ -211,7 +210,8 @@ impl Driver {
             if alive <= now {
                 (self.alive)();
                 self.filter_events();
-                self.networks.follow(&mut self.faults);
+                self.read_addresses();
+                self.networks.follow(&self.addresses, &mut self.faults);
                 self.monitor
                     .follow(&mut self.core, self.addresses.links(), &mut self.faults);
                 self.roles.look(&mut self.core);
@@ -279,6 +279,11 @@ impl Driver {
             events: watched == fixed.len() && next(),
             datagrams: ready.any(|ready| ready),
         })
+    }
+
+    fn read_addresses(&mut self) {
+        let result = self.addresses.read();
+        self.faults.survive("read the machine's addresses", result);
     }
 
     fn drain_events(&mut self) -> usize {

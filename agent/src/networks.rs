@@ -1,5 +1,6 @@
 //! The sync networks of this member together: what comes over any, and what goes over which.
 
+use crate::addresses::LocalAddresses;
 use crate::config::Config;
 use crate::control::answer::NetworkStatus;
 use crate::log::Faults;
@@ -22,13 +23,13 @@ pub struct Networks {
 
 impl Networks {
     /// Opens those whose interfaces are there; fails with the first one's name if none is.
-    pub fn open(config: &Config) -> Result<Self, (String, io::Error)> {
+    pub fn open(config: &Config, addresses: &LocalAddresses) -> Result<Self, (String, io::Error)> {
         let mut list: Vec<_> = NetworkId::all()
             .map_while(|network| Udp::new(config, network))
             .collect();
         let mut failed = None;
         for udp in &mut list {
-            if let Err(error) = udp.follow() {
+            if let Err(error) = udp.follow(addresses) {
                 let (network, interface) = (&udp.name, &udp.device);
                 warn!(event = "interface-gone", %network, %interface, %error, "the interface of a sync network is missing or has no address; it is used as soon as it is there");
                 failed.get_or_insert((udp.device.clone(), error));
@@ -44,10 +45,10 @@ impl Networks {
     }
 
     /// Follows interfaces that came, went, or were made anew.
-    pub fn follow(&mut self, faults: &mut Faults) {
+    pub fn follow(&mut self, addresses: &LocalAddresses, faults: &mut Faults) {
         for udp in &mut self.list {
             let was_open = udp.is_open();
-            let followed = udp.follow();
+            let followed = udp.follow(addresses);
             let (network, interface) = (&udp.name, &udp.device);
             match followed {
                 Ok(true) => {

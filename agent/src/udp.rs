@@ -5,7 +5,7 @@
 //!
 //! Sockets belong to an interface by its number, and are opened anew when it was deleted and made again.
 
-use crate::addresses::{self, Interface};
+use crate::addresses::{Interface, LocalAddresses};
 use crate::config::{Config, Transport, default_group};
 use crate::control::answer::NetworkStatus;
 use ccp::modes::Mode;
@@ -113,8 +113,8 @@ impl Udp {
     }
 
     /// Opens the sockets if they are not, or if the interface is another by the same name; true if it did.
-    pub fn follow(&mut self) -> io::Result<bool> {
-        let interface = addresses::interface(&self.device).inspect_err(|_| self.sockets = None)?;
+    pub fn follow(&mut self, addresses: &LocalAddresses) -> io::Result<bool> {
+        let interface = (addresses.interface(&self.device)).inspect_err(|_| self.sockets = None)?;
         let known = self.sockets.as_ref().map(|sockets| sockets.interface.index);
         if known == Some(interface.index) {
             return Ok(false);
@@ -147,15 +147,14 @@ impl Udp {
 
     /// For the operator.
     pub fn status(&self) -> NetworkStatus {
-        let speed = std::fs::read_to_string(format!("/sys/class/net/{}/speed", self.device));
         NetworkStatus {
             name: self.name.clone(),
             interface: self.device.clone(),
             mode: crate::modes::name(self.mode).to_owned(),
             configured: self.configured.name().to_owned(),
             open: self.is_open(),
-            // Virtual interfaces refuse, or say -1.
-            speed_mbit: speed.ok().and_then(|speed| speed.trim().parse().ok()),
+            // Reading it may wait for the driver of the interface: who asks for it waits, not the loop.
+            speed_mbit: None,
             sent: self.traffic.sent,
             received: self.traffic.received,
             unsent: self.traffic.unsent,
@@ -264,6 +263,13 @@ impl Sockets {
             )),
         }
     }
+}
+
+/// Speed of an interface in Mbit/s, if it says.
+pub fn speed_mbit(device: &str) -> Option<u64> {
+    let speed = std::fs::read_to_string(format!("/sys/class/net/{device}/speed"));
+    // Virtual interfaces refuse, or say -1.
+    speed.ok()?.trim().parse().ok()
 }
 
 /// A socket on one interface alone.

@@ -219,6 +219,20 @@ fn nothing_is_read_anew_without_a_notification() {
 }
 
 #[test]
+fn what_could_not_be_read_is_read_without_another_notification() {
+    let namespace = Namespace::new();
+    namespace.run(|| {
+        let mut addresses = LocalAddresses::open().unwrap();
+        namespace.ip("addr add 192.0.2.1/24 dev sync0");
+        // As when reading fails after the notifications were taken.
+        addresses.is_stale = addresses.take_notifications().unwrap();
+        assert!(addresses.read().unwrap());
+        assert!(addresses.set().is_local(parsed("192.0.2.1")));
+        assert!(!addresses.read().unwrap());
+    });
+}
+
+#[test]
 fn change_that_leaves_the_addresses_as_they_were_is_no_change() {
     let namespace = Namespace::new();
     namespace.ip("address add 192.0.2.1/24 dev sync0 valid_lft 500 preferred_lft 500");

@@ -20,8 +20,9 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::{sleep, timeout};
 
-use super::answer::Cursor;
+use super::answer::{Cursor, SyncStat};
 use super::{Ask, CLIENTS_MAX, End, Failure, Request, Total, Verb, Wake};
+use crate::udp::speed_mbit;
 
 /// No verb needs more; JSON of twice the length is noise.
 const REQUEST_BYTES_MAX: usize = 1024;
@@ -311,7 +312,10 @@ impl Desk {
                 Ok(Request { verb: Verb::Status }) => self.one_line(&mut writer, Ask::Status).await,
                 Ok(Request {
                     verb: Verb::Syncstat,
-                }) => self.one_line(&mut writer, Ask::SyncStat).await,
+                }) => match self.ask(Ask::SyncStat).await {
+                    Ok(stat) => self.write(&mut writer, &line(&with_speeds(stat))).await,
+                    Err(reason) => self.refuse(&mut writer, reason).await,
+                },
                 Ok(Request { verb: Verb::Flows }) => self.flows(&mut writer).await,
                 Ok(Request {
                     verb: Verb::KeysRoll,
@@ -442,6 +446,14 @@ impl Desk {
             Err(_) => Err(io::ErrorKind::TimedOut.into()),
         }
     }
+}
+
+/// Interfaces say how fast they are only when their drivers have time, which the loop has not.
+fn with_speeds(mut stat: SyncStat) -> SyncStat {
+    for network in &mut stat.networks {
+        network.speed_mbit = speed_mbit(&network.interface);
+    }
+    stat
 }
 
 fn line(value: &impl Serialize) -> Vec<u8> {
