@@ -28,11 +28,14 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, TrySendError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tracing::{error, info, warn};
+
+/// Who waits for a reload at most; each is told that there are too many.
+const ASKED_MAX: usize = 64;
 
 /// Between two lines about a table that was deleted.
 const RESTORATION_SILENCE: Duration = Duration::from_secs(60);
@@ -43,7 +46,7 @@ pub type Answer = oneshot::Sender<Result<Reloaded, String>>;
 /// What is in force, and the thread that puts something else in its place.
 #[derive(Debug)]
 pub struct Reloader {
-    answers: mpsc::Sender<Answer>,
+    answers: mpsc::SyncSender<Answer>,
     bell: UnixStream,
     done: mpsc::Receiver<Done>,
     is_over: Arc<AtomicBool>,
@@ -100,7 +103,9 @@ impl Reloader {
     ) -> io::Result<Self> {
         let (mut rung, bell) = UnixStream::pair()?;
         signal_hook::low_level::pipe::register(SIGHUP, bell.try_clone()?)?;
-        let (answers, asked) = mpsc::channel();
+        // The driver rings it, and is not to wait where the thread does not listen.
+        bell.set_nonblocking(true)?;
+        let (answers, asked) = mpsc::sync_channel(ASKED_MAX);
         let (sender, done) = mpsc::channel();
         let is_over = Arc::new(AtomicBool::new(false));
         let over = Arc::clone(&is_over);
@@ -163,9 +168,14 @@ impl Reloader {
 
     /// Somebody asks for a reload.
     pub fn ask(&mut self, answer: Answer) {
-        // The thread ends only with us.
-        let _ = self.answers.send(answer);
-        self.ring();
+        match self.answers.try_send(answer) {
+            Ok(()) => self.ring(),
+            Err(TrySendError::Full(answer) | TrySendError::Disconnected(answer)) => {
+                let reason = "too many reloads wait for the one that goes on: does nft hang?";
+                // An asker that went away meanwhile needs no answer.
+                let _ = answer.send(Err(reason.to_owned()));
+            }
+        }
     }
 
     /// A reload that waits for the driver.
