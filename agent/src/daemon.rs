@@ -6,7 +6,7 @@ use crate::config::{Config, HoldMode};
 use crate::control::{self, Server, StartError, Wake};
 use crate::convert::Shared;
 use crate::core::keys::Limits;
-use crate::core::roles::RolesSetup;
+use crate::core::roles::{RolesSetup, flows_max};
 use crate::core::seal::DatagramKey;
 use crate::core::{Core, Setup};
 use crate::doctor::{self, differences::Differences};
@@ -45,9 +45,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::{fmt, io};
 use tracing::{info, warn};
-
-/// Flows that are known at most; the kernel's own limit is far below on any machine that has the memory for this.
-const FLOWS_MAX: usize = 1 << 24;
 
 /// Why the daemon did not start, or ended. `Display` says what to do.
 #[derive(Debug)]
@@ -190,7 +187,7 @@ pub fn run(path: &Path, config: &Config, policy: Policy, key: &MemberKey) -> Res
     notify.ready();
     doctor::examine_and_log(config).map_err(failed("start a thread"))?;
     facts::watch(config, sender, wake(&wakes)).map_err(failed("start a thread"))?;
-    let modes = Modes::open(config);
+    let modes = Modes::open(config).map_err(failed("start a thread"))?;
     let mut core = Core::new(setup, Instant::default());
     let at_start = modes.at_start(config);
     core.set_modes(&at_start);
@@ -307,7 +304,7 @@ fn setup(
         table: conntrack::table_id()?,
         hash_seed: [seed0, seed1],
         datagram_bytes_max,
-        flows_max: FLOWS_MAX,
+        flows_max: flows_max(RolesIo::table_max()),
         flush: config.delta.flush,
         hello: config.liveness.hello,
         dead_after: config.liveness.dead_after,

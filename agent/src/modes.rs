@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
 
 use ccp::build::Capability;
 use ccp::modes::{Changed, Generation, Mode};
@@ -13,7 +15,7 @@ use ccp::record::MemberSet;
 use ccp::time::Instant;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::config::{Config, Transport};
 use crate::control::roles::Done;
@@ -22,6 +24,8 @@ use crate::files;
 
 /// The file in the state directory.
 const FILE: &str = "modes.json";
+/// Changes that wait to be stored at most; one that does not find room is in the next that does.
+const WAITING_MAX: usize = 16;
 
 /// What an operator can ask for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,11 +64,21 @@ pub struct Modes {
     networks: Vec<(String, bool)>,
     remembered: BTreeMap<String, Remembered>,
     asked: Option<(NetworkId, oneshot::Sender<Done>)>,
+    /// The thread that stores: the disk keeps nobody else waiting. `None` once it is to end.
+    store: Option<SyncSender<Content>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What the file is to hold, and who waits for that.
+#[derive(Debug)]
+struct Content {
+    bytes: Vec<u8>,
+    answer: Option<oneshot::Sender<Done>>,
 }
 
 impl Modes {
     /// Reads what is remembered; a file that is not there or not understood says nothing.
-    pub fn open(config: &Config) -> Self {
+    pub fn open(config: &Config) -> io::Result<Self> {
         let file = config.state_directory.join(FILE);
         let remembered = match fs::read(&file) {
             Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_else(|error| {
@@ -77,12 +91,17 @@ impl Modes {
             let family = config.this.addresses.get(at);
             (network.name.clone(), family.is_some_and(|it| it.is_ipv4()))
         });
-        Self {
+        let (store, contents) = sync_channel(WAITING_MAX);
+        let path = file.clone();
+        let thread = std::thread::Builder::new().name("modes".into());
+        Ok(Self {
             file,
             networks: networks.collect(),
             remembered,
             asked: None,
-        }
+            store: Some(store),
+            thread: Some(thread.spawn(move || write(&path, &contents))?),
+        })
     }
 
     /// What the networks of `config` begin with.
@@ -161,7 +180,7 @@ impl Modes {
 
     /// A mode has changed, or was to and did not: it is remembered, told, and answered.
     pub fn handle_changed(&mut self, changed: Changed, name_of: impl Fn(MemberSet) -> String) {
-        let (network, refused) = match changed {
+        match changed {
             Changed::Used {
                 network,
                 mode,
@@ -182,10 +201,8 @@ impl Modes {
                     by: generation.by,
                 };
                 self.remembered.insert(network_name, it);
-                if let Err(error) = self.store() {
-                    warn!(event = "mode-not-stored", file = %self.file.display(), %error, "the mode will not be known after a restart");
-                }
-                (network, None)
+                let answer = self.asker(network);
+                self.store(answer);
             }
             Changed::Undone {
                 network,
@@ -208,17 +225,58 @@ impl Modes {
                     "{network_name} does not carry {}: {deaf} did not hear every other member by it, so it was undone; see the switch, and what filters on its way",
                     name(mode)
                 );
-                (network, Some(reason))
+                if let Some(answer) = self.asker(network) {
+                    reply(answer, Some(reason));
+                }
             }
-        };
-        if let Some((_, answer)) = self.asked.take_if(|(asked, _)| *asked == network) {
-            reply(answer, refused);
         }
     }
 
-    fn store(&self) -> io::Result<()> {
-        files::replace(&self.file, &serde_json::to_vec_pretty(&self.remembered)?)
+    /// Who asked for the change.
+    fn asker(&mut self, network: NetworkId) -> Option<oneshot::Sender<Done>> {
+        let asked = self.asked.take_if(|(asked, _)| *asked == network);
+        asked.map(|(_, answer)| answer)
     }
+
+    /// Has everything stored; then `answer` is given.
+    fn store(&self, answer: Option<oneshot::Sender<Done>>) {
+        let (Some(store), Ok(bytes)) = (&self.store, serde_json::to_vec_pretty(&self.remembered))
+        else {
+            return;
+        };
+        if let Err(TrySendError::Full(it) | TrySendError::Disconnected(it)) =
+            store.try_send(Content { bytes, answer })
+        {
+            let error = io::Error::other("the disk does not keep up");
+            say_not_stored(&self.file, &error);
+            it.answer.into_iter().for_each(|answer| reply(answer, None));
+        }
+    }
+}
+
+/// What waits is stored.
+impl Drop for Modes {
+    fn drop(&mut self) {
+        self.store = None;
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            error!(event = "defect", "the thread that stores modes panicked");
+        }
+    }
+}
+
+fn write(file: &Path, contents: &Receiver<Content>) {
+    for Content { bytes, answer } in contents {
+        if let Err(error) = files::replace(file, &bytes) {
+            say_not_stored(file, &error);
+        }
+        answer.into_iter().for_each(|answer| reply(answer, None));
+    }
+}
+
+fn say_not_stored(file: &Path, error: &io::Error) {
+    warn!(event = "mode-not-stored", file = %file.display(), %error, "the mode will not be known after a restart");
 }
 
 fn reply(answer: oneshot::Sender<Done>, refused: Option<String>) {

@@ -58,6 +58,11 @@ impl RolesIo {
         config.state_directory.join(DOWN_MARK).exists()
     }
 
+    /// How many entries the kernel's table takes; 0 if it takes any number.
+    pub fn table_max() -> Option<u64> {
+        number(TABLE_MAX)
+    }
+
     /// This member has become something else, for `why`.
     pub fn handle_change(&self, change: &Change, why: &str) {
         let (from, to) = (state_name(change.from), state_name(change.to));
@@ -103,8 +108,7 @@ impl RolesIo {
 
     /// Looks at the machine for the checks.
     pub fn look(&self, core: &mut Core) {
-        let number = |path| fs::read_to_string(path).ok()?.trim().parse().ok();
-        if let (Some(count), Some(max)) = (number(TABLE_COUNT), number(TABLE_MAX)) {
+        if let (Some(count), Some(max)) = (number(TABLE_COUNT), Self::table_max()) {
             core.set_table_fill(count, max);
         }
         if self.watches_storage {
@@ -150,6 +154,10 @@ impl RolesIo {
             format!("{}\n", track_value(state)).as_bytes(),
         )
     }
+}
+
+fn number(path: &str) -> Option<u64> {
+    fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 
 /// What stands in the track file: keepalived adds it to its priority, the scripts for routing daemons look whether it is

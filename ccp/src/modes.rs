@@ -15,6 +15,10 @@ use core::time::Duration;
 const TRIAL: Duration = Duration::from_secs(3);
 /// Whose trial was begun by another is given up if that one says nothing of it for so long.
 const ORPHANED: Duration = Duration::from_secs(5);
+/// Who is so far ahead errs: nobody switches so often.
+const AHEAD_MAX: u32 = 1 << 16;
+/// From one change that a peer says is used to the next that is followed: each is logged and stored.
+const PACE: Duration = Duration::from_secs(1);
 /// Hellos of a trial that are remembered.
 const HELLOS_KEPT: usize = 64;
 
@@ -106,6 +110,8 @@ struct Place {
     trial: Option<Trial>,
     /// What we gave up ourselves, told until another is begun.
     undone: Option<(Mode, Generation)>,
+    /// When a peer was followed last.
+    followed: Option<Instant>,
 }
 
 /// The modes of all networks.
@@ -123,6 +129,7 @@ impl Modes {
             generation: *generation,
             trial: None,
             undone: None,
+            followed: None,
         });
         Self {
             me,
@@ -163,7 +170,8 @@ impl Modes {
             let trial = place.trial.as_ref().map(|trial| trial.generation.number);
             let undone = place.undone.map(|(_, generation)| generation.number);
             let last = [Some(place.generation.number), trial, undone];
-            let number = last.into_iter().flatten().max().unwrap_or(0) + 1;
+            let last = last.into_iter().flatten().max().unwrap_or(0);
+            let number = last.saturating_add(1);
             place.begin(mode, Generation { number, by }, now + TRIAL);
         }
     }
@@ -205,8 +213,16 @@ impl Modes {
     ) -> Option<Changed> {
         let place = self.places.get_mut(report.network.index())?;
         let current = place.trial.as_ref().map(|trial| trial.generation);
+        let [ours, theirs] = [place.generation, report.generation].map(|it| it.number);
+        if theirs.saturating_sub(ours) > AHEAD_MAX {
+            return None;
+        }
         match report.stage {
             Stage::Used if report.generation > place.generation => {
+                if place.followed.is_some_and(|at| now.since(at) < PACE) {
+                    return None;
+                }
+                place.followed = Some(now);
                 place.mode = report.mode;
                 place.generation = report.generation;
                 place.trial = None;

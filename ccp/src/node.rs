@@ -34,7 +34,7 @@ pub use reconcile::{KeyedHash, Row};
 
 use crate::audit::Audit;
 use crate::counters::Counters;
-use crate::election::Election;
+use crate::election::{self, Election};
 use crate::hold::Holds;
 use crate::membership::{Change, Membership, PeerState};
 use crate::modes::{Generation, Mode, Modes};
@@ -78,6 +78,8 @@ pub struct Node {
     report: Report,
     applies: VecDeque<Ticket>,
     events: VecDeque<Event>,
+    /// What did not fit there of what this member has become.
+    role: Option<election::Change>,
     packet_number: u64,
     epoch: u8,
     flushed: Option<Instant>,
@@ -115,7 +117,7 @@ pub struct Node {
     counters: Counters,
 }
 
-/// Log lines that wait at most; the owner drains them after every input.
+/// Log lines that wait at most; the owner drains them after every input. More are lost, but not what this member is.
 const EVENTS_MAX: usize = 256;
 
 impl Node {
@@ -153,6 +155,7 @@ impl Node {
             roles: Roles::new(Election::new(config.member, config.roles, now)),
             applies: VecDeque::new(),
             events: VecDeque::new(),
+            role: None,
             packet_number: 0,
             epoch: 0,
             flushed: None,
@@ -346,6 +349,11 @@ impl Node {
         }
     }
 
+    /// So many flows are known at most from now on, tombstones included.
+    pub fn set_flows_max(&mut self, flows_max: usize) {
+        self.table.set_flows_max(flows_max);
+    }
+
     /// The kernel took a flow without its helper, which it has not.
     pub fn note_helper_missing(&mut self) {
         self.counters.helpers_missing += 1;
@@ -438,7 +446,8 @@ impl Node {
 
     /// The next thing to tell the operator.
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
+        let event = self.events.pop_front();
+        event.or_else(|| self.role.take().map(Event::Role))
     }
 
     /// True if the flow is live here, or a copy is.
@@ -515,6 +524,9 @@ impl Node {
     fn note(&mut self, event: Event) {
         if self.events.len() < EVENTS_MAX {
             self.events.push_back(event);
+        } else if let Event::Role(change) = event {
+            let from = self.role.map_or(change.from, |first| first.from);
+            self.role = Some(election::Change { from, ..change });
         }
     }
 

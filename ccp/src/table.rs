@@ -128,6 +128,8 @@ impl Entry {
 pub struct Full;
 
 const CHUNK: usize = 1024;
+/// So that the number of the last slot, and one past it, are numbers of slots.
+const SLOTS_MAX: usize = u32::MAX as usize - CHUNK;
 
 /// Where the entry of a key is. Its hash stands beside it, so that neither growth nor a look-up that meets others on its
 /// way reads the entries themselves: each would be a miss of every cache.
@@ -216,17 +218,21 @@ impl Table {
     /// An empty table of at most `flows_max` entries (and at most 2³² less one). `seed` keys the hash, as the keys are
     /// chosen by whoever sends packets.
     pub fn new(flows_max: usize, seed: [u64; 2]) -> Self {
-        let flows_max = flows_max.min(u32::MAX as usize - CHUNK);
         Self {
             index: HashTable::new(),
             chunks: Vec::new(),
             free: Vec::new(),
-            flows_max,
+            flows_max: flows_max.min(SLOTS_MAX),
             seed,
             serial: 0,
             counts: Counts::default(),
             lent: None,
         }
+    }
+
+    /// There are at most so many from now on; what is there stays.
+    pub fn set_flows_max(&mut self, flows_max: usize) {
+        self.flows_max = flows_max.min(SLOTS_MAX);
     }
 
     /// Entries, tombstones included.

@@ -21,6 +21,16 @@ pub use answer::{state_name, why_sentence};
 /// Changes that are remembered.
 const HISTORY_MAX: usize = 50;
 
+/// Flows that are known at most where nobody says how many the kernel's table takes, or it takes any number.
+const FLOWS_MAX: usize = 1 << 24;
+
+/// How many flows are known at most, if the kernel's table takes so many: more than it takes would be refused, and there are ends
+/// to be remembered.
+pub fn flows_max(table_max: Option<u64>) -> usize {
+    let twice = table_max.map(|max| usize::try_from(max.saturating_mul(2)).unwrap_or(usize::MAX));
+    twice.filter(|max| *max > 0).unwrap_or(FLOWS_MAX)
+}
+
 /// What the core's part in the election is made with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RolesSetup {
@@ -97,6 +107,7 @@ impl Core {
     /// The kernel's connection table has so many entries, of so many at most.
     pub fn set_table_fill(&mut self, count: u64, max: u64) {
         self.roles.checks.set_table(count, max);
+        self.node.set_flows_max(flows_max(Some(max)));
     }
 
     /// The state directory can be written, or why not.

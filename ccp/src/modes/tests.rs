@@ -1,4 +1,4 @@
-use super::{Changed, Generation, Mode, Modes};
+use super::{Changed, Generation, Mode, ModeReport, Modes, Stage};
 use crate::network::NetworkId;
 use crate::record::{MemberId, MemberSet};
 use crate::time::Instant;
@@ -123,4 +123,39 @@ fn a_mode_is_not_used_because_nobody_is_there_to_hear_it() {
     };
     assert_eq!(members[0].poll(nobody, at(3_000)), Some(undone));
     assert_eq!(members[0].mode(NETWORK), Mode::Unicast);
+}
+
+/// PROTOCOL.md 10.5
+#[test]
+fn a_peer_that_errs_neither_uses_generations_up_nor_switches_faster_than_can_be_stored() {
+    let mut me = three().remove(0);
+    let mut report = ModeReport {
+        network: NETWORK,
+        mode: Mode::Multicast,
+        stage: Stage::Used,
+        generation: Generation {
+            number: u32::MAX,
+            by: 2,
+        },
+        carried: MemberSet::default(),
+    };
+    assert_eq!(me.handle_report(id(2), &report, at(0)), None);
+    let mut followed = 0;
+    for hello in 1..=100 {
+        report.generation.number = hello;
+        let now = at(u64::from(hello) * 30);
+        followed += usize::from(me.handle_report(id(2), &report, now).is_some());
+    }
+    assert_eq!(followed, 3, "3 s have passed");
+}
+
+#[test]
+fn who_has_used_all_generations_up_can_still_be_asked() {
+    let last = Generation {
+        number: u32::MAX,
+        by: 1,
+    };
+    let mut me = Modes::new(id(2), &[(Mode::Unicast, last)]);
+    me.ask(NETWORK, Mode::Multicast, at(0));
+    assert_eq!(me.tried(NETWORK), Some(Mode::Multicast));
 }

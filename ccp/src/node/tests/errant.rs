@@ -1,10 +1,12 @@
 //! What a peer that errs, or somebody who sends again what it has sent, can do to a node: little.
 
-use super::super::Expected;
+use super::super::{EVENTS_MAX, Event, Expected};
 use super::SECOND;
 use super::world::{self, Faults, World, key, member};
+use crate::election::{Change, Problems, State, Why};
 use crate::network::NetworkId;
 use crate::record::{EXPECTED_MAX, Expectation};
+use alloc::vec::Vec;
 
 /// PROTOCOL.md 2.4: or loss would hide behind it.
 #[test]
@@ -57,5 +59,26 @@ fn a_record_that_brings_too_many_expected_flows_makes_no_list_that_grows() {
         let expected = &state.extra.as_ref().unwrap().expected;
         assert_eq!(expected.len(), EXPECTED_MAX);
         assert_eq!(expected.last().map(|it| it.l4[1]), Some(19));
+    });
+}
+
+#[test]
+fn what_a_member_has_become_is_told_however_much_else_there_is_to_tell() {
+    let mut world = World::new(2, Faults::NONE, 22);
+    world.run(SECOND);
+    let change = |from, to| Change {
+        from,
+        to,
+        why: Why::Leaving,
+        problems: Problems::default(),
+    };
+    world.plant(0, |node| {
+        (0..2 * EVENTS_MAX).for_each(|_| node.note(Event::OnTime));
+        node.note(Event::Role(change(State::Standby, State::Ready)));
+        node.note(Event::Role(change(State::Ready, State::Active)));
+        let events: Vec<_> = core::iter::from_fn(|| node.poll_event()).collect();
+        assert_eq!(events.len(), EVENTS_MAX + 1);
+        let last = Event::Role(change(State::Standby, State::Active));
+        assert_eq!(events.last(), Some(&last));
     });
 }
