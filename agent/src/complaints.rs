@@ -25,8 +25,8 @@ const WATCHED: &[Watch] = &[
     Watch {
         counter: "conflicts",
         of: None,
-        advice: "flows of peers need tuples that other flows have here, and are not put in: give each gateway its own range of \
-                 ports to translate to",
+        advice: "flows of peers need tuples that other flows have here, and are not put in: where gateways translate to one \
+                 address, give each its own range of ports",
     },
     Watch {
         counter: "kernel_full",

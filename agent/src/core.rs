@@ -319,6 +319,11 @@ impl Core {
         self.node.handle_applied(ticket, outcome, now);
     }
 
+    /// True once the kernel's table was read to its end: before that, entries are taken to be there that perhaps are not.
+    pub fn has_read_table(&self) -> bool {
+        !self.first_pass
+    }
+
     /// The kernel took a flow without its helper, which it has not.
     pub fn note_helper_missing(&mut self) {
         self.node.note_helper_missing();
@@ -337,7 +342,14 @@ impl Core {
 
     /// The next change that the kernel is asked for.
     pub fn poll_apply(&mut self) -> Option<Apply> {
-        let apply = self.node.poll_apply()?;
+        let apply = loop {
+            let apply = self.node.poll_apply()?;
+            if self.scope.may_pass(apply.key, &apply.state.nat()) {
+                break apply;
+            }
+            let ticket = apply.ticket;
+            self.node.keep_out(ticket);
+        };
         let (key, ticket, action) = (*apply.key, apply.ticket, apply.action);
         let shared = Shared {
             copy_bit: self.shared.copy_bit.filter(|_| apply.is_marked),

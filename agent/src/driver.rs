@@ -185,7 +185,7 @@ impl Driver {
                 }
             }
             if ready.woken || self.has_reports {
-                self.has_reports = self.take_reports();
+                self.has_reports = self.kernel.has_changes() || self.take_reports();
             }
             let now = self.now();
             self.core.handle_timeout(now);
@@ -303,7 +303,9 @@ impl Driver {
                     break;
                 };
                 self.core.handle_datagram(datagram, network, now);
-                self.apply(now);
+                if !self.kernel.has_changes() {
+                    self.apply(now);
+                }
             }
         }
     }
@@ -407,7 +409,9 @@ impl Driver {
                     self.log_key(member, &message);
                     self.core.set_wall_clock(wall_clock_nanos());
                     self.core.handle_link_message(member, &message, now);
-                    self.apply(now);
+                    if !self.kernel.has_changes() {
+                        self.apply(now);
+                    }
                     if matches!(message, LinkMessage::Facts(_)) {
                         self.differences.look(&self.core.facts());
                         self.filter_events();

@@ -52,7 +52,7 @@ struct Try {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     Create,
-    /// An entry with this tuple is there already: change it in place rather than kill a live flow.
+    /// An entry with its original tuple is there already: change it in place rather than kill a live flow.
     UpdateExisting,
     Update,
     Delete,
@@ -250,6 +250,9 @@ impl Kernel {
                 break;
             }
             share -= batch.len();
+            if !core.has_read_table() {
+                self.keep_from_others(&mut batch, Step::Delete);
+            }
             result = self.work_off(&mut batch).and_then(|()| self.expect(&batch));
             for tried in batch.drain(..) {
                 let outcome = tried.outcome.unwrap_or(Outcome::Refused);
@@ -268,7 +271,11 @@ impl Kernel {
 
     /// The flow that is in the way of another, in words.
     pub fn in_place_of(&self, flow: &Flow) -> Option<String> {
-        let holder = lookup(&flow.reply, flow.zone).ok().flatten();
+        let find = |tuple: &Tuple| {
+            let holder = lookup(tuple, flow.zone).ok().flatten();
+            holder.filter(|holder| holder.orig != flow.orig)
+        };
+        let holder = find(&flow.orig).or_else(|| find(&flow.reply));
         holder.map(|holder| words(&holder))
     }
 
@@ -286,7 +293,7 @@ impl Kernel {
             event = "conflict",
             flow = words(flow),
             stays = holder,
-            "a flow of a peer was not put in: another flow here has its reply tuple, that is, is translated to the same address and port"
+            "a flow of a peer was not put in: another flow here has its tuple, or that of its answers"
         );
     }
 
@@ -321,10 +328,28 @@ impl Kernel {
         self.injector.commit(&mut |_, _| {})
     }
 
+    /// Looks for the entries of changes that are at this step, and decides those that would hit another flow: the kernel finds
+    /// an entry by the tuple of either direction, so the answers of one may be the other (`nf_conntrack_find_get`).
+    fn keep_from_others(&mut self, batch: &mut [Try], step: Step) {
+        let is_at_step = |tried: &&mut Try| tried.outcome.is_none() && tried.step == step;
+        for tried in batch.iter_mut().filter(is_at_step) {
+            let flow = &tried.apply.flow;
+            let found = self.lookup.get(&flow.orig, flow.zone);
+            tried.outcome = match found {
+                Ok(Some(found)) if found.orig == flow.orig => None,
+                // There is nothing to delete.
+                Ok(_) if step == Step::Delete => Some(Outcome::Done),
+                Ok(_) => Some(Outcome::Conflict),
+                Err(_) => Some(Outcome::Refused),
+            };
+        }
+    }
+
     /// Every round asks for what is undecided yet; no change goes through more steps than there are rounds.
     fn work_off(&mut self, batch: &mut [Try]) -> io::Result<()> {
         const ROUNDS: usize = 5;
         for _ in 0..ROUNDS {
+            self.keep_from_others(batch, Step::UpdateExisting);
             let mut asked = Vec::with_capacity(batch.len());
             for (index, tried) in batch
                 .iter()
@@ -390,7 +415,7 @@ fn next(step: Step, answer: Result<(), Errno>, flow: &mut Flow) -> Next {
         (Step::Create, Err(Errno::EXIST)) => Next::Step(Step::UpdateExisting),
         (Step::Create, Err(Errno::NOENT)) if flow.master.take().is_some() => Next::Step(step),
         (Step::Create, Err(Errno::NOMEM)) => Next::Decided(Outcome::Full),
-        // There was one with this reply tuple, but none with this original one.
+        // The one that was there has just ended.
         (Step::UpdateExisting, Err(Errno::NOENT)) => Next::Decided(Outcome::Conflict),
         (Step::Create, Err(Errno::OPNOTSUPP)) if flow.helper.take().is_some() => Next::Step(step),
         (Step::Update, Err(Errno::NOENT)) => Next::Step(Step::Create),

@@ -34,6 +34,8 @@ counters! {
     conflicts,
     /// Of those, how many because the kernel's table is full; they are tried again, ever more rarely, from a second to a minute.
     kernel_full,
+    /// Changes that the kernel was not asked for, as their flows are from or to an address of this machine.
+    kept_out,
     /// Flows that the kernel took without their helper, as it has none of that name.
     helpers_missing,
     /// Flows that moved from another gateway to this one.

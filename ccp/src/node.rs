@@ -8,6 +8,7 @@
 //! A new node tells deltas, but does not tell a peer *everything* before the kernel table was read once
 //! ([`Node::end_pass`]): the peer takes what was not named for gone.
 
+mod asked;
 mod compare;
 mod contract;
 mod expected;
@@ -77,6 +78,10 @@ pub struct Node {
     probes: Probes,
     report: Report,
     applies: VecDeque<Ticket>,
+    /// Flows of which the kernel was asked something and has not answered: as many as the owner asks at a time.
+    asked: HashSet<Slot, KeyedHash>,
+    /// Places of copies that are not in the kernel as they are this machine's own flows: of the table's at most.
+    kept_out: HashSet<u32, KeyedHash>,
     events: VecDeque<Event>,
     /// What did not fit there of what this member has become.
     role: Option<election::Change>,
@@ -154,6 +159,8 @@ impl Node {
             report: Report::default(),
             roles: Roles::new(Election::new(config.member, config.roles, now)),
             applies: VecDeque::new(),
+            asked: HashSet::with_hasher(KeyedHash::new(config.hash_seed)),
+            kept_out: HashSet::with_hasher(KeyedHash::new(config.hash_seed)),
             events: VecDeque::new(),
             role: None,
             packet_number: 0,
@@ -296,8 +303,14 @@ impl Node {
     pub fn handle_applied(&mut self, ticket: Ticket, outcome: Outcome, now: Instant) {
         self.now = now;
         let refused = outcome != Outcome::Done;
+        self.asked.remove(&ticket.slot);
+        self.note_kept_out(ticket.slot, outcome);
         if let Some(entry) = self.table.get_mut(ticket.slot) {
             match (ticket.action, refused) {
+                // What is there is another flow.
+                _ if matches!(outcome, Outcome::Conflict | Outcome::KeptOut) => {
+                    entry.in_kernel = false;
+                }
                 (Action::Create | Action::Update | Action::Replace, false) => {
                     entry.in_kernel = true;
                     if ticket.action == Action::Create {
@@ -326,8 +339,10 @@ impl Node {
                 self.counters.kernel_full += 1;
                 self.no_room.push(ticket.slot, now);
             }
+            Outcome::KeptOut => self.counters.kept_out += 1,
             Outcome::Refused => {}
         }
+        let refused = refused && outcome != Outcome::KeptOut;
         self.counters.refused_changes += u64::from(refused);
         if let Some(delta) = ticket.delta.filter(|_| refused) {
             self.incoming_mut(delta.member).refused += 1;
@@ -379,33 +394,6 @@ impl Node {
         self.try_again(now);
         self.step_comparison(now);
         self.sender.handle_timeout(self.membership.live(), now);
-    }
-
-    /// The next thing that the kernel has to do.
-    pub fn poll_apply(&mut self) -> Option<Apply<'_>> {
-        let ticket = loop {
-            let ticket = self.applies.pop_front()?;
-            // What happened since may have made it pointless.
-            let life = self.table.get(ticket.slot).map(|entry| entry.life);
-            match (ticket.action, life) {
-                (Action::Delete, Some(Life::Dead)) => break ticket,
-                (
-                    Action::Create | Action::Update | Action::Replace | Action::Refresh,
-                    Some(Life::Live),
-                ) => {
-                    break ticket;
-                }
-                (_, Some(Life::Live | Life::Dead) | None) => self.settle(ticket),
-            }
-        };
-        let entry = self.table.get(ticket.slot)?;
-        Some(Apply {
-            ticket,
-            action: ticket.action,
-            key: &entry.key,
-            state: &entry.state,
-            is_marked: !entry.is_unmarked && entry.origin != Origin::Own,
-        })
     }
 
     /// When [`Self::handle_timeout`] and the polls have to be called again, and why.

@@ -37,7 +37,7 @@ fn of_two_flows_with_one_reply_tuple_each_gateway_keeps_its_own_and_both_are_nam
         let log = member.log();
         let line = log
             .lines()
-            .find(|line| line.contains("reply tuple of another"));
+            .find(|line| line.contains("another flow here has its tuple"));
         let line = line.unwrap_or_else(|| panic!("no word of it: {log}"));
         assert!(
             line.contains("10.0.0.50") && line.contains("10.0.0.51"),
@@ -58,6 +58,63 @@ fn of_two_flows_with_one_reply_tuple_each_gateway_keeps_its_own_and_both_are_nam
             .iter()
             .all(|it| table(it).iter().any(|row| row.contains("src=10.0.0.51")))
     });
+}
+
+/// As IKE, WireGuard and NTP have it: both sides speak first, from one port to the same. Where the ways of the directions
+/// differ, each gateway takes another for the original one; the kernel finds either by the tuple of the other.
+#[test]
+fn of_two_flows_of_which_one_has_the_tuple_of_the_answers_of_the_other_each_gateway_keeps_its_own()
+{
+    let lab = Lab::new(2);
+    let mut cluster = Cluster::start(&lab, Transport::Unicast);
+    for member in &mut cluster.members {
+        member.process().signal(Signal::STOP);
+    }
+    let hosts = ["10.0.0.50", "203.0.113.50"];
+    let flow = |at: usize| format!("-s {} -d {}", hosts[at], hosts[1 - at]);
+    for (at, timeout) in [(0, 600), (1, 900)] {
+        lab.gateways[at].run(&format!(
+            "conntrack -I -p udp {} --sport 500 --dport 500 -t {timeout}",
+            flow(at)
+        ));
+    }
+    for member in &mut cluster.members {
+        member.process().signal(Signal::CONT);
+    }
+    let is_its_own = |at: usize| {
+        let rows = lab.gateways[at].run("conntrack -L -p udp --dport 500");
+        let row = rows.lines().find(|row| row.contains("dport=500"));
+        row.is_some_and(|row| {
+            let first = row.find("src=").map(|start| &row[start..]);
+            first.is_some_and(|it| it.starts_with(&format!("src={} ", hosts[at])))
+                && row.contains("mark=0 ")
+        })
+    };
+    for (at, member) in cluster.members.iter().enumerate() {
+        wait_until("the conflict is counted", DEADLINE, || {
+            member.counter("conflicts") >= 1
+        });
+        // Another round, and whatever else follows.
+        member.ask("audit --now");
+        assert!(is_its_own(at), "{:?}", table(&lab.gateways[at]));
+        let explained = member.ask(&format!(
+            "explain udp {}:500 {}:500",
+            hosts[1 - at],
+            hosts[at]
+        ));
+        assert!(
+            explained.contains(&format!("{} > {}", hosts[at], hosts[1 - at])),
+            "{explained}"
+        );
+    }
+    // The end of one is not that of the other, which goes in where the first has been.
+    lab.gateways[1].run(&format!("conntrack -D -p udp {}", flow(1)));
+    wait_until("the other flow is on both", DEADLINE, || {
+        cluster.members[1].ask("audit --now");
+        let rows = table(&lab.gateways[1]);
+        rows.len() == 1 && rows == table(&lab.gateways[0])
+    });
+    assert!(is_its_own(0), "{:?}", table(&lab.gateways[0]));
 }
 
 /// The limit is of the whole machine, though each namespace counts for itself: so one gateway has flows of its own to fill it.

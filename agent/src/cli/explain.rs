@@ -160,11 +160,11 @@ pub(super) fn page(out: &mut dyn Write, explanation: &Explanation) -> io::Result
     if let Some(conflict) = conflict {
         writeln!(
             out,
-            "conflict    its reply tuple is that of another flow here, which stays: {conflict}"
+            "conflict    another flow here has a tuple of it, and stays: {conflict}"
         )?;
         writeln!(
             out,
-            "            both were translated to one address and port; give each gateway a range of ports of its own"
+            "            where it has the tuple of the answers, packets of both directions pass by it; where both were translated\n            to one address and port, give each gateway a range of ports of its own"
         )?;
     }
     for peer in peers {

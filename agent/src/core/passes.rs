@@ -56,6 +56,7 @@ impl Core {
         }
         self.audit.begin(self.clock);
         self.accounting.begin_pass();
+        self.scope.begin_pass();
         self.node.begin_pass();
     }
 
@@ -67,6 +68,7 @@ impl Core {
         let began = self.began(flow);
         let decision = self.decide(&key, flow);
         if !self.scope.is_forwarded(&key, &state.nat) {
+            self.scope.note_row(&key, &state.nat);
             return;
         }
         self.count_row(&key, flow, decision);
@@ -93,6 +95,7 @@ impl Core {
         self.pass_not_before = self.clock + PASS_INTERVAL;
         if self.node.end_pass() {
             self.first_pass = false;
+            self.scope.end_pass();
             if self.rejudging == Rejudging::Running {
                 self.rejudging = Rejudging::Over;
             }

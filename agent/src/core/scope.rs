@@ -11,7 +11,7 @@ use std::net::IpAddr;
 /// Addresses that left the machine are remembered, so many at most: the first.
 const LEFT_MAX: usize = 1024;
 
-/// Decides by the addresses that this machine has now.
+/// Decides by the addresses that this machine has now, and by those that it had while flows of theirs are in its table.
 #[derive(Debug)]
 pub struct Scope {
     addresses: AddressSet,
@@ -23,6 +23,8 @@ pub struct Scope {
 struct Left {
     /// It was given to this machine alone.
     is_lent: bool,
+    /// The pass over the kernel's table that goes on has shown a flow of it, or began before it left.
+    is_named: bool,
 }
 
 impl Scope {
@@ -41,7 +43,11 @@ impl Scope {
         for address in old.iter().filter(|it| !self.addresses.is_local(*it)) {
             if self.left.len() < LEFT_MAX {
                 let is_lent = old.is_lent(address);
-                self.left.insert(address, Left { is_lent });
+                let left = Left {
+                    is_lent,
+                    is_named: true,
+                };
+                self.left.insert(address, left);
             }
         }
     }
@@ -50,13 +56,40 @@ impl Scope {
     ///
     /// The end of a flow is its destination after translation: one that comes to an address of ours and is translated
     /// to a host behind us is forwarded.
+    ///
+    /// A flow of the machine itself stays one when its address leaves, perhaps to another gateway.
     pub fn is_forwarded(&self, key: &FlowKey, nat: &Nat) -> bool {
-        let src = ip(key.family, &key.src);
-        let dst = ip(key.family, &key.dst);
-        let end = nat
-            .dst
-            .map_or(dst, |endpoint| ip(key.family, &endpoint.address));
+        let [src, _, end] = hosts(key, nat);
+        self.may_pass(key, nat) && !self.left.contains_key(&src) && !self.left.contains_key(&end)
+    }
+
+    /// True if a flow that a peer forwards may be forwarded here as well: none can that begins or ends at an address of this
+    /// machine.
+    pub fn may_pass(&self, key: &FlowKey, nat: &Nat) -> bool {
+        let [src, dst, end] = hosts(key, nat);
         !(self.is_ours(src) || self.is_ours(end) || self.is_for_many(dst) || self.is_for_many(end))
+    }
+
+    /// The kernel's table is read from its start.
+    pub fn begin_pass(&mut self) {
+        self.left
+            .values_mut()
+            .for_each(|left| left.is_named = false);
+    }
+
+    /// The kernel's table has a flow that is not forwarded.
+    pub fn note_row(&mut self, key: &FlowKey, nat: &Nat) {
+        let [src, _, end] = hosts(key, nat);
+        for address in [src, end] {
+            if let Some(left) = self.left.get_mut(&address) {
+                left.is_named = true;
+            }
+        }
+    }
+
+    /// The kernel's table was read to its end: addresses that left, and of which no flow is left, are forgotten.
+    pub fn end_pass(&mut self) {
+        self.left.retain(|_, left| left.is_named);
     }
 
     /// True if a flow that is translated to this address has no other gateway to go on through: the address is in use here, or
@@ -78,6 +111,15 @@ impl Scope {
         let limited = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
         limited || ip.is_multicast() || self.addresses.is_broadcast(ip)
     }
+}
+
+/// Where a flow comes from, what it is sent to, and where that leads.
+fn hosts(key: &FlowKey, nat: &Nat) -> [IpAddr; 3] {
+    let dst = ip(key.family, &key.dst);
+    let end = nat
+        .dst
+        .map_or(dst, |endpoint| ip(key.family, &endpoint.address));
+    [ip(key.family, &key.src), dst, end]
 }
 
 #[cfg(test)]
@@ -134,6 +176,35 @@ mod tests {
         assert!(scope.stays_here(ip(1)) && scope.stays_here(ip(2)));
         scope.set_addresses(AddressSet::new([ip(3)], []));
         assert!(!scope.stays_here(ip(1)) && scope.stays_here(ip(2)));
+    }
+
+    #[test]
+    fn flows_of_an_address_that_has_left_are_the_machines_own_while_its_table_has_one() {
+        let ip = |host| IpAddr::from([192, 0, 2, host]);
+        let mut scope = Scope::new(AddressSet::new([ip(1)], []));
+        let tuple = Tuple {
+            src: ip(1),
+            dst: [10, 0, 0, 1].into(),
+            proto: 17,
+            l4: L4::Ports { src: 1, dst: 2 },
+            zone: 0,
+        };
+        let (key, nat) = (convert::key(&Flow::new(tuple)), Nat::default());
+        // It leaves while the table is read.
+        scope.begin_pass();
+        scope.set_addresses(AddressSet::default());
+        scope.end_pass();
+        assert!(!scope.is_forwarded(&key, &nat), "it is no flow to tell of");
+        assert!(scope.may_pass(&key, &nat), "a peer's may be put in");
+        scope.begin_pass();
+        scope.note_row(&key, &nat);
+        scope.end_pass();
+        assert!(!scope.is_forwarded(&key, &nat));
+        scope.begin_pass();
+        scope.end_pass();
+        assert!(scope.is_forwarded(&key, &nat), "its last flow is gone");
+        scope.set_addresses(AddressSet::new([ip(1)], []));
+        assert!(!scope.may_pass(&key, &nat));
     }
 
     #[test]

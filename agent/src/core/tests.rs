@@ -272,6 +272,25 @@ fn a_datagram_that_is_not_ours_changes_one_counter_and_nothing_else() {
     assert!(cores[1].poll_apply().is_some(), "the same datagram, whole");
 }
 
+/// PROTOCOL.md 7.11
+#[test]
+fn a_peers_flow_from_or_to_an_address_of_this_machine_stays_out_of_its_kernel() {
+    let mut cores = cluster();
+    let server = tcp(1).orig.dst;
+    cores[1].set_addresses(AddressSet::new([server], []));
+    cores[0].handle_event(&event(EventKind::New, tcp(1)));
+    let [_, asked] = talk(&mut cores, 300, 300);
+    assert_eq!(asked, []);
+    assert_eq!(counter(&cores[1], "kept_out"), 1);
+    assert_eq!(counter(&cores[1], "refused_changes"), 0);
+    // It may have been there before the address came: then it is left to run out.
+    cores[1].begin_pass();
+    cores[1].end_pass();
+    cores[0].handle_event(&event(EventKind::Destroy, tcp(1)));
+    let [_, asked] = talk(&mut cores, 600, 300);
+    assert_eq!(asked, []);
+}
+
 fn counter(core: &Core, wanted: &str) -> u64 {
     let counters = core.counters();
     let counter = counters.iter().find(|(name, _)| name == wanted);

@@ -127,6 +127,8 @@ pub enum Outcome {
     Conflict,
     /// It is not: the table is full.
     Full,
+    /// It was not asked for: the flow is this machine's own, which no peer can forward.
+    KeptOut,
     /// It is not, for another reason.
     Refused,
 }

@@ -1,21 +1,23 @@
-//! Copies that the kernel's table has no room for: tried again, ever more rarely while it stays full (PROTOCOL.md 7.9).
+//! Copies that the kernel has refused, mostly as its table has no room for them: tried again, ever more rarely while it stays
+//! full (PROTOCOL.md 7.9).
 
 use super::{Action, Node};
-use crate::table::{Life, Origin, Slot};
+use crate::table::{Entry, Life, Origin, Slot};
 use crate::time::Instant;
 use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 use core::time::Duration;
 
 /// Time until the first are tried again; it doubles.
 const WAIT_MIN: Duration = Duration::from_secs(1);
-/// As often as the table is read anyway.
+/// As often as the table is read anyway, which shows all that was refused.
 const WAIT_MAX: Duration = Duration::from_secs(60);
 /// Time until the next are tried when there was room.
 const PAUSE: Duration = Duration::from_millis(10);
 /// Tried at a time: what a full table refuses costs little more than a packet each.
 const AT_A_TIME: usize = 512;
-/// Remembered; more are left to the next reading of the table.
-const WAITING_MAX: usize = 65_536;
+/// Remembered, in 8 MB; more are left to the next reading of the table.
+const WAITING_MAX: usize = 1 << 20;
 
 /// What waits for room.
 #[derive(Debug)]
@@ -44,6 +46,14 @@ impl NoRoom {
         self.at.get_or_insert(now + self.wait);
     }
 
+    /// The table was read: these are all that are not in it though they should be. Some are tried at once, as not all were refused
+    /// for lack of room.
+    pub fn refill(&mut self, refused: Vec<Slot>, now: Instant) {
+        self.at = (!refused.is_empty()).then_some(now);
+        self.waiting = refused.into();
+        self.waiting.truncate(WAITING_MAX);
+    }
+
     /// The kernel took a flow that it had not: there is room.
     pub fn note_room(&mut self, now: Instant) {
         self.wait = WAIT_MIN;
@@ -57,12 +67,12 @@ impl NoRoom {
         self.at
     }
 
-    fn take_due(&mut self, now: Instant) -> VecDeque<Slot> {
+    fn take_due(&mut self, now: Instant) -> Vec<Slot> {
         if self.at.is_none_or(|at| at > now) {
-            return VecDeque::new();
+            return Vec::new();
         }
-        let rest = self.waiting.split_off(self.waiting.len().min(AT_A_TIME));
-        let due = core::mem::replace(&mut self.waiting, rest);
+        let count = self.waiting.len().min(AT_A_TIME);
+        let due = self.waiting.drain(..count).collect();
         self.wait = (self.wait * 2).min(WAIT_MAX);
         self.at = (!self.waiting.is_empty()).then(|| now + self.wait);
         due
@@ -70,16 +80,19 @@ impl NoRoom {
 }
 
 impl Node {
+    /// True of a copy that should be in the kernel, and is not.
+    pub(super) fn is_refused(&self, entry: &Entry) -> bool {
+        let is_carried = match entry.origin {
+            Origin::Copy { member, run } => self.carries(member, run),
+            Origin::Own | Origin::Found => false,
+        };
+        entry.life == Life::Live && !entry.in_kernel && is_carried
+    }
+
     pub(super) fn try_again(&mut self, now: Instant) {
         for slot in self.no_room.take_due(now) {
-            let is_wanted = self.table.get(slot).is_some_and(|entry| {
-                let is_carried = match entry.origin {
-                    Origin::Copy { member, run } => self.carries(member, run),
-                    Origin::Own | Origin::Found => false,
-                };
-                entry.life == Life::Live && !entry.in_kernel && is_carried
-            });
-            if is_wanted {
+            let entry = self.table.get(slot);
+            if entry.is_some_and(|entry| self.is_refused(entry)) {
                 self.apply(None, slot, Action::Create);
             }
         }

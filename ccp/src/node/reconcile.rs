@@ -226,9 +226,31 @@ impl Node {
                 Origin::Copy { .. } => self.apply(None, slot, Action::Create),
             }
         }
+        self.note_all_refused();
         self.complete = true;
         self.last_pass = self.pass_began;
         true
+    }
+
+    /// Copies that the kernel had refused are missing as well. As there may be hundreds of thousands, they are tried again as the
+    /// others that wait for room.
+    fn note_all_refused(&mut self) {
+        let expired = self.expired.slots();
+        let refused: Vec<Slot> = (self.table.slots_from(0))
+            .filter(|(_, entry)| entry.pass != self.pass && self.is_refused(entry))
+            .map(|(slot, _)| slot)
+            .filter(|slot| expired.binary_search(slot).is_err())
+            .collect();
+        for slot in &refused {
+            // Of what is kept out on purpose nothing is missing.
+            let is_missed = !self.kept_out.contains(&slot.index());
+            if let Some(entry) = self.table.get(*slot).filter(|_| is_missed) {
+                let class = self.class_of_unseen(entry);
+                self.counters.reconciled += 1;
+                self.note_difference(*slot, class);
+            }
+        }
+        self.no_room.refill(refused, self.now);
     }
 
     /// The kernel tells of entries whose time is over, and leaves them out of its table, up to a minute before it says that they
@@ -250,13 +272,9 @@ impl Node {
         }
     }
 
-    /// True of a flow that no row named, and of a copy that the kernel has refused: the table may have room by now.
+    /// True of a flow that no row named.
     fn is_unseen(&self, entry: &Entry) -> bool {
-        let is_wanted = match entry.origin {
-            Origin::Own | Origin::Found => entry.in_kernel,
-            Origin::Copy { member, run } => entry.in_kernel || self.carries(member, run),
-        };
-        entry.pass != self.pass && entry.life == Life::Live && is_wanted
+        entry.pass != self.pass && entry.life == Life::Live && entry.in_kernel
     }
 
     pub(super) fn note_ended(&mut self, key: &FlowKey) {

@@ -1,7 +1,7 @@
 //! How long flows live, and who ends them (PROTOCOL.md 6, 7.8).
 
 use super::world::{Faults, World, key, member, patch};
-use crate::node::{End, Outcome};
+use crate::node::{Action, End, Outcome};
 use crate::progress;
 use crate::record::{Endpoint, FlowKey, Nat, Packets, Patch};
 use crate::table::Origin;
@@ -273,6 +273,42 @@ fn in_state(proto_state: u8) -> Patch {
         packets: Some(Packets::Passed),
         ..patch(proto_state)
     }
+}
+
+/// PROTOCOL.md 7.10: a change of an entry that could not be made would change the one that is in its place.
+#[test]
+fn a_flow_is_changed_when_the_kernel_has_answered_that_it_is_there() {
+    let mut world = World::new(2, Faults::NONE, 58);
+    world.run(SECOND);
+    world.answer_with(1, Outcome::Conflict);
+    world.hold_kernel(1);
+    world.open(0, key(1));
+    world.run(SECOND);
+    world.change(0, key(1), &patch(3));
+    world.run(SECOND);
+    assert_eq!(world.asked(1), [Action::Create]);
+    world.release_kernel(1);
+    world.hold_kernel(1);
+    world.drop_entry(0, key(1), End::Over);
+    world.forget(key(1));
+    world.run(SECOND);
+    assert_eq!(world.asked(1), [], "what is there is another");
+}
+
+#[test]
+fn reading_its_table_asks_a_full_kernel_for_a_few_of_what_it_refused() {
+    let mut world = World::new(2, Faults::NONE, 59);
+    world.run(SECOND);
+    world.answer_with(1, Outcome::Full);
+    for n in 0..2_000 {
+        world.open(0, key(n));
+    }
+    world.run(SECOND);
+    world.hold_kernel(1);
+    world.read_table(1);
+    world.run(Duration::from_millis(1));
+    assert_eq!(world.asked(1), [Action::Create; 512]);
+    world.release_kernel(1);
 }
 
 /// PROTOCOL.md 7.9

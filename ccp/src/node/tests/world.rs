@@ -395,6 +395,12 @@ impl World {
         self.gateways[at].held = Some(VecDeque::new());
     }
 
+    /// What the kernel of `at` has been asked while its answers are held.
+    pub fn asked(&self, at: usize) -> Vec<Action> {
+        let asks = self.gateways[at].held.iter().flatten();
+        asks.map(|ask| ask.1).collect()
+    }
+
     pub fn release_kernel(&mut self, at: usize) {
         for ask in self.gateways[at].held.take().unwrap() {
             self.apply(at, ask);
