@@ -428,14 +428,9 @@ impl Probes {
             let known = others.iter().zip(&heard_last).filter_map(|(other, last)| {
                 Some((other, *last, *interface.peers.get(other.member.index())?))
             });
-            let answers = match interface.answered {
-                None => Answers::Never,
-                Some(at) if now.since(at) < dead_after * ANSWER_LASTS => Answers::Fresh,
-                Some(_) => Answers::Stale,
-            };
             let (mut hears, mut is_heard, mut against_in, mut against_out) =
                 (false, false, false, false);
-            let mut unseen_by = false;
+            let (mut unseen_by, mut is_alone) = (false, true);
             for (other, last, heard) in known {
                 let silence = if other.is_starved {
                     dead_after * 3
@@ -444,6 +439,7 @@ impl Probes {
                 };
                 let fresh = |at: Instant| now.since(at) < silence;
                 let is_witness = heard.up_since.is_some();
+                is_alone &= !is_witness;
                 let began = (heard.up_since)
                     .map_or(interface.link_since, |at| at.max(interface.link_since));
                 // Our own lateness makes nothing good that was bad.
@@ -464,6 +460,13 @@ impl Probes {
                 }
                 unseen_by |= is_witness && last >= began.max(excused) + silence * 3;
             }
+            let answers = match interface.answered {
+                None => Answers::Never,
+                Some(at) if now.since(at) < dead_after * ANSWER_LASTS => Answers::Fresh,
+                // Who is there will say in time what it hears.
+                Some(_) if !is_alone => Answers::Never,
+                Some(_) => Answers::Stale,
+            };
             let link = interface.watched.link;
             let judged = |heard, against| {
                 Evidence {

@@ -340,6 +340,24 @@ fn a_loop_that_was_late_blames_no_interface() {
 }
 
 #[test]
+fn a_peer_that_starts_anew_and_hears_nobody_yet_does_not_count_against_an_interface_whose_hosts_were_asked_long_ago()
+ {
+    let mut site = Site::new();
+    site.probes.handle_answered("wan", at(0));
+    site.pass(ALL);
+    site.pass(ALL);
+    site.probes.forget(member(2), at(site.now));
+    site.pass(While {
+        millis: 500,
+        deaf: &[2],
+        ..ALL
+    });
+    assert_eq!(site.wan(), (Up, Assumed));
+    site.pass(ALL);
+    assert_eq!(site.wan(), (Up, Up));
+}
+
+#[test]
 fn an_interface_that_is_down_does_not_come_up_because_our_own_loop_is_late() {
     let mut site = Site::new();
     let silent = While { heard: &[], ..ALL };
