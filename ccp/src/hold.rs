@@ -237,6 +237,24 @@ impl Holds {
         self.held = held;
     }
 
+    /// Ends the wait that began last, if it is over already. The others are not looked at: each packet would cost as many
+    /// looks as there are packets that wait.
+    pub fn settle_last(
+        &mut self,
+        table: &Table,
+        live: MemberSet,
+        acked: impl Fn(MemberId, u64) -> bool,
+        now: Instant,
+    ) {
+        let Some(mut hold) = self.held.pop_back() else {
+            return;
+        };
+        match self.settled(&mut hold, table, live, &acked, now) {
+            Some(ended) => self.end(hold.packet, ended),
+            None => self.held.push_back(hold),
+        }
+    }
+
     fn settled(
         &mut self,
         hold: &mut Hold,

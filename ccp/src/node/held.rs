@@ -56,7 +56,10 @@ impl Node {
         if kind == HeldPacket::First {
             self.unconfirmed.push(slot, now);
         }
-        self.settle_holds();
+        let sender = &self.sender;
+        let acked = |member, seq| sender.peer(member).is_some_and(|peer| peer.has(seq));
+        let live = self.membership.live();
+        self.holds.settle_last(&self.table, live, acked, now);
     }
 
     /// The owner ends: nobody waits any longer, and no packet may be held from now on.
