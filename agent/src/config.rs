@@ -245,6 +245,8 @@ pub struct Hold {
     pub on_no_peer: Otherwise,
     /// Of one that waits when the daemon ends.
     pub on_shutdown: Otherwise,
+    /// Of one that comes while nobody reads the queue: the daemon is dead, or its queue is.
+    pub on_unread: Otherwise,
 }
 
 impl Default for Hold {
@@ -258,6 +260,7 @@ impl Default for Hold {
             on_limit: Otherwise::Release,
             on_no_peer: Otherwise::Release,
             on_shutdown: Otherwise::Release,
+            on_unread: Otherwise::Release,
         }
     }
 }

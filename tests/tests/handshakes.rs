@@ -390,7 +390,7 @@ fn beyond_the_limit_packets_pass_and_are_counted() {
 fn what_misses_its_deadline_or_finds_no_peer_is_dropped_where_that_is_configured() {
     let lab = Lab::new(2);
     let settings = Settings {
-        more: "hold: { mode: always, on_deadline: drop, on_no_peer: drop }",
+        more: "hold: { mode: always, on_deadline: drop, on_no_peer: drop, on_unread: drop }",
         ..Settings::default()
     };
     let mut cluster = Cluster::start_with(&lab, settings);
@@ -406,6 +406,12 @@ fn what_misses_its_deadline_or_finds_no_peer_is_dropped_where_that_is_configured
     }
     cluster.members[1].process().signal(Signal::CONT);
     wait_until("a connection opens", DEADLINE, is_open);
+
+    // Its rules stay, and nobody reads the queue.
+    cluster.members[0].process().kill();
+    assert!(!is_open(), "its packets are dropped");
+    cluster.members[0].start(&lab.gateways[0]);
+    wait_until("a connection opens again", DEADLINE, is_open);
 }
 
 #[test]

@@ -94,7 +94,7 @@ impl Rules {
                     writeln!(
                         out,
                         "\n# To the chains held the daemon appends the target NFQUEUE of xtables, as this kernel has no queue in \
-                         nftables:\n# nft shows it as `queue num {QUEUE} bypass`, and cannot write it."
+                         nftables:\n# nft shows it as `queue num {QUEUE}`, and cannot write it."
                     )?;
                 }
             }

@@ -379,6 +379,7 @@ hold:
   on_limit: release
   on_no_peer: release
   on_shutdown: release
+  on_unread: release
 control:
   socket: /run/ctsync/control.sock
 metrics: {}

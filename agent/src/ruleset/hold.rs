@@ -2,7 +2,8 @@
 //!
 //! Held are first packets, and SYN/ACKs that hit a copy: their SYN passed another gateway. Which first packets: those of
 //! services of which the policy says so, whatever they are of; and of TCP, all or those to suspected destinations. The rules
-//! say no less than the policy; what they say too much of, the daemon lets pass. A packet that nobody reads passes (`bypass`).
+//! say no less than the policy; what they say too much of, the daemon lets pass. A packet that nobody reads passes (`bypass`), unless it
+//! is configured otherwise.
 //!
 //! The chain stands in postrouting: after the operator's, so that what they drop is told to nobody, and after source NAT, so
 //! that the kernel can say how the flow is translated. Where it does not say, a first packet of a translated flow goes to a queue
@@ -13,12 +14,12 @@
 //! that queues calls the target NFQUEUE of xtables. `nft` cannot write that one ([`complete`]).
 
 use super::{CopyBit, Family, Section, end_of};
-use crate::config::{Config, HoldMode};
+use crate::config::{Config, HoldMode, Otherwise};
 use crate::policy::Policy;
 use crate::policy::classify::Condition;
 use crate::policy::service::{has_ports, has_types};
 use conntrack::consts::{IPPROTO_ICMP, IPPROTO_ICMPV6};
-use conntrack::{TableFamily, append_queue_rule};
+use conntrack::{TableFamily, Verdict, append_queue_rule};
 use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::net::IpAddr;
@@ -77,6 +78,8 @@ pub struct Steering {
     pub services: Vec<Condition>,
     /// Whether the kernel says how a packet's flow is translated.
     pub translation_is_known: bool,
+    /// What becomes of packets to hold while nobody reads the queue.
+    pub on_unread: Otherwise,
 }
 
 impl Steering {
@@ -99,6 +102,7 @@ impl Steering {
             firsts,
             services: policy.held().cloned().collect(),
             translation_is_known,
+            on_unread: config.hold.on_unread,
         })
     }
 
@@ -127,11 +131,25 @@ impl Steering {
         }
     }
 
+    /// What becomes of a packet for this queue while nobody reads it. What would not be held passes.
+    fn when_unread(&self, queue: u16) -> Verdict {
+        match self.on_unread {
+            Otherwise::Drop if queue == QUEUE => Verdict::Drop,
+            Otherwise::Drop | Otherwise::Release => Verdict::Accept,
+        }
+    }
+
     fn text(&self, family: Family) -> String {
         let mut chains = Chains::default();
         for (name, queue) in self.queues() {
             chains.text.push_str(&match self.backend {
-                Backend::Nft => format!("chain {name} {{\n\tqueue flags bypass to {queue}\n}}\n"),
+                Backend::Nft => {
+                    let flags = match self.when_unread(queue) {
+                        Verdict::Accept => " flags bypass",
+                        Verdict::Drop => "",
+                    };
+                    format!("chain {name} {{\n\tqueue{flags} to {queue}\n}}\n")
+                }
                 // The rule is appended when the chain is there.
                 Backend::Xtables => format!("chain {name} {{\n}}\n"),
             });
@@ -388,7 +406,8 @@ pub fn complete(steering: &Steering) -> Result<(), HoldingError> {
             Family::Ip6 => TableFamily::Ip6,
         };
         for (chain, queue) in steering.queues() {
-            append_queue_rule(family, "ctsync", chain, queue)
+            let when_unread = steering.when_unread(queue);
+            append_queue_rule(family, "ctsync", chain, queue, when_unread)
                 .map_err(|error| HoldingError::new(format!("the target NFQUEUE: {error}")))?;
         }
     }

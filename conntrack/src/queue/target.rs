@@ -9,6 +9,7 @@ use rustix::io::Errno;
 
 use crate::consts::*;
 use crate::nfnl::{Builder, Messages};
+use crate::queue::Verdict;
 use crate::socket::{Received, Socket};
 
 /// The family of a table of nftables that such a rule can stand in.
@@ -20,12 +21,13 @@ pub enum TableFamily {
     Ip6,
 }
 
-/// Appends `queue num QUEUE bypass` to a chain of a table.
+/// Appends `queue num QUEUE` to a chain of a table; with `bypass`, if packets pass that nobody reads.
 pub fn append_queue_rule(
     family: TableFamily,
     table: &str,
     chain: &str,
     queue: u16,
+    when_unread: Verdict,
 ) -> io::Result<()> {
     /// Sequence number of the rule; what only wraps it has another.
     const RULE: u32 = 1;
@@ -40,7 +42,11 @@ pub fn append_queue_rule(
         TableFamily::Ip => AF_INET,
         TableFamily::Ip6 => AF_INET6,
     };
-    rule(&mut request, RULE, family, [table, chain], queue);
+    let flags = match when_unread {
+        Verdict::Accept => NFQ_FLAG_BYPASS,
+        Verdict::Drop => 0,
+    };
+    rule(&mut request, RULE, family, [table, chain], [queue, flags]);
     wrap(&mut request, NFNL_MSG_BATCH_END);
     socket.send(&request)?;
     let mut buffer = [0; 1024];
@@ -56,12 +62,18 @@ pub fn append_queue_rule(
     }
 }
 
-fn rule(request: &mut Vec<u8>, seq: u32, family: u8, [table, chain]: [&str; 2], queue: u16) {
+fn rule(
+    request: &mut Vec<u8>,
+    seq: u32,
+    family: u8,
+    [table, chain]: [&str; 2],
+    [queue, flags]: [u16; 2],
+) {
     const KIND: u16 = NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_NEWRULE;
     const FLAGS: u16 = NLM_F_ACK | NLM_F_CREATE | NLM_F_APPEND;
     const REVISION: u32 = 3;
     // A struct xt_NFQ_info_v3: first queue, number of queues, flags; filled up to 8 bytes.
-    let target = [queue, 1, NFQ_FLAG_BYPASS, 0].map(u16::to_ne_bytes);
+    let target = [queue, 1, flags, 0].map(u16::to_ne_bytes);
     let mut request = Builder::message(request, KIND, FLAGS, seq, family, 0);
     request.put(NFTA_RULE_TABLE, &terminated(table));
     request.put(NFTA_RULE_CHAIN, &terminated(chain));

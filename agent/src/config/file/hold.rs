@@ -18,6 +18,7 @@ pub(in crate::config) struct Hold {
     pub on_limit: Option<Otherwise>,
     pub on_no_peer: Option<Otherwise>,
     pub on_shutdown: Option<Otherwise>,
+    pub on_unread: Option<Otherwise>,
 }
 
 impl From<&config::Hold> for Hold {
@@ -30,6 +31,7 @@ impl From<&config::Hold> for Hold {
             on_limit,
             on_no_peer,
             on_shutdown,
+            on_unread,
         } = hold;
         Self {
             mode: Some(written(*mode)),
@@ -42,6 +44,7 @@ impl From<&config::Hold> for Hold {
             on_limit: Some(*on_limit),
             on_no_peer: Some(*on_no_peer),
             on_shutdown: Some(*on_shutdown),
+            on_unread: Some(*on_unread),
         }
     }
 }

@@ -44,6 +44,7 @@ pub fn hold(written: file::hold::Hold, copy_bit: Option<CopyBit>) -> Result<Hold
         on_limit: written.on_limit.unwrap_or(Otherwise::Release),
         on_no_peer: written.on_no_peer.unwrap_or(Otherwise::Release),
         on_shutdown: written.on_shutdown.unwrap_or(Otherwise::Release),
+        on_unread: written.on_unread.unwrap_or(Otherwise::Release),
     })
 }
 

@@ -8,6 +8,7 @@ fn steering(backend: Backend, firsts: Firsts) -> Steering {
         firsts,
         services: Vec::new(),
         translation_is_known: true,
+        on_unread: Otherwise::Release,
     }
 }
 
@@ -152,4 +153,20 @@ fn no_two_sections_of_a_table_have_a_chain_of_the_same_name() {
         .collect();
     let different: BTreeSet<_> = names.iter().collect();
     assert_eq!(different.len(), names.len(), "{names:?}");
+}
+
+#[test]
+fn what_nobody_reads_is_dropped_where_that_is_configured_and_only_what_is_held() {
+    let mut steering = steering(Backend::Nft, Firsts::All);
+    steering.on_unread = Otherwise::Drop;
+    steering.translation_is_known = false;
+    let text = &steering.sections()[0].text;
+    assert!(
+        text.contains("chain held {\n\tqueue to 8116\n}\n"),
+        "{text}"
+    );
+    assert!(
+        text.contains("chain untold {\n\tqueue flags bypass to 8117\n}\n"),
+        "{text}"
+    );
 }
