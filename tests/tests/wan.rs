@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use tests::arrivals::{Arrivals, open_flows};
-use tests::cluster::{Cluster, Transport};
+use tests::cluster::{Cluster, Settings};
 use tests::lab::Lab;
 use tests::netns::wait_until;
 use tests::table::wait_equal;
@@ -14,10 +14,26 @@ use tests::wan::Wan;
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
+/// The settings that the document advises.
+fn advised() -> &'static str {
+    let text = include_str!("../../packaging/doc/wan.md");
+    let block = text
+        .split("```")
+        .nth(1)
+        .and_then(|it| it.strip_prefix("yaml\n"));
+    let lines = block.expect("it has one").lines();
+    let lines = lines.map(|it| format!("{}\n", it.strip_prefix("  ").unwrap_or(it)));
+    lines.collect::<String>().leak()
+}
+
 #[test]
 fn a_hundred_milliseconds_and_five_percent_loss_lose_nothing_and_are_told() {
     let lab = Lab::new(2);
-    let cluster = Cluster::start(&lab, Transport::Unicast);
+    let settings = Settings {
+        more: advised(),
+        ..Settings::default()
+    };
+    let cluster = Cluster::start_with(&lab, settings);
     let length = Duration::from_millis(100);
     let ways = (lab.gateways.iter()).map(|it| Wan::before(it, "sync0", length, 20));
     let _ways: Vec<_> = ways.collect();
