@@ -1,6 +1,7 @@
 //! The command line: what is wrong ends with a sentence and the right exit status.
 
 use std::fs;
+use std::path::Path as File;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
@@ -255,6 +256,9 @@ const VERBS: &[(&str, &str)] = &[
     ("down", "down"),
 ];
 
+/// The schema of what no verb prints: a line of the file of accounting.
+const LINE: &str = "accounting-line";
+
 /// What `--help` of these words says.
 #[track_caller]
 fn help(words: &[&str]) -> String {
@@ -291,7 +295,7 @@ fn every_verb_has_json_but_those_that_print_for_programs_anyway() {
     assert_eq!(without, ["run", "schema", "completions"]);
     let schemas = tests::netns::run(Command::new(program()).arg("schema"));
     for schema in schemas.lines() {
-        let is_checked = VERBS.iter().any(|it| it.1 == schema);
+        let is_checked = schema == LINE || VERBS.iter().any(|it| it.1 == schema);
         assert!(is_checked, "nothing is checked against schema {schema}");
     }
 }
@@ -299,7 +303,11 @@ fn every_verb_has_json_but_those_that_print_for_programs_anyway() {
 #[test]
 fn what_every_verb_prints_with_json_is_as_its_schema_says() {
     let lab = Lab::new(2);
-    let cluster = Cluster::start(&lab, Transport::Unicast);
+    let settings = Settings {
+        more: "accounting: { target: PLACE, interval: 1s }",
+        ..Settings::default()
+    };
+    let cluster = Cluster::start_with(&lab, settings);
     let mut crowd = Crowd::default();
     crowd.tcp(&lab, Path::Masqueraded, Family::Ipv4, 3);
     tests::table::wait_equal(&lab.gateways, Duration::from_secs(30));
@@ -338,15 +346,26 @@ fn what_every_verb_prints_with_json_is_as_its_schema_says() {
         };
         let printed = printed.filter(|it| !it.is_empty());
         let printed = printed.unwrap_or_else(|| panic!("{verb} prints nothing: {said}"));
-        let [answer, schema] = ["answer", "schema"].map(|it| files.join(it));
-        fs::write(&answer, printed).expect("the directory is ours");
-        let described = Command::new(program()).args(["schema", name]).output();
-        fs::write(&schema, described.expect("it runs").stdout).expect("the directory is ours");
-        tests::netns::run(
-            Command::new("jsonschema")
-                .arg("-i")
-                .arg(&answer)
-                .arg(&schema),
-        );
+        check_against(name, printed, files);
     }
+    let written = || fs::read(daemon.place()).unwrap_or_default();
+    wait_until("a line is written", Duration::from_secs(30), || {
+        written().contains(&b'\n')
+    });
+    let line = written()
+        .split(|it| *it == b'\n')
+        .next()
+        .map(<[u8]>::to_vec);
+    check_against(LINE, &line.unwrap_or_default(), files);
+}
+
+/// JSON has to be as the schema of this name says.
+#[track_caller]
+fn check_against(name: &str, json: &[u8], files: &File) {
+    let [answer, schema] = ["answer", "schema"].map(|it| files.join(it));
+    fs::write(&answer, json).expect("the directory is ours");
+    let described = Command::new(program()).args(["schema", name]).output();
+    fs::write(&schema, described.expect("it runs").stdout).expect("the directory is ours");
+    let mut command = Command::new("jsonschema");
+    tests::netns::run(command.arg("-i").arg(&answer).arg(&schema));
 }
