@@ -559,7 +559,10 @@ impl Node {
         };
         entry.claim = Claim::Carried;
         match entry.origin {
-            Origin::Own => return,
+            Origin::Own => {
+                entry.outdo_end();
+                return;
+            }
             Origin::Copy { .. } => self.counters.takeovers += 1,
             Origin::Found => {}
         }

@@ -439,6 +439,12 @@ impl Term {
         Self(self.0.saturating_add(2) & !1)
     }
 
+    /// The term of whoever was told that a flow ended that others may have from it, and ends it in turn: above that end, and
+    /// below whatever another takes the flow over with.
+    pub fn ended_in_turn(self) -> Self {
+        Self(self.0.saturating_add(1) | 1)
+    }
+
     /// True of a flow that has moved so often that packets probably pass several gateways (PROTOCOL.md 7.8).
     pub fn is_restless(self) -> bool {
         self.0 >= 8

@@ -117,6 +117,14 @@ impl Entry {
 }
 
 impl Entry {
+    /// An own flow is about to begin anew. If its end was told, and is still remembered, others may be ending it in turn, and
+    /// the new one counts more than that.
+    pub fn outdo_end(&mut self) {
+        if self.life == Life::Dead && self.told && self.pending == Pending::Nothing {
+            self.term = self.term.next();
+        }
+    }
+
     /// True if claims of several members on it may be on their way (PROTOCOL.md 6.4).
     pub fn is_contested(&self) -> bool {
         self.term != Term::default() && self.claim == Claim::Carried

@@ -81,7 +81,12 @@ impl Node {
         let Some(slot) = self.table.find(row.key) else {
             // After the first pass every entry with the copy bit is one that somebody told of.
             let is_ghost = self.complete && is_marked;
-            if let Some(slot) = self.insert(Entry::new(*row.key, unknown)) {
+            let mut entry = Entry::new(*row.key, unknown);
+            if !self.complete && unknown == Origin::Own {
+                // A daemon before this one may have taken it over, and not all have heard of that.
+                entry.term = entry.term.contested();
+            }
+            if let Some(slot) = self.insert(entry) {
                 if is_ghost {
                     self.remove_ghost(slot);
                 } else {
@@ -133,9 +138,12 @@ impl Node {
             }
             // It ended before the pass began, so this is another under the same key, whose birth was missed.
             (origin, Life::Dead) if !entry.in_kernel => {
-                if let Origin::Copy { .. } = origin {
-                    entry.term = entry.term.next();
-                    entry.seq = 0;
+                match origin {
+                    Origin::Copy { .. } => {
+                        entry.term = entry.term.next();
+                        entry.seq = 0;
+                    }
+                    Origin::Own | Origin::Found => entry.outdo_end(),
                 }
                 entry.origin = unknown;
                 entry.claim = Claim::Carried;

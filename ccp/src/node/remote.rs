@@ -202,6 +202,12 @@ impl Node {
             return;
         };
         match (entry.origin, said.claim) {
+            (
+                Origin::Copy {
+                    member: carrier, ..
+                },
+                _,
+            ) if carrier == said.member => {}
             // From now on two have claimed it: others may hear of its end before they hear of this, or have already.
             (Origin::Own, Claim::Found) => {
                 let contested = entry.term.contested();
@@ -212,7 +218,7 @@ impl Node {
                     self.graves.push(slot, self.now);
                 }
             }
-            (Origin::Copy { member, run }, Claim::Carried) => {
+            (Origin::Copy { member, run }, _) => {
                 let is_run = run == self.run(member);
                 let incoming = self.incoming_mut(member);
                 if is_run {
@@ -221,8 +227,7 @@ impl Node {
                     incoming.outclaimed_before.insert(said.member);
                 }
             }
-            (Origin::Own | Origin::Found, Claim::Carried)
-            | (Origin::Found | Origin::Copy { .. }, Claim::Found) => {}
+            (Origin::Own, Claim::Carried) | (Origin::Found, _) => {}
         }
     }
 
@@ -266,7 +271,7 @@ impl Node {
             (Origin::Own | Origin::Found, Life::Live, true) if entry.told => {
                 // Others have it from us, perhaps after they heard of its end: they have to hear the end from us too.
                 entry.origin = Origin::Own;
-                entry.term = said.term.next();
+                entry.term = said.term.ended_in_turn();
                 self.graves.push(slot, self.now);
                 self.outbox.push(&mut self.table, slot, Change::Delete);
                 self.end_in_kernel(slot, Some(said));
@@ -433,8 +438,12 @@ fn join(entry: &Entry, theirs: &FlowState) -> FlowState {
         joined.proto_state = progress::merge(proto, ours.proto_state, theirs.proto_state);
         joined.status.seen_reply |= ours.status.seen_reply;
         joined.status.assured |= ours.status.assured;
+        if (joined.proto_state, joined.status) != (theirs.proto_state, theirs.status) {
+            // The mark that packets have left goes with how far they brought the flow.
+            joined.mark = ours.mark;
+        }
         if joined.proto_state != theirs.proto_state {
-            // A timeout goes with its state: what is closed would else stay for as long as what is established.
+            // So does the timeout: what is closed would else stay for as long as what is established.
             joined.timeout_secs = ours.timeout_secs;
         }
         progress::join_ends(proto, ours.tcp, &mut joined);

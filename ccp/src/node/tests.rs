@@ -1,6 +1,7 @@
 //! Whole nodes on a small network: what the rules of PROTOCOL.md come to when they work together.
 
 mod audit;
+mod claims;
 mod errant;
 mod hold;
 mod life;

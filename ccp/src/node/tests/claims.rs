@@ -1,0 +1,111 @@
+//! Claims and ends that are not of the flow that there is now (PROTOCOL.md 6).
+
+use super::world::{Faults, TABLE_OLD, World, key, member, patch};
+use crate::node::Row;
+use crate::record::{Claim, Packets, Patch, Term};
+use crate::table::{Life, Origin};
+use crate::wire::flow;
+use crate::wire::header::Opcode;
+use core::time::Duration;
+use std::vec::Vec;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn origin(world: &World, at: usize) -> Option<(Origin, Life)> {
+    let table = world.node(at).table();
+    let entry = table.get(table.find(&key(1))?)?;
+    Some((entry.origin, entry.life))
+}
+
+/// 6.4: one of the peers had the flow as *found*, and told its end in turn when it heard of it.
+#[test]
+fn an_end_told_in_turn_is_none_of_the_flow_that_began_anew_since() {
+    let mut world = World::new(2, Faults::NONE, 60);
+    world.run(SECOND);
+    world.open(0, key(1));
+    world.change(0, key(1), &patch(3));
+    world.run(SECOND);
+    // The end goes out, and nobody acknowledges it before the same ports are used again.
+    world.cut(0, 1);
+    world.close(0, key(1));
+    world.run(Duration::from_millis(20));
+    world.open(0, key(1));
+    world.heal();
+    let seq = world.node(1).last_seq() + 1;
+    let mut end = seq.to_be_bytes().to_vec();
+    let term = Term::default().ended_in_turn();
+    flow::put_delete(&mut end, &key(1), term, Claim::Carried);
+    world.inject(1, 0, &(Opcode::Delta, end));
+    assert_eq!(origin(&world, 0), Some((Origin::Own, Life::Live)));
+    assert!(world.kernel(0).contains_key(&key(1)));
+}
+
+/// 6.3: what a packet wrote last counts, and that is where the flow has come further.
+#[test]
+fn the_mark_of_a_flow_goes_with_how_far_it_is() {
+    for further in 0..2 {
+        let mut world = World::new(2, Faults::NONE, 61);
+        world.run(SECOND);
+        world.open(0, key(1));
+        world.change(0, key(1), &patch(3));
+        world.run(SECOND);
+        let marked = |state, mark| Patch {
+            mark: Some(mark),
+            ..patch(state)
+        };
+        world.change(further, key(1), &marked(5, 5));
+        world.change(1 - further, key(1), &marked(4, 4));
+        world.run(SECOND * 3);
+        world.check();
+        let state = &world.kernel(0)[&key(1)];
+        assert_eq!((state.proto_state, state.mark), (5, 5));
+    }
+}
+
+/// 6.1: of a flow that moved, who was cut off remembers the first claim, and who made the second was killed.
+#[test]
+fn a_daemon_that_finds_itself_the_carrier_is_believed_by_who_did_not_hear_that_the_flow_moved() {
+    let mut world = World::new(3, Faults::NONE, 62);
+    world.run(SECOND);
+    world.open(2, key(1));
+    world.change(2, key(1), &patch(3));
+    world.run(SECOND);
+    world.cut(1, 0);
+    world.cut(1, 2);
+    world.change(0, key(1), &patch(4));
+    world.run(SECOND);
+    world.stop(0);
+    world.start_unread(0, TABLE_OLD);
+    let rows: Vec<_> = (world.kernel(0).iter())
+        .map(|(key, state)| (*key, state.clone()))
+        .collect();
+    world.plant(0, |node| {
+        node.begin_pass();
+        for (key, state) in &rows {
+            let state = Patch {
+                timeout_secs: Some(state.timeout_secs),
+                proto_state: Some(state.proto_state),
+                status: Some(state.status),
+                packets: Some(Packets::Passed),
+                ..Patch::default()
+            };
+            let row = Row {
+                key,
+                state: &state,
+                mark_mask: u32::MAX,
+            };
+            node.handle_row(row, Origin::Found);
+        }
+        assert!(node.end_pass());
+    });
+    world.run(SECOND);
+    world.heal();
+    world.run(SECOND * 5);
+    world.check();
+    assert_eq!(origin(&world, 0), Some((Origin::Own, Life::Live)));
+    for at in 1..3 {
+        let carrier = origin(&world, at).map(|(origin, _)| origin);
+        let is_firsts = matches!(carrier, Some(Origin::Copy { member: it, .. }) if it == member(0));
+        assert!(is_firsts, "gateway {at}: {carrier:?}");
+    }
+}
