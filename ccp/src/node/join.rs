@@ -201,6 +201,7 @@ impl Node {
             self.incoming_mut(member).ask_anew();
         }
         self.membership.answer(now);
+        self.elect();
     }
 
     /// Everything of these members is wanted; what we give meanwhile is not everything any longer.
@@ -436,6 +437,7 @@ impl Node {
         if let Some(since) = self.join.since.take() {
             self.note(Event::Joined(self.now.since(since)));
             self.membership.answer(self.now);
+            self.elect();
         }
         self.join.from = None;
     }

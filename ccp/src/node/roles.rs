@@ -2,7 +2,7 @@
 
 use super::{Event, Node};
 use crate::election::{Election, Load, Problem, Problems, Standing};
-use crate::record::{MemberId, MemberSet};
+use crate::record::MemberId;
 use crate::time::Instant;
 use core::time::Duration;
 
@@ -15,7 +15,7 @@ pub(super) struct Roles {
     pub(super) election: Election,
     /// What the owner finds wrong.
     problems: Problems,
-    /// The flows of all peers that were there have been told once.
+    /// It had everything that the others had when it was last without the role, or since.
     has_all_flows: bool,
     starved_until: Option<Instant>,
 }
@@ -58,7 +58,7 @@ impl Node {
         self.membership.announce(now);
     }
 
-    /// True once the flows of all peers that were there have been told; a member that has none of them yet is not fit.
+    /// False of a member that is not fit, as it lacks flows that the others have.
     pub fn has_all_flows(&self) -> bool {
         self.roles.has_all_flows
     }
@@ -101,7 +101,7 @@ impl Node {
         let (live, now) = (self.membership.live(), self.now);
         let there = self.reachable();
         let mut problems = self.roles.problems;
-        if self.lacks_flows(live) {
+        if self.lacks_flows() {
             problems.add(Problem::Sync);
         }
         if live.is_empty() && !there.is_empty() {
@@ -124,20 +124,13 @@ impl Node {
         }
     }
 
-    /// At first a member needs the flows of all that are there. Later it lacks flows if it comes back to a member that is
-    /// active, and has missed too much: what newcomers have yet to tell makes nobody unfit.
-    fn lacks_flows(&mut self, there: MemberSet) -> bool {
-        let election = &self.roles.election;
-        let is_told = |member: MemberId| self.incoming(member).synced;
-        if self.roles.has_all_flows {
-            let is_active =
-                |it: MemberId| election.other(it).is_some_and(|it| it.state.is_active());
-            let mine = election.standing(self.now).state;
-            return !mine.is_active() && there.iter().any(|it| is_active(it) && !is_told(it));
-        }
-        let has_all = self.complete && there.iter().all(is_told);
-        self.roles.has_all_flows = has_all && !election.is_settling();
-        !has_all
+    /// A member needs everything that the others have: from its start until it has joined, and again when it has not the role and
+    /// a place was lost. What newcomers have yet to tell makes nobody unfit.
+    fn lacks_flows(&mut self) -> bool {
+        let is_active = self.roles.election.standing(self.now).state.is_active();
+        let has_joined = self.join.is_joined();
+        self.roles.has_all_flows = has_joined || self.roles.has_all_flows && is_active;
+        !self.roles.has_all_flows
     }
 
     /// Takes in what a peer's hello says of it.
