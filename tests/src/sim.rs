@@ -14,6 +14,7 @@ use ccp::network::NetworkId;
 use ccp::record::MemberId;
 use ccp::wire::header::{Header, Opcode};
 
+mod agree;
 pub mod builds;
 pub mod checker;
 mod due;
@@ -30,7 +31,7 @@ pub mod roles;
 pub mod watch;
 pub mod workload;
 
-use checker::{CONVERGED_WITHIN, Refused, Violation};
+use checker::{Refused, Violation};
 use due::{Due, Trace};
 use gateway::Gateway;
 use links::Links;
@@ -61,6 +62,8 @@ pub struct Report {
     pub doubtful: usize,
     /// Virtual time from the end of trouble to agreement.
     pub agreed_after: Duration,
+    /// Rounds of audits that this took.
+    pub audits: u32,
     /// What the daemons that run at the end have skipped as it is of another version.
     pub skipped: u64,
     /// Snapshots that they have asked for.
@@ -256,14 +259,9 @@ impl World {
         self.begin();
         self.turn_until(self.options.trouble)?;
         self.heal();
-        let agreed_at = self.agree()?;
+        let (agreed_at, audits) = self.agree()?;
         self.turn_until(self.now + AGREED_FOR)?;
-        checker::agrees(
-            &self.gateways,
-            &self.workload.flows,
-            &self.refused,
-            self.options.policies.as_ref(),
-        )?;
+        self.agrees()?;
         let opened = self
             .workload
             .flows
@@ -275,30 +273,11 @@ impl World {
             flows: opened.clone().count(),
             doubtful: opened.filter(|flow| flow.doubt.is_some()).count(),
             agreed_after: agreed_at - self.options.trouble,
+            audits,
             skipped: self.counted(&more::SKIPPED),
             snapshots: self.counted(&["snapshots_fetched"]),
             sync_frames: self.sync_frames,
         })
-    }
-
-    /// Looks again and again until all is as it should be; returns when that was.
-    fn agree(&mut self) -> Result<Duration, Violation> {
-        let deadline = self.now + CONVERGED_WITHIN;
-        loop {
-            self.turn_until(self.now + LOOK)?;
-            let agrees = checker::agrees(
-                &self.gateways,
-                &self.workload.flows,
-                &self.refused,
-                self.options.policies.as_ref(),
-            )
-            .and_then(|()| more::modes_agree(&self.gateways, &self.options.more));
-            match agrees {
-                Ok(()) => return Ok(self.now),
-                Err(violation) if self.now >= deadline => return Err(violation),
-                Err(_) => {}
-            }
-        }
     }
 
     /// All that is scheduled before `end` happens.

@@ -30,8 +30,16 @@ fn demand_none(failures: &[Box<sim::Failure>]) {
 
 #[test]
 fn one_hundred_seeds_keep_every_promise() {
-    let failures: Vec<_> = seeds().filter_map(|seed| sim::run(seed).err()).collect();
+    let (mut failures, mut audited) = (Vec::new(), Vec::new());
+    for seed in seeds() {
+        match sim::run(seed) {
+            Ok(report) => audited.extend((report.audits > 0).then_some(seed)),
+            Err(failure) => failures.push(failure),
+        }
+    }
     demand_none(&failures);
+    println!("by an audit only: {audited:?}");
+    assert!(audited.len() <= seeds().count() / 500, "{audited:?}");
 }
 
 /// Each showed a fault of its own, which is mended; what it was stands beside the rule that mends it, and in a test of that.

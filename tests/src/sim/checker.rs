@@ -138,7 +138,9 @@ pub fn acknowledged_is_in_the_kernel(
     let telling = of
         .peer_send(gateways[receiver].member)
         .map(|peer| peer.base());
-    if !hears_now(at, &gateways[sender]) || telling != Some(incoming.base()) {
+    // Who asks to be told anew takes back what it has acknowledged (PROTOCOL.md 5.3).
+    let counts = telling == Some(incoming.base()) && !incoming.is_lost();
+    if !hears_now(at, &gateways[sender]) || !counts {
         return Ok(());
     }
     let told = incoming.base()..=incoming.frontier();
@@ -156,7 +158,8 @@ pub fn acknowledged_is_in_the_kernel(
             && !gateways[sender].kernel.has_unread(&flow.key)
             && told.contains(&theirs.seq);
         if carries && is_told && theirs.origin == Origin::Own {
-            is_applied(gateways, [receiver, sender], theirs)?;
+            is_applied(gateways, [receiver, sender], theirs)
+                .map_err(|Violation(what)| Violation(format!("{flow}: {what}")))?;
         }
     }
     Ok(())
@@ -379,8 +382,14 @@ fn claim(gateway: &Gateway, key: &FlowKey, is_killed: bool) -> Option<(Term, Mem
     if is_killed || gateway.daemon.is_none() {
         return None;
     }
+    // The same ports again: the end of what it had found, and told nobody of, is forgotten before it hears of the new one.
+    let is_anew = |known: &Entry| {
+        let state = gateway.kernel.entry(key).and_then(tcp_state);
+        !known.told && state.is_some_and(|state| state < known.state.proto_state)
+    };
     let term = known(gateway, key).map_or(Term::default(), |known| match known.origin {
         Origin::Own => known.term,
+        Origin::Found if is_anew(known) => Term::default(),
         Origin::Found | Origin::Copy { .. } => known.term.next(),
     });
     Some((term, gateway.member))
