@@ -2,7 +2,7 @@
 //!
 //! Members start in any order. Then, period after period, something breaks or heals: cables one way or both, links, daemons,
 //! whole networks, the operator's will; datagrams are lost, and daemons do not get to run. A while after each, the role has to
-//! be where it belongs ([`check`](World::check)), and nobody changed more often than the fault explains.
+//! be where it belongs (`World::check`), and nobody changed more often than the fault explains.
 
 mod check;
 mod machine;
