@@ -1,4 +1,5 @@
-//! Start and stop of the daemon, in order: what can fail fails before anything is changed.
+//! Start and stop of the daemon, in order: all that can fail comes before it is said to be up, and what was put in place by then
+//! goes again.
 
 use crate::addresses::{self, LocalAddresses};
 use crate::config::roles::DEFAULT_PRIORITY;
@@ -89,7 +90,7 @@ impl fmt::Display for RunError {
                     "the interface {name} of the sync network: {source}; see `ip link` for what there is"
                 )
             }
-            Self::Io { what, source } => write!(f, "{what}: {source}"),
+            Self::Io { what, source } => write!(f, "cannot {what}: {source}"),
         }
     }
 }
@@ -146,10 +147,14 @@ pub fn run(path: &Path, config: &Config, policy: Policy, key: &MemberKey) -> Res
     let metrics = (config.metrics.listen.as_ref())
         .map(|listen| Metrics::start(listen, wake(&wakes), sender.clone()))
         .transpose()
-        .map_err(failed("listen for who reads the metrics"))?;
+        .map_err(failed("listen for readers of the metrics"))?;
     let key_log = (config.log.datagram_keys.as_deref())
         .map(open_key_log)
         .transpose()?;
+    let modes = Modes::open(config).map_err(failed("start the thread of modes"))?;
+    let monitor = Monitor::new(config).map_err(failed("watch the interfaces"))?;
+    let ledger = Ledger::start(&config.accounting.target)
+        .map_err(failed("start the thread of accounting"))?;
     let tools = Tools::look(config.policy.kernel);
     let (queue, steering) = queue(config, &policy, &tools)?;
     let roles = RolesIo::start(config).map_err(failed("write the track file"))?;
@@ -157,7 +162,8 @@ pub fn run(path: &Path, config: &Config, policy: Policy, key: &MemberKey) -> Res
     let directory = control.socket.parent().unwrap_or(Path::new("/"));
     let ruleset = Ruleset::install(&rules, directory).map_err(RunError::Ruleset)?;
     reload::log_push_down(config, &tools, rules.means);
-    let path = std::path::absolute(path).map_err(failed("find the configuration again"))?;
+    let path =
+        std::path::absolute(path).map_err(failed("resolve the path of the configuration"))?;
     let reloader = Reloader::start(
         path,
         config.clone(),
@@ -175,7 +181,15 @@ pub fn run(path: &Path, config: &Config, policy: Policy, key: &MemberKey) -> Res
         Some(Err(error)) => return Err(RunError::Holding(error)),
         None => None,
     };
+    doctor::examine_and_log(config).map_err(failed("start the doctor's thread"))?;
+    facts::watch(config, sender, wake(&wakes)).map_err(failed("start the thread of facts"))?;
     let origin = std::time::Instant::now();
+    let mut core = Core::new(setup, Instant::default());
+    let at_start = modes.at_start(config);
+    core.set_modes(&at_start);
+    for (network, (mode, _)) in NetworkId::all().zip(at_start) {
+        networks.set_mode(network, mode);
+    }
     let mut notify = Notify::new();
     info!(
         event = "started",
@@ -185,18 +199,8 @@ pub fn run(path: &Path, config: &Config, policy: Policy, key: &MemberKey) -> Res
         "ctsync is up"
     );
     notify.ready();
-    doctor::examine_and_log(config).map_err(failed("start a thread"))?;
-    facts::watch(config, sender, wake(&wakes)).map_err(failed("start a thread"))?;
-    let modes = Modes::open(config).map_err(failed("start a thread"))?;
-    let mut core = Core::new(setup, Instant::default());
-    let at_start = modes.at_start(config);
-    core.set_modes(&at_start);
-    for (network, (mode, _)) in NetworkId::all().zip(at_start) {
-        networks.set_mode(network, mode);
-    }
-    let monitor = Monitor::new(config).map_err(failed("watch the interfaces"))?;
     let driver = Driver {
-        ledger: Ledger::start(&config.accounting.target).map_err(failed("start a thread"))?,
+        ledger,
         monitor,
         core,
         modes,
@@ -222,7 +226,7 @@ pub fn run(path: &Path, config: &Config, policy: Policy, key: &MemberKey) -> Res
         faults: Faults::default(),
         alive: Box::new(move || notify.alive()),
     };
-    let result = driver.run().map_err(failed("work on kernel and network"));
+    let result = driver.run().map_err(failed("wait for events"));
     crate::notify::stopping();
     drop((server, monitoring, metrics));
     let roles = result?;

@@ -1,4 +1,12 @@
 //! The daemon and the command line of ctsync.
+//!
+//! - What is decided, without I/O: [`core`], with [`convert`] (the kernel's types and the protocol's), [`policy`], [`delay`],
+//!   [`suspects`], [`services`], [`accounting`].
+//! - What it is fed by and what it does: [`driver`], the loop, with [`kernel`], [`queue`], [`networks`] over [`udp`], [`tcp`] under
+//!   [`tls`], [`addresses`], [`interfaces`], [`monitor`], [`modes`], [`roles`] with [`hooks`], [`facts`], [`ledger`], [`key_log`].
+//! - What is asked of the kernel beside its table: [`ruleset`], [`filter`], put in place anew by [`reload`].
+//! - What operators see: [`cli`], [`control`], [`metrics`], [`log`] with [`complaints`], [`doctor`], [`dry_run`], [`import`].
+//! - What all begins with: [`daemon`], [`config`], [`keys`], [`notify`]; and what several need: [`names`], [`files`].
 
 pub mod accounting;
 pub mod addresses;

@@ -5,7 +5,7 @@
 //! interfaces work), [`election`] (who is active), [`outbox`] and [`sender`] (what we tell), [`receiver`] (what we are told),
 //! [`snapshot`] (everything at once), [`hold`] (packets that wait for the peers), [`audit`] and [`compare`] (whether the kernels
 //! agree), [`modes`] (how networks are spoken on), all of them over one [`table`] of flows. [`record`] says what a flow is,
-//! [`progress`] how far it has come, [`build`] what other versions can do, [`seal`] what was received before, [`wire`] alone
+//! [`progress`] how far it has come, [`build`] what other versions can do, [`replay`] what was received before, [`wire`] alone
 //! knows bytes.
 #![no_std]
 #![forbid(unsafe_code)]
@@ -32,7 +32,7 @@ pub mod progress;
 pub mod range;
 pub mod receiver;
 pub mod record;
-pub mod seal;
+pub mod replay;
 pub mod sender;
 pub mod snapshot;
 pub mod table;

@@ -7,7 +7,7 @@
 
 use crate::build::{Build, Capabilities, Capability};
 use crate::record::{MemberId, MemberSet};
-use crate::seal::ReplayWindow;
+use crate::replay::ReplayWindow;
 use crate::time::Instant;
 use crate::wire::control::{Heard, Hello, PathReport};
 use alloc::vec::Vec;

@@ -12,12 +12,12 @@ mod asked;
 mod compare;
 mod contract;
 mod expected;
-mod full;
 mod grace;
 mod held;
 mod join;
 mod local;
 mod networks;
+mod no_room;
 mod probes;
 mod reconcile;
 mod refresh;
@@ -111,7 +111,7 @@ pub struct Node {
     unconfirmed: Grace,
     /// Of flows that the kernel has yet to tell of, the newest first.
     expected_early: VecDeque<(FlowKey, Expectation)>,
-    no_room: full::NoRoom,
+    no_room: no_room::NoRoom,
     refresh: Refresh,
     audit: Audit,
     comparing: Comparing,
@@ -180,7 +180,7 @@ impl Node {
             split: VecDeque::new(),
             unconfirmed: Grace::of_unconfirmed(),
             expected_early: VecDeque::new(),
-            no_room: full::NoRoom::default(),
+            no_room: no_room::NoRoom::default(),
             refresh: Refresh::default(),
             audit: Audit::new(config.hash_seed),
             comparing: Comparing::default(),

@@ -7,7 +7,7 @@
 
 use crate::network::{NetworkId, NetworkSet, Routes};
 use crate::record::{MemberId, MemberSet};
-use crate::seal::ReplayWindow;
+use crate::replay::ReplayWindow;
 use crate::time::Instant;
 use crate::wire::control::PathReport;
 use alloc::collections::VecDeque;
