@@ -165,15 +165,10 @@ fn what_each_service_costs_is_shown_by_both_members() {
     assert!(page.lines().all(|line| line.len() <= 100), "{page}");
 }
 
-/// Whose policy a flow is judged by is a matter of which gateway it passes, whatever the other would say.
-#[test]
-fn each_direction_is_as_the_policy_of_its_sender_says_and_the_difference_is_reported() {
-    let lab = Lab::new(2);
-    let settings = Settings {
-        policy: "services: { quiet: { protocol: udp, sync: never } }\n",
-        ..Settings::default()
-    };
-    let mut cluster = Cluster::configure(&lab, settings);
+/// Starts a cluster whose second member keeps TCP to itself, whatever the first does.
+#[track_caller]
+fn start_with_another_policy(lab: &Lab, settings: Settings) -> Cluster {
+    let mut cluster = Cluster::configure(lab, settings);
     let config = cluster.members[1].config().to_owned();
     let text = fs::read_to_string(&config).expect("it was written");
     fs::write(&config, text + "policy: { file: other.yaml }\n").expect("it is ours");
@@ -183,6 +178,18 @@ fn each_direction_is_as_the_policy_of_its_sender_says_and_the_difference_is_repo
         member.start(gateway);
     }
     cluster.wait_in_step();
+    cluster
+}
+
+/// Whose policy a flow is judged by is a matter of which gateway it passes, whatever the other would say.
+#[test]
+fn each_direction_is_as_the_policy_of_its_sender_says_and_the_difference_is_reported() {
+    let lab = Lab::new(2);
+    let settings = Settings {
+        policy: "services: { quiet: { protocol: udp, sync: never } }\n",
+        ..Settings::default()
+    };
+    let cluster = start_with_another_policy(&lab, settings);
 
     let at = |gateway: usize, through: usize| {
         let client = Path::Through(through).client(Family::Ipv4);
@@ -225,7 +232,8 @@ fn each_direction_is_as_the_policy_of_its_sender_says_and_the_difference_is_repo
     );
 
     // A file alone takes both to one policy again.
-    fs::write(config.with_file_name("other.yaml"), settings.policy).expect("it is ours");
+    let other = cluster.members[1].config().with_file_name("other.yaml");
+    fs::write(other, settings.policy).expect("it is ours");
     cluster.members[1].ask("reload");
     wait_until("both follow it", DEADLINE, || {
         at(1, 0) == [1, 0] && at(0, 1) == [1, 0]
@@ -240,16 +248,7 @@ fn each_direction_is_as_the_policy_of_its_sender_says_and_the_difference_is_repo
 #[test]
 fn a_flow_that_moves_to_where_it_would_not_be_told_of_ends_everywhere() {
     let lab = Lab::new(2);
-    let mut cluster = Cluster::configure(&lab, Settings::default());
-    let config = cluster.members[1].config().to_owned();
-    let text = fs::read_to_string(&config).expect("it was written");
-    fs::write(&config, text + "policy: { file: other.yaml }\n").expect("it is ours");
-    let other = "services: { quiet: { protocol: tcp, sync: never } }\n";
-    fs::write(config.with_file_name("other.yaml"), other).expect("it is ours");
-    for (member, gateway) in cluster.members.iter_mut().zip(&lab.gateways) {
-        member.start(gateway);
-    }
-    cluster.wait_in_step();
+    let _cluster = start_with_another_policy(&lab, Settings::default());
     lab.activate(0);
     let connection = Connection::open(&lab, Kind::Interactive, Path::Plain, Family::Ipv4);
     wait_equal(&lab.gateways, DEADLINE);
