@@ -42,8 +42,18 @@ impl Clock {
 fn rare_events_are_waited_for_on_the_socket() {
     let mut clock = Clock::new();
     for _ in 0..10_000 {
+        assert_eq!(clock.drain(600, 1), Wait::Socket);
+    }
+}
+
+#[test]
+fn two_thousand_events_a_second_are_a_load_and_stay_one() {
+    let mut clock = Clock::new();
+    for _ in 1..BURST {
         assert_eq!(clock.drain(500, 1), Wait::Socket);
     }
+    assert_eq!(clock.drain(500, 1), Wait::For(WAIT_MIN));
+    assert_eq!(clock.settle(2_000), WAIT_MAX);
 }
 
 #[test]
