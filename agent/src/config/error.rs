@@ -133,7 +133,7 @@ pub(crate) enum Problem {
         message: String,
     },
     WrongKind {
-        wanted: &'static str,
+        wanted: String,
     },
     SecondDocument,
     TooComplex,

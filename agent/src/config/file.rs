@@ -216,6 +216,9 @@ pub(crate) fn parse_bounded<T: DeserializeOwned>(
 /// What the parser said, in our words where it has a kind for it.
 fn syntax_error(error: &Error) -> Fault {
     let error = error.without_snippet();
+    let wrong_kind = |wanted: &str| Problem::WrongKind {
+        wanted: wanted.to_owned(),
+    };
     let problem = match error {
         Error::SerdeUnknownField {
             field, expected, ..
@@ -239,19 +242,18 @@ fn syntax_error(error: &Error) -> Fault {
         Error::Unexpected {
             expected: "string scalar",
             ..
-        } => Problem::WrongKind {
-            wanted: "one value",
-        },
+        } => wrong_kind("one value"),
         Error::Unexpected {
             expected: "sequence start",
             ..
-        } => Problem::WrongKind { wanted: "a list" },
+        } => wrong_kind("a list"),
         Error::Unexpected {
             expected: "mapping start",
             ..
-        } => Problem::WrongKind {
-            wanted: "keys with values",
-        },
+        } => wrong_kind("keys with values"),
+        Error::ExternallyTaggedEnumExpectedScalarOrMapping { .. }
+        | Error::UnexpectedValueForUnitEnumVariant { .. } => wrong_kind("one word"),
+        Error::SerdeInvalidType { expected, .. } => wrong_kind(expected),
         Error::MultipleDocuments { .. } => Problem::SecondDocument,
         Error::Budget { .. } | Error::MergeKeyNotAllowed { .. } => Problem::TooComplex,
         other => Problem::Yaml {

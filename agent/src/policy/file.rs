@@ -154,7 +154,7 @@ impl<'de> Deserialize<'de> for Words {
             type Value = Written;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a word or a list of words")
+                f.write_str("one value or a list of them")
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Written, E> {

@@ -23,6 +23,16 @@ refused! {
         "policy.yaml:2:7: `service` is missing; add `service:` to this block",
     unknown_word_is_refused: "services:\n  a: { sync: sometimes }\n" =>
         "policy.yaml:2:14: `sometimes` is not known here; write `always`, `never` or `delayed`",
+    list_in_place_of_a_word_is_refused: "services:\n  a: { sync: [never] }\n" =>
+        "policy.yaml:2:14: this is of another kind than it has to be; write one word here",
+    map_in_place_of_a_word_is_refused: "services:\n  a: { sync: { never: 1 } }\n" =>
+        "policy.yaml:2:23: this is of another kind than it has to be; write one word here",
+    map_in_place_of_ports_is_refused: "services:\n  a: { protocol: tcp, ports: { from: 1 } }\n" =>
+        "policy.yaml:2:30: this is of another kind than it has to be; write one value or a list of them here",
+    bracket_that_is_not_closed_is_refused: "services:\n  a: { sync: [never }\n" =>
+        "policy.yaml:2:14: this is of another kind than it has to be; write one word here",
+    tab_is_refused: "services:\n\ta: {}\n" =>
+        "policy.yaml:2:2: tabs disallowed within this context (block indentation); compare the line with the example that the package ships",
     duplicate_service_is_refused: "services:\n  a: {}\n  a: {}\n" =>
         "policy.yaml:3:3: `a` is given twice; keep one of the two",
     bad_name_is_refused: "services:\n  a b: {}\n" =>
