@@ -55,7 +55,7 @@ local f = {
     interface = ProtoField.uint8("ctsync.interface", "Interface"),
     flags = ProtoField.uint8("ctsync.flags", "Flags", base.HEX),
     urgent = ProtoField.bool("ctsync.flags.urgent", "Urgent", 8, nil, 0x01),
-    policy = ProtoField.uint16("ctsync.policy", "Policy digest", base.HEX),
+    reserved = ProtoField.uint16("ctsync.reserved", "Reserved", base.HEX),
     incarnation = ProtoField.uint64("ctsync.incarnation", "Incarnation", base.HEX),
     epoch = ProtoField.uint8("ctsync.epoch", "Epoch of the key"),
     number = ProtoField.uint64("ctsync.number", "Packet number"),
@@ -451,7 +451,7 @@ function ccp.dissector(buffer, pinfo, root)
     local at = 0
     for _, part in ipairs {
         { f.magic, 2 }, { f.version, 1 }, { f.opcode, 1 }, { f.cluster, 2 }, { f.source, 1 }, { f.destination, 1 },
-        { f.interface, 1 }, { f.flags, 1 }, { f.policy, 2 }, { f.incarnation, 8 }, { f.epoch, 1 }, { f.number, 8 },
+        { f.interface, 1 }, { f.flags, 1 }, { f.reserved, 2 }, { f.incarnation, 8 }, { f.epoch, 1 }, { f.number, 8 },
     } do
         local item = tree:add(part[1], buffer(at, part[2]))
         if part[1] == f.flags then item:add(f.urgent, buffer(at, 1)) end

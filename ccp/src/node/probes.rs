@@ -95,7 +95,6 @@ impl Node {
             destination: Destination::All,
             interface: MONITORED,
             urgency: Urgency::Normal,
-            policy: 0,
             incarnation: self.config.incarnation,
             epoch: self.epoch,
             packet_number: self.packet_number,

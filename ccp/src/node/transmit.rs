@@ -35,7 +35,6 @@ impl Node {
             },
             interface: routes.only().map_or(SEVERAL, NetworkId::get),
             urgency,
-            policy: 0,
             incarnation: self.config.incarnation,
             epoch: self.epoch,
             packet_number: self.packet_number,

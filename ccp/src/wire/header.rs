@@ -95,8 +95,6 @@ pub struct Header {
     pub interface: u8,
     /// Flag bit 0.
     pub urgency: Urgency,
-    /// Digest of the sender's service policy; 0 while there is none.
-    pub policy: u16,
     /// Chosen by the sender at its start; tells its runs apart (the "random id" of CCP).
     pub incarnation: u64,
     /// Which of the keys of this incarnation sealed the body: counts them from 0, and wraps.
@@ -122,7 +120,6 @@ impl Header {
         };
         let [magic0, magic1] = MAGIC.to_be_bytes();
         let [cluster0, cluster1] = self.cluster.to_be_bytes();
-        let [policy0, policy1] = self.policy.to_be_bytes();
         let front = [
             magic0,
             magic1,
@@ -134,8 +131,9 @@ impl Header {
             destination,
             self.interface,
             flags,
-            policy0,
-            policy1,
+            // Reserved.
+            0,
+            0,
         ];
         let all = front
             .into_iter()
@@ -146,7 +144,8 @@ impl Header {
         bytes
     }
 
-    /// Takes the header off the front of a datagram; what follows is its sealed body. Flags not known are ignored.
+    /// Takes the header off the front of a datagram; what follows is its sealed body. Flags not known
+    /// and what is reserved are ignored.
     pub fn decode(datagram: &[u8]) -> Result<(Self, &[u8]), DecodeError> {
         let mut reader = Reader::new(datagram);
         match reader.u16()? {
@@ -166,7 +165,7 @@ impl Header {
         };
         let interface = reader.u8()?;
         let flags = reader.u8()?;
-        let policy = reader.u16()?;
+        let _reserved = reader.u16()?;
         let incarnation = reader.u64()?;
         let epoch = reader.u8()?;
         let packet_number = reader.u64()?;
@@ -182,7 +181,6 @@ impl Header {
             destination,
             interface,
             urgency,
-            policy,
             incarnation,
             epoch,
             packet_number,

@@ -255,7 +255,7 @@ prop_compose! {
 
 prop_compose! {
     fn header()(cluster in any::<u16>(), opcode in 0usize..4, source in member(), to in option::of(member()),
-        interface in any::<u8>(), urgent in any::<bool>(), policy in any::<u16>(), epoch in any::<u8>(),
+        interface in any::<u8>(), urgent in any::<bool>(), epoch in any::<u8>(),
         numbers in any::<[u64; 2]>()) -> Header {
         Header {
             cluster,
@@ -264,7 +264,6 @@ prop_compose! {
             destination: to.map_or(Destination::All, Destination::Member),
             interface,
             urgency: if urgent { Urgency::Urgent } else { Urgency::Normal },
-            policy,
             incarnation: numbers[0],
             epoch,
             packet_number: numbers[1],
@@ -375,7 +374,6 @@ fn what_is_not_ours_is_told_apart_by_cause() {
         destination: Destination::All,
         interface: 0,
         urgency: Urgency::Normal,
-        policy: 0,
         incarnation: 1,
         epoch: 0,
         packet_number: 1,

@@ -13,7 +13,6 @@ fn header(incarnation: u64, epoch: u8, packet_number: u64) -> Header {
         destination: Destination::All,
         interface: 0,
         urgency: Urgency::Normal,
-        policy: 0,
         incarnation,
         epoch,
         packet_number,

@@ -679,7 +679,6 @@ impl World {
             destination: crate::wire::header::Destination::All,
             interface: 0,
             urgency: crate::wire::header::Urgency::Urgent,
-            policy: 0,
             incarnation: node.config.incarnation,
             epoch: node.epoch,
             packet_number: node.packet_number,

@@ -69,12 +69,11 @@ fn header() {
         destination: Destination::All,
         interface: 1,
         urgency: Urgency::Urgent,
-        policy: 0x0405,
         incarnation: 0x1112_1314_1516_1718,
         epoch: 6,
         packet_number: 0x2122_2324_2526_2728,
     };
-    let expected = bytes("c75c 01 02 0102 03 ff 01 01 0405 1112131415161718 06 2122232425262728");
+    let expected = bytes("c75c 01 02 0102 03 ff 01 01 0000 1112131415161718 06 2122232425262728");
     assert_eq!(header.encode()[..], expected);
     assert_eq!(Header::decode(&expected), Ok((header, &[][..])));
     let mut other = expected;
