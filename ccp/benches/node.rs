@@ -2,7 +2,6 @@
 
 use ccp::network::NetworkId;
 use ccp::node::{Config, End, Local, Node, Outcome, Row};
-use ccp::paths::Spread;
 use ccp::record::{Family, FlowKey, MemberId, Patch, Status, ZoneDirection};
 use ccp::table::Origin;
 use ccp::time::Instant;
@@ -14,35 +13,12 @@ const FLOWS: u32 = 200_000;
 const FLUSH: u32 = 100;
 
 fn node(member: u8, peer: u8) -> Node {
-    let mut node = Node::new(
-        Config {
-            cluster: 1,
-            member: MemberId::new(member).expect("1 or 2"),
-            peers: vec![MemberId::new(peer).expect("1 or 2")],
-            incarnation: u64::from(member),
-            table: u64::from(member),
-            hash_seed: [1, 2],
-            datagram_bytes_max: 1472,
-            flows_max: 1 << 20,
-            flush: Duration::from_millis(1),
-            hello: Duration::from_millis(100),
-            dead_after: Duration::from_secs(1),
-            networks: 1,
-            spread: Spread::One,
-            roles: ccp::election::Config {
-                mode: ccp::election::Mode::HighAvailability,
-                priority: 100,
-                preempt: false,
-                settle: Duration::from_secs(1),
-            },
-            probes: ccp::probe::Timers {
-                interval: Duration::from_millis(200),
-                dead_after: Duration::from_secs(1),
-            },
-            hold: ccp::hold::Config::default(),
-        },
-        Instant::from_micros(1),
-    );
+    let [member, peer] = [member, peer].map(|id| MemberId::new(id).expect("1 or 2"));
+    let config = Config {
+        hash_seed: [1, 2],
+        ..Config::new(1, member, vec![peer], u64::from(member.get()))
+    };
+    let mut node = Node::new(config, Instant::from_micros(1));
     node.begin_pass();
     assert!(node.end_pass());
     node

@@ -151,6 +151,17 @@ pub struct Config {
     pub settle: Duration,
 }
 
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            mode: Mode::HighAvailability,
+            priority: 100,
+            preempt: false,
+            settle: Duration::from_secs(3),
+        }
+    }
+}
+
 /// What another member said last.
 #[derive(Clone, Copy, Debug)]
 struct Heard {

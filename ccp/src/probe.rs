@@ -52,6 +52,15 @@ pub struct Timers {
     pub dead_after: Duration,
 }
 
+impl Default for Timers {
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_millis(200),
+            dead_after: Duration::from_secs(1),
+        }
+    }
+}
+
 /// An interface that has to be up, as the owner finds it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Watched {

@@ -7,7 +7,6 @@ use crate::convert::Shared;
 use crate::policy::Policy;
 use ccp::network::NetworkId;
 use ccp::node::{Action, Config, Outcome};
-use ccp::paths::Spread;
 use ccp::record::MemberId;
 use ccp::time::Instant;
 use ccp::wire::header::{Header, Opcode};
@@ -23,30 +22,19 @@ fn member(id: u8) -> MemberId {
 
 pub(crate) fn core(id: u8, cluster: u16, key: u8) -> Core {
     let node = Config {
-        cluster,
-        member: member(id),
-        peers: vec![member(3 - id)],
-        incarnation: u64::from(id) * 1000,
         table: u64::from(id),
         hash_seed: [1, 2],
-        datagram_bytes_max: 1472,
         flows_max: 1000,
-        flush: Duration::from_millis(1),
-        hello: Duration::from_millis(100),
-        dead_after: Duration::from_secs(1),
-        networks: 1,
-        spread: Spread::One,
         roles: ccp::election::Config {
-            mode: ccp::election::Mode::HighAvailability,
-            priority: 100,
-            preempt: false,
             settle: Duration::from_secs(1),
+            ..ccp::election::Config::default()
         },
-        probes: ccp::probe::Timers {
-            interval: Duration::from_millis(200),
-            dead_after: Duration::from_secs(1),
-        },
-        hold: ccp::hold::Config::default(),
+        ..Config::new(
+            cluster,
+            member(id),
+            vec![member(3 - id)],
+            u64::from(id) * 1000,
+        )
     };
     let setup = Setup {
         node,

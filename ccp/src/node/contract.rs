@@ -49,6 +49,31 @@ pub struct Config {
     pub hold: hold::Config,
 }
 
+impl Config {
+    /// With the defaults of the daemon's configuration, one sync network of IPv4 and Ethernet (MTU 1500), and 0 for the two that
+    /// have no default: `table` and `hash_seed`.
+    pub fn new(cluster: u16, member: MemberId, peers: Vec<MemberId>, incarnation: u64) -> Self {
+        Self {
+            cluster,
+            member,
+            peers,
+            incarnation,
+            table: 0,
+            hash_seed: [0; 2],
+            datagram_bytes_max: 1472,
+            flows_max: 1 << 20,
+            flush: Duration::from_millis(1),
+            hello: Duration::from_millis(100),
+            dead_after: Duration::from_secs(1),
+            networks: 1,
+            spread: Spread::One,
+            roles: election::Config::default(),
+            probes: probe::Timers::default(),
+            hold: hold::Config::default(),
+        }
+    }
+}
+
 /// A datagram to be sealed and sent: its header is in clear, its body follows in the buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Transmit {

@@ -134,10 +134,6 @@ impl Gateway {
             .filter(|peer| *peer != self.member);
         self.incarnation = random.number();
         let node = Config {
-            cluster: 7,
-            member: self.member,
-            peers: peers.collect(),
-            incarnation: self.incarnation,
             table: self.kernel.table_id(),
             hash_seed: [random.number(), random.number()],
             datagram_bytes_max: options.datagram_bytes_max,
@@ -151,16 +147,10 @@ impl Gateway {
                 false => Spread::One,
             },
             roles: ccp::election::Config {
-                mode: ccp::election::Mode::HighAvailability,
-                priority: 100,
-                preempt: false,
                 settle: Duration::from_secs(1),
+                ..ccp::election::Config::default()
             },
-            probes: ccp::probe::Timers {
-                interval: Duration::from_millis(200),
-                dead_after: Duration::from_secs(1),
-            },
-            hold: ccp::hold::Config::default(),
+            ..Config::new(7, self.member, peers.collect(), self.incarnation)
         };
         let setup = Setup {
             node,

@@ -1,12 +1,11 @@
 //! Nodes, their kernels and the network between them, under one virtual clock. The same seed gives the same run.
 
 use crate::election;
-use crate::hold::Ended;
+use crate::hold::{self, Ended};
 use crate::network::NetworkId;
 use crate::node::{
     Action, Audience, Config, End, Event, HeldPacket, Local, Node, Outcome, Row, Ticket,
 };
-use crate::paths::Spread;
 use crate::record::{
     Claim, Family, FlowKey, FlowState, MemberId, Packets, Patch, Status, Term, Told, ZoneDirection,
 };
@@ -210,37 +209,22 @@ impl World {
         let members = self.gateways.len();
         let gateway = &mut self.gateways[at];
         gateway.table = table;
+        let peers = (0..members).filter(|peer| *peer != at).map(member);
+        let incarnation = self.incarnation * 0x9e37_79b9;
         let config = Config {
-            cluster: 1,
-            member: member(at),
-            peers: (0..members)
-                .filter(|peer| *peer != at)
-                .map(member)
-                .collect(),
-            incarnation: self.incarnation * 0x9e37_79b9,
             table,
             hash_seed: [1, 2],
-            datagram_bytes_max: 1472,
             flows_max: gateway.flows_max,
-            flush: Duration::from_millis(1),
-            hello: Duration::from_millis(100),
             dead_after: Duration::from_millis(500),
-            networks: 1,
-            spread: Spread::One,
             roles: election::Config {
-                mode: election::Mode::HighAvailability,
-                priority: 100,
-                preempt: false,
                 settle: Duration::from_secs(1),
+                ..election::Config::default()
             },
-            probes: crate::probe::Timers {
-                interval: Duration::from_millis(200),
-                dead_after: Duration::from_secs(1),
-            },
-            hold: crate::hold::Config {
+            hold: hold::Config {
                 held_max: 64,
-                ..crate::hold::Config::default()
+                ..hold::Config::default()
             },
+            ..Config::new(1, member(at), peers.collect(), incarnation)
         };
         gateway.node = Some(Node::new(config, self.now));
         gateway.events.clear();

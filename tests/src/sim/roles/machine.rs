@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use ccp::election::{self, Load, Problem, Problems};
 use ccp::node::{Config, Node};
-use ccp::paths::Spread;
 use ccp::probe::{Link, Timers, Watched};
 use ccp::record::MemberId;
 use ccp::time::Instant;
@@ -79,19 +78,12 @@ impl World {
         let peers = (1..=members).filter(|it| usize::from(*it) != at + 1);
         let incarnation = self.random.number();
         let config = Config {
-            cluster: 7,
-            member: member(at),
-            peers: peers.filter_map(MemberId::new).collect(),
-            incarnation,
             table: 1 + at as u64,
             hash_seed: [1, 2],
             datagram_bytes_max: 1400,
             flows_max: 16,
-            flush: Duration::from_millis(1),
             hello: DEAD_AFTER / 10,
             dead_after: DEAD_AFTER,
-            networks: 1,
-            spread: Spread::One,
             roles: election::Config {
                 mode: self.mode,
                 priority: [50, 100, 100, 200][at % 4],
@@ -102,7 +94,12 @@ impl World {
                 interval: DEAD_AFTER / 5,
                 dead_after: DEAD_AFTER,
             },
-            hold: ccp::hold::Config::default(),
+            ..Config::new(
+                7,
+                member(at),
+                peers.filter_map(MemberId::new).collect(),
+                incarnation,
+            )
         };
         let mut node = Node::new(config, self.now);
         node.begin_pass();
