@@ -3,8 +3,8 @@
 //! A pass over the table ([`crate::node::Node::begin_pass`]) repairs what it finds; here stands what that was, by class, until
 //! the owner takes it. The list is short: it is for the operator's eyes, the counts are complete.
 
-use crate::node::KeyedHash;
 use crate::record::{FlowKey, MemberId};
+use crate::table::KeyedHash;
 use alloc::collections::VecDeque;
 use hashbrown::HashMap;
 

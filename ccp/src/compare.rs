@@ -5,9 +5,8 @@
 //! makes no difference, unless it overtakes one of the walks. Such a difference is gone when looked at again a second later.
 
 use crate::audit::Class;
-use crate::node::KeyedHash;
 use crate::record::{Claim, FlowKey, FlowState, MemberId, Term};
-use crate::table::{Entry, Life, Origin, Pending, Slot, Table};
+use crate::table::{Entry, KeyedHash, Life, Origin, Pending, Slot, Table};
 use crate::wire::compare::{Ask, BUCKETS_MAX, Digests, Message, put_row};
 use crate::wire::flow::put_compared;
 use alloc::vec::Vec;

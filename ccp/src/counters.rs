@@ -68,9 +68,9 @@ counters! {
     held_withdrawn,
     /// Flows not taken because the table is full.
     table_full,
-    /// Kernel updates of flows not known, left to the next reconciliation.
+    /// Kernel updates of flows not known, left to the next pass.
     updates_of_unknown,
-    /// Flows that a reconciliation with the kernel table brought, changed or ended.
+    /// Flows that a pass over the kernel table brought, changed or ended.
     reconciled,
     /// Copies removed because their carrier did not name them when it told us everything.
     swept,

@@ -18,8 +18,8 @@ mod join;
 mod local;
 mod networks;
 mod no_room;
+mod pass;
 mod probes;
-mod reconcile;
 mod refresh;
 mod remote;
 mod roles;
@@ -31,7 +31,7 @@ pub use expected::Expected;
 pub use held::HeldPacket;
 pub use join::{Join, Progress};
 pub use local::{End, Local};
-pub use reconcile::{KeyedHash, Row};
+pub use pass::Row;
 
 use crate::audit::Audit;
 use crate::counters::Counters;
@@ -46,7 +46,7 @@ use crate::probe::Probes;
 use crate::receiver::Incoming;
 use crate::record::{Claim, Expectation, FlowKey, MemberId, Record};
 use crate::sender::{PeerSend, Sender};
-use crate::table::{Entry, Life, Origin, Pending, Slot, Table};
+use crate::table::{Entry, KeyedHash, Life, Origin, Pending, Slot, Table};
 use crate::time::Instant;
 use crate::timer::Timer;
 use crate::wire::control::{Ack, Hello};
@@ -58,6 +58,7 @@ use alloc::vec::Vec;
 use contract::DeltaId;
 use grace::Grace;
 use hashbrown::HashSet;
+use pass::Pass;
 use probes::Report;
 use refresh::Refresh;
 use roles::Roles;
@@ -91,17 +92,7 @@ pub struct Node {
     flush_now: bool,
     /// A flush has begun and goes on until nothing is left.
     flushing: bool,
-    /// The kernel table was read to its end once.
-    complete: bool,
-    /// The pass that goes on has to be begun again.
-    pass_missed: bool,
-    pass: u8,
-    /// When the pass began that goes on or was the last.
-    pass_began: Instant,
-    /// When the last one began that came to its end.
-    last_pass: Instant,
-    /// Flows that ended since a reconciliation began; `None` while there is none.
-    ended: Option<HashSet<FlowKey, KeyedHash>>,
+    pass: Pass,
     expired: Grace,
     graves: Grace,
     holds: Holds,
@@ -168,12 +159,7 @@ impl Node {
             flushed: None,
             flush_now: false,
             flushing: false,
-            complete: false,
-            pass_missed: false,
-            pass: 0,
-            pass_began: now,
-            last_pass: now,
-            ended: None,
+            pass: Pass::new(now),
             expired: Grace::of_expired(),
             graves: Grace::of_graves(),
             holds: Holds::new(config.hold),
@@ -413,7 +399,10 @@ impl Node {
         consider(self.holds.poll_timeout(), Timer::Hold);
         consider(self.refresh.poll_timeout(), Timer::Refresh);
         consider(self.no_room.poll_timeout(), Timer::NoRoom);
-        consider(self.comparing.poll_timeout(self.last_pass), Timer::Audit);
+        consider(
+            self.comparing.poll_timeout(self.pass.last_began),
+            Timer::Audit,
+        );
         consider(self.roles.poll_timeout(), Timer::Election);
         consider(self.probes.poll_timeout(), Timer::Interfaces);
         let graves = self.graves.poll_timeout();
@@ -544,7 +533,7 @@ impl Node {
         let slot = self
             .table
             .insert(Entry {
-                pass: self.pass,
+                pass: self.pass.number,
                 ..entry
             })
             .ok();

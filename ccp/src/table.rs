@@ -8,7 +8,7 @@
 
 use crate::record::{Address, Claim, Family, FlowKey, FlowState, MemberId, Term};
 use alloc::vec::Vec;
-use core::hash::Hasher;
+use core::hash::{BuildHasher, Hasher};
 use hashbrown::HashTable;
 use siphasher::sip::SipHasher13;
 
@@ -89,7 +89,7 @@ pub struct Entry {
     pub in_kernel: bool,
     /// A copy that is in the kernel without the copy bit for a while: packets may pass it untold (PROTOCOL.md 7.8).
     pub is_unmarked: bool,
-    /// The last reconciliation with the kernel that saw it, or that it was touched after.
+    /// The last pass over the kernel's table that saw it, or that it was touched after.
     pub pass: u8,
     /// The table's: tells the entry from others in the same place before and after it.
     pub(crate) serial: u16,
@@ -138,6 +138,25 @@ pub struct Full;
 const CHUNK: usize = 1024;
 /// So that the number of the last slot, and one past it, are numbers of slots.
 const SLOTS_MAX: usize = u32::MAX as usize - CHUNK;
+
+/// The hash of maps whose keys strangers choose, keyed as that of the table.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyedHash([u64; 2]);
+
+impl KeyedHash {
+    /// With this key.
+    pub fn new(key: [u64; 2]) -> Self {
+        Self(key)
+    }
+}
+
+impl BuildHasher for KeyedHash {
+    type Hasher = SipHasher13;
+
+    fn build_hasher(&self) -> SipHasher13 {
+        SipHasher13::new_with_keys(self.0[0], self.0[1])
+    }
+}
 
 /// Where the entry of a key is. Its hash stands beside it, so that neither growth nor a look-up that meets others on its
 /// way reads the entries themselves: each would be a miss of every cache.

@@ -5,10 +5,9 @@ use super::Node;
 use crate::audit::{Class, Difference};
 use crate::compare::{Answer, Digester, Row, Suspect, Walk, buckets};
 use crate::membership::PeerState;
-use crate::node::KeyedHash;
 use crate::receiver::{Said, Via};
 use crate::record::{Claim, FlowKey, MemberId, MemberSet, Record};
-use crate::table::{Life, Pending};
+use crate::table::{KeyedHash, Life, Pending};
 use crate::time::Instant;
 use crate::wire::compare::{Ask, Message, take_row};
 use crate::wire::cursor::Reader;
@@ -166,14 +165,14 @@ impl Node {
         let answers = self.comparing.answers.iter().flatten();
         answers
             .into_iter()
-            .any(|it| !is_ready(it.1, self.last_pass))
+            .any(|it| !is_ready(it.1, self.pass.last_began))
     }
 
     /// Does a step of what goes on.
     pub(super) fn step_comparison(&mut self, now: Instant) {
         let due = self.comparing.due();
         let is_paced =
-            self.comparing.answers(self.last_pass) || due == Some(self.comparing.step_at);
+            self.comparing.answers(self.pass.last_began) || due == Some(self.comparing.step_at);
         if is_paced && self.comparing.step_at <= now {
             self.comparing.step_at = now + PAUSE;
         }
@@ -402,7 +401,8 @@ impl Node {
         let peer = self.membership.peer(from);
         let is_asker =
             peer.is_some_and(|peer| peer.state == PeerState::Live && peer.is_run(ask.asker));
-        let is_answered = is_asker && ask.carrier == self.config.incarnation && self.complete;
+        let is_answered =
+            is_asker && ask.carrier == self.config.incarnation && self.pass.is_complete;
         let fresh = ask.is_fresh.then_some(self.now);
         if let Some(place) = self.comparing.answers.get_mut(from.index()) {
             *place = is_answered.then(|| (Answer::new(ask), fresh));
@@ -418,7 +418,7 @@ impl Node {
             current.phase = Phase::Wait;
             return Some(Message::Ask(current.ask.clone()).encode(out));
         }
-        let last_pass = self.last_pass;
+        let last_pass = self.pass.last_began;
         let place = self.comparing.answers.get_mut(to.index())?;
         let (answer, _) = place.as_mut().filter(|it| is_ready(it.1, last_pass))?;
         let kind = answer.poll(&self.table, self.sender.last_seq(), out);

@@ -137,7 +137,7 @@ impl Node {
             None => self.insert(Entry::new(*key, Origin::Own))?,
         };
         self.take_over(slot);
-        let pass = self.pass;
+        let pass = self.pass.number;
         let entry = self.table.get_mut(slot)?;
         entry.state = FlowState::default();
         entry.state.apply(patch);
@@ -202,7 +202,7 @@ impl Node {
             let is_unconfirmed = self.table.get(slot).is_some_and(|entry| {
                 entry.origin == Origin::Own && entry.life == Life::Live && !entry.in_kernel
             });
-            if is_unconfirmed && self.ended.is_some() {
+            if is_unconfirmed && self.pass.is_on() {
                 self.unconfirmed.push(slot, now);
             } else if is_unconfirmed {
                 self.counters.held_withdrawn += 1;

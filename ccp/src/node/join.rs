@@ -331,7 +331,7 @@ impl Node {
             self.ask(unasked);
             return None;
         };
-        if !self.complete {
+        if !self.pass.is_complete {
             return None;
         }
         if let Some(fetch) = &self.join.fetch {
@@ -444,7 +444,7 @@ impl Node {
 
     /// Who may be told everything: nobody before we know everything ourselves, as far as a snapshot can say it.
     pub(super) fn to_tell(&self) -> MemberSet {
-        if self.complete && !self.join.awaits_snapshot() {
+        if self.pass.is_complete && !self.join.awaits_snapshot() {
             self.membership.live()
         } else {
             MemberSet::default()

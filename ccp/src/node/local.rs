@@ -54,7 +54,7 @@ impl Node {
                 None => return,
             },
         };
-        let pass = self.pass;
+        let pass = self.pass.number;
         let Some(entry) = self.table.get_mut(slot) else {
             return;
         };
@@ -89,7 +89,7 @@ impl Node {
             self.local_update_of_unknown(key, patch);
             return;
         };
-        let pass = self.pass;
+        let pass = self.pass.number;
         let Some(entry) = self
             .table
             .get_mut(slot)
@@ -120,14 +120,14 @@ impl Node {
     }
 
     /// Its birth was missed, or the kernel was told not to tell of it. An update is a patch: unless it happens to tell the
-    /// state too, or there is none, the reconciliation that follows every overrun brings the flow.
+    /// state too, or there is none, the pass that follows every overrun brings the flow.
     fn local_update_of_unknown(&mut self, key: &FlowKey, patch: &Patch) {
         if patch.proto_state.is_some() || !flow::has_state(key.proto) {
             self.local_new(key, patch);
         } else {
             self.counters.updates_of_unknown += 1;
             // A row of it that was read before the update may be on its way.
-            self.pass_missed = self.ended.is_some();
+            self.pass.note_missed();
         }
     }
 
@@ -145,7 +145,7 @@ impl Node {
     }
 
     pub(super) fn local_destroy(&mut self, key: &FlowKey, end: End) {
-        self.note_ended(key);
+        self.pass.note_ended(key);
         let Some(slot) = self.table.find(key) else {
             return;
         };

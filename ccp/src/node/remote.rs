@@ -119,7 +119,7 @@ impl Node {
             }
             return;
         };
-        let (me, pass) = (self.config.member, self.pass);
+        let (me, pass) = (self.config.member, self.pass.number);
         let Some(entry) = self.table.get_mut(slot) else {
             return;
         };
@@ -236,7 +236,7 @@ impl Node {
         let Some(slot) = self.table.find(key) else {
             // Something older of it may still be on its way. Before the first pass it may be in our kernel, unknown to us.
             let frontier = self.incoming(said.member).frontier();
-            let unread = !self.complete;
+            let unread = !self.pass.is_complete;
             let awaited = self.join.awaits_snapshot();
             if said.seq > frontier + 1 || said.term != Term::default() || unread || awaited {
                 let entry = Entry {
@@ -301,14 +301,14 @@ impl Node {
             return;
         };
         let (key, in_kernel) = (entry.key, entry.in_kernel);
-        self.note_ended(&key);
+        self.pass.note_ended(&key);
         if in_kernel {
             self.apply(said, slot, Action::Delete);
         }
     }
 
     pub(super) fn apply(&mut self, said: Option<&Said>, slot: Slot, action: Action) {
-        let pass = self.pass;
+        let pass = self.pass.number;
         if let Some(entry) = self.table.get_mut(slot) {
             // Asked for is as good as there: whatever comes next reaches the kernel after it.
             entry.in_kernel = true;

@@ -332,7 +332,7 @@ fn an_idle_node_is_called_for_hellos_only() {
 }
 
 #[test]
-fn a_patch_of_a_flow_whose_birth_was_missed_waits_for_the_reconciliation() {
+fn a_patch_of_a_flow_whose_birth_was_missed_waits_for_the_pass() {
     let mut world = World::new(2, Faults::NONE, 17);
     world.run(SECOND);
     world.open_unseen(0, key(1));

@@ -87,7 +87,7 @@ impl Node {
         let is_asker = |peer: &Peer| peer.state == PeerState::Live && peer.is_run(request.asker);
         let is_served = request.server == self.config.incarnation
             && self.join.is_joined()
-            && self.complete
+            && self.pass.is_complete
             && self.membership.peer(from).is_some_and(is_asker);
         let complete = self.complete_carriers(from);
         let server = is_served.then(|| {

@@ -256,7 +256,7 @@ impl World {
         }
     }
 
-    /// A reconciliation.
+    /// A pass.
     pub fn read_table(&mut self, at: usize) {
         self.read_table_while(at, |_| {});
     }
@@ -281,7 +281,7 @@ impl World {
         node.take_differences().0
     }
 
-    /// A reconciliation; `meanwhile` happens after the last row was read.
+    /// A pass; `meanwhile` happens after the last row was read.
     pub fn read_table_while(&mut self, at: usize, meanwhile: impl FnOnce(&mut Self)) {
         let gateway = &mut self.gateways[at];
         let node = gateway.node.as_mut().unwrap();
@@ -310,7 +310,7 @@ impl World {
         self.drain(at);
     }
 
-    /// A reconciliation during which the kernel tells a patch of a flow that nobody knows; its result.
+    /// A pass during which the kernel tells a patch of a flow that nobody knows; its result.
     pub fn pass_with_update(&mut self, at: usize, key: FlowKey) -> bool {
         let node = self.gateways[at].node.as_mut().unwrap();
         node.begin_pass();

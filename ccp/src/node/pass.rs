@@ -9,38 +9,18 @@ use crate::audit::{Class, Difference};
 use crate::outbox::Change;
 use crate::progress;
 use crate::record::{Claim, FlowKey, FlowState, Packets, Patch};
-use crate::table::{Entry, Life, Origin, Slot};
+use crate::table::{Entry, KeyedHash, Life, Origin, Slot};
+use crate::time::Instant;
 use crate::wire::flow::TCP;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
-use core::hash::BuildHasher;
 use hashbrown::HashSet;
-use siphasher::sip::SipHasher13;
 
 /// Flows that may end during one pass before it has to be begun again.
 const ENDED_MAX: usize = 1 << 20;
 
 /// `TCP_CONNTRACK_SYN_RECV`
 const SYN_RECV: u8 = 2;
-
-/// Keyed as the table's hash is, for the same reason.
-#[derive(Clone, Copy, Debug)]
-pub struct KeyedHash([u64; 2]);
-
-impl KeyedHash {
-    /// With this key.
-    pub fn new(key: [u64; 2]) -> Self {
-        Self(key)
-    }
-}
-
-impl BuildHasher for KeyedHash {
-    type Hasher = SipHasher13;
-
-    fn build_hasher(&self) -> SipHasher13 {
-        SipHasher13::new_with_keys(self.0[0], self.0[1])
-    }
-}
 
 /// What the kernel table has of a flow.
 #[derive(Clone, Copy, Debug)]
@@ -53,23 +33,77 @@ pub struct Row<'a> {
     pub mark_mask: u32,
 }
 
+/// Where the passes over the kernel table stand.
+#[derive(Debug)]
+pub(super) struct Pass {
+    /// That of the pass that goes on, or was the last; wraps.
+    pub number: u8,
+    began: Instant,
+    /// When the last one began that came to its end.
+    pub last_began: Instant,
+    /// The table was read to its end once.
+    pub is_complete: bool,
+    /// The one that goes on has missed something, and has to be begun again.
+    is_void: bool,
+    /// Flows that ended since it began; `None` while there is none.
+    ended: Option<HashSet<FlowKey, KeyedHash>>,
+}
+
+impl Pass {
+    /// None has begun yet.
+    pub fn new(now: Instant) -> Self {
+        Self {
+            number: 0,
+            began: now,
+            last_began: now,
+            is_complete: false,
+            is_void: false,
+            ended: None,
+        }
+    }
+
+    /// True while one goes on.
+    pub fn is_on(&self) -> bool {
+        self.ended.is_some()
+    }
+
+    fn begin(&mut self, hash_seed: [u64; 2], now: Instant) {
+        self.number = self.number.wrapping_add(1);
+        self.is_void = false;
+        self.began = now;
+        self.ended = Some(HashSet::with_hasher(KeyedHash::new(hash_seed)));
+    }
+
+    /// A row that was read before what is known now may be on its way.
+    pub fn note_missed(&mut self) {
+        self.is_void = self.is_on();
+    }
+
+    /// A flow ended: a row of it that was read before says nothing.
+    pub fn note_ended(&mut self, key: &FlowKey) {
+        if let Some(ended) = &mut self.ended
+            && ended.len() < ENDED_MAX
+        {
+            ended.insert(*key);
+        }
+    }
+
+    /// True if the flow may have ended since the pass began.
+    fn may_have_ended(&self, key: &FlowKey) -> bool {
+        (self.ended.as_ref()).is_some_and(|ended| ended.len() >= ENDED_MAX || ended.contains(key))
+    }
+}
+
 impl Node {
     /// A pass over the kernel table begins, or begins again.
     pub fn begin_pass(&mut self) {
-        self.pass = self.pass.wrapping_add(1);
-        self.pass_missed = false;
-        self.pass_began = self.now;
-        self.ended = Some(HashSet::with_hasher(KeyedHash(self.config.hash_seed)));
+        self.pass.begin(self.config.hash_seed, self.now);
     }
 
-    /// One row of the kernel table. `unknown` is the origin of a flow without a record, when the kernel does not say
-    /// whether packets passed: found in the first pass, own later, as its birth was missed.
+    /// One row of the kernel table. `unknown` is the origin of a flow without a record, if the kernel cannot say whether packets
+    /// passed: found in the first pass, own later, since its birth was missed.
     pub fn handle_row(&mut self, row: Row<'_>, unknown: Origin) {
-        let outdated = self
-            .ended
-            .as_ref()
-            .is_some_and(|ended| ended.len() >= ENDED_MAX || ended.contains(row.key));
-        if outdated {
+        if self.pass.may_have_ended(row.key) {
             return;
         }
         let unknown = match row.state.packets {
@@ -77,83 +111,108 @@ impl Node {
             Some(Packets::None) => Origin::Found,
             None => unknown,
         };
-        let is_marked = row.state.packets == Some(Packets::None);
         let Some(slot) = self.table.find(row.key) else {
-            // After the first pass every entry with the copy bit is one that somebody told of.
-            let is_ghost = self.complete && is_marked;
-            let mut entry = Entry::new(*row.key, unknown);
-            if !self.complete && unknown == Origin::Own {
-                // A daemon before this one may have taken it over, and not all have heard of that.
-                entry.term = entry.term.contested();
-            }
-            if let Some(slot) = self.insert(entry) {
-                if is_ghost {
-                    self.remove_ghost(slot);
-                } else {
-                    self.begin_flow(slot, row.state);
-                }
-            }
+            self.handle_unknown_row(row, unknown);
             return;
         };
-        let pass = self.pass;
-        let Some(entry) = self.table.get_mut(slot) else {
+        let Some(entry) = self.table.get(slot) else {
             return;
         };
-        match (entry.origin, entry.life) {
-            (_, Life::Live) if entry.pass == pass => {}
-            (Origin::Own | Origin::Found, Life::Live) => {
-                entry.pass = pass;
-                entry.in_kernel = true;
-                let class = class_of(entry, row.state);
-                let changed = entry.state.apply(row.state);
-                let moved_here =
-                    entry.origin == Origin::Found && row.state.packets == Some(Packets::Passed);
-                if moved_here {
-                    self.take_over(slot);
-                }
-                if changed || moved_here {
-                    self.note_reconciled(slot, class);
-                }
-            }
-            (Origin::Copy { .. }, Life::Live) => {
-                entry.pass = pass;
-                entry.in_kernel = true;
-                match compare(entry, row) {
-                    Progress::None => {}
-                    Progress::Ours => {
-                        let class = class_of(entry, row.state);
-                        entry.state.apply(row.state);
-                        self.take_over(slot);
-                        self.note_reconciled(slot, class);
-                    }
-                    Progress::Carrier(class, action) => {
-                        self.counters.reconciled += 1;
-                        self.note_difference(slot, class);
-                        self.apply(None, slot, action);
-                    }
-                }
-            }
-            (_, Life::Dead) if !entry.in_kernel && self.complete && is_marked => {
-                self.remove_ghost(slot);
-            }
-            // It ended before the pass began, so this is another under the same key, whose birth was missed.
-            (origin, Life::Dead) if !entry.in_kernel => {
-                match origin {
-                    Origin::Copy { .. } => {
-                        entry.term = entry.term.next();
-                        entry.seq = 0;
-                    }
-                    Origin::Own | Origin::Found => entry.outdo_end(),
-                }
-                entry.origin = unknown;
-                entry.claim = Claim::Carried;
-                entry.pass = pass;
-                entry.in_kernel = true;
-                self.begin_flow(slot, row.state);
-            }
+        match (entry.life, entry.origin) {
+            // What was touched since the pass began is newer than the row.
+            (Life::Live, _) if entry.pass == self.pass.number => {}
+            (Life::Live, Origin::Own | Origin::Found) => self.handle_own_row(slot, row),
+            (Life::Live, Origin::Copy { .. }) => self.handle_copy_row(slot, row),
             // What the kernel still has is about to go.
-            (Origin::Own | Origin::Found | Origin::Copy { .. }, Life::Dead) => {}
+            (Life::Dead, _) if entry.in_kernel => {}
+            (Life::Dead, _) if self.is_ghost(row) => self.remove_ghost(slot),
+            (Life::Dead, _) => self.handle_reborn_row(slot, row, unknown),
         }
+    }
+
+    /// After the first pass every entry with the copy bit is one that somebody told of.
+    fn is_ghost(&self, row: Row<'_>) -> bool {
+        self.pass.is_complete && row.state.packets == Some(Packets::None)
+    }
+
+    /// A row of which nothing is known.
+    fn handle_unknown_row(&mut self, row: Row<'_>, origin: Origin) {
+        let mut entry = Entry::new(*row.key, origin);
+        if !self.pass.is_complete && origin == Origin::Own {
+            // A daemon before this one may have taken it over, and not all have heard of that.
+            entry.term = entry.term.contested();
+        }
+        let Some(slot) = self.insert(entry) else {
+            return;
+        };
+        if self.is_ghost(row) {
+            self.remove_ghost(slot);
+        } else {
+            self.begin_flow(slot, row.state);
+        }
+    }
+
+    /// A row of a flow that is ours: if it differs, the peers know something else.
+    fn handle_own_row(&mut self, slot: Slot, row: Row<'_>) {
+        let Some(entry) = self.seen(slot) else {
+            return;
+        };
+        let class = class_of(entry, row.state);
+        let changed = entry.state.apply(row.state);
+        let moved_here =
+            entry.origin == Origin::Found && row.state.packets == Some(Packets::Passed);
+        if moved_here {
+            self.take_over(slot);
+        }
+        if changed || moved_here {
+            self.note_reconciled(slot, class);
+        }
+    }
+
+    /// A row of a copy: the flow has moved here, or the kernel has not what the carrier told.
+    fn handle_copy_row(&mut self, slot: Slot, row: Row<'_>) {
+        let Some(entry) = self.seen(slot) else {
+            return;
+        };
+        match compare(entry, row) {
+            Progress::None => {}
+            Progress::Ours => {
+                let class = class_of(entry, row.state);
+                entry.state.apply(row.state);
+                self.take_over(slot);
+                self.note_reconciled(slot, class);
+            }
+            Progress::Carrier(class, action) => {
+                self.counters.reconciled += 1;
+                self.note_difference(slot, class);
+                self.apply(None, slot, action);
+            }
+        }
+    }
+
+    /// A row of a flow that had ended before the pass began: it is another under the same key, whose birth was missed.
+    fn handle_reborn_row(&mut self, slot: Slot, row: Row<'_>, origin: Origin) {
+        let Some(entry) = self.seen(slot) else {
+            return;
+        };
+        match entry.origin {
+            Origin::Copy { .. } => {
+                entry.term = entry.term.next();
+                entry.seq = 0;
+            }
+            Origin::Own | Origin::Found => entry.outdo_end(),
+        }
+        entry.origin = origin;
+        entry.claim = Claim::Carried;
+        self.begin_flow(slot, row.state);
+    }
+
+    /// The entry of which a row came: the kernel has it.
+    fn seen(&mut self, slot: Slot) -> Option<&mut Entry> {
+        let entry = self.table.get_mut(slot)?;
+        entry.pass = self.pass.number;
+        entry.in_kernel = true;
+        Some(entry)
     }
 
     fn begin_flow(&mut self, slot: Slot, state: &Patch) {
@@ -175,7 +234,7 @@ impl Node {
     }
 
     fn note_difference(&mut self, slot: Slot, class: Class) {
-        let Some(entry) = self.table.get(slot).filter(|_| self.complete) else {
+        let Some(entry) = self.table.get(slot).filter(|_| self.pass.is_complete) else {
             return;
         };
         let carrier = match (class, entry.origin) {
@@ -197,29 +256,37 @@ impl Node {
 
     fn note_reconciled(&mut self, slot: Slot, class: Class) {
         self.counters.reconciled += 1;
-        if let Some(entry) = self.table.get(slot).filter(|_| self.complete) {
+        if let Some(entry) = self.table.get(slot).filter(|_| self.pass.is_complete) {
             self.audit.suspect(entry.key, class, self.config.member);
         }
         self.outbox.push(&mut self.table, slot, Change::Upsert);
     }
 
     /// All rows were read, and all events that were made before the last of them: what no row named is gone from the kernel.
-    /// Own flows have ended; copies are put back.
     /// False if so much ended meanwhile that the pass proves nothing, or an update of a flow came before its row: it has
     /// to be begun again.
     pub fn end_pass(&mut self) -> bool {
-        let Some(ended) = self.ended.take() else {
+        let Some(ended) = self.pass.ended.take() else {
             return true;
         };
         if ended.len() >= ENDED_MAX {
             return false;
         }
         self.join.stir();
-        if self.pass_missed {
-            self.complete = true;
+        if self.pass.is_void {
+            self.pass.is_complete = true;
             return false;
         }
         self.audit.settle(self.config.member);
+        self.end_unseen();
+        self.note_all_refused();
+        self.pass.is_complete = true;
+        self.pass.last_began = self.pass.began;
+        true
+    }
+
+    /// What no row named is gone from the kernel: own flows have ended, copies are put back.
+    fn end_unseen(&mut self) {
         let expired = self.expired.slots();
         let unseen: Vec<(Slot, FlowKey, Origin, Class)> = (self.table.slots_from(0))
             .filter(|(_, entry)| self.is_unseen(entry))
@@ -234,10 +301,6 @@ impl Node {
                 Origin::Copy { .. } => self.apply(None, slot, Action::Create),
             }
         }
-        self.note_all_refused();
-        self.complete = true;
-        self.last_pass = self.pass_began;
-        true
     }
 
     /// Copies that the kernel had refused are missing as well. As there may be hundreds of thousands, they are tried again as the
@@ -245,7 +308,7 @@ impl Node {
     fn note_all_refused(&mut self) {
         let expired = self.expired.slots();
         let refused: Vec<Slot> = (self.table.slots_from(0))
-            .filter(|(_, entry)| entry.pass != self.pass && self.is_refused(entry))
+            .filter(|(_, entry)| entry.pass != self.pass.number && self.is_refused(entry))
             .map(|(slot, _)| slot)
             .filter(|slot| expired.binary_search(slot).is_err())
             .collect();
@@ -267,7 +330,7 @@ impl Node {
         match entry.origin {
             // What is left of its time was heard in the pass before, or since.
             Origin::Own | Origin::Found
-                if self.now.since(self.last_pass).as_secs()
+                if self.now.since(self.pass.last_began).as_secs()
                     < u64::from(entry.state.timeout_secs) =>
             {
                 Class::Ghost
@@ -282,15 +345,7 @@ impl Node {
 
     /// True of a flow that no row named.
     fn is_unseen(&self, entry: &Entry) -> bool {
-        entry.pass != self.pass && entry.life == Life::Live && entry.in_kernel
-    }
-
-    pub(super) fn note_ended(&mut self, key: &FlowKey) {
-        if let Some(ended) = &mut self.ended
-            && ended.len() < ENDED_MAX
-        {
-            ended.insert(*key);
-        }
+        entry.pass != self.pass.number && entry.life == Life::Live && entry.in_kernel
     }
 }
 
