@@ -6,7 +6,7 @@
 //!   [`tls`], [`addresses`], [`interfaces`], [`monitor`], [`modes`], [`roles`] with [`hooks`], [`facts`], [`ledger`], [`key_log`].
 //! - What is asked of the kernel beside its table: [`ruleset`], [`filter`], put in place anew by [`reload`].
 //! - What operators see: [`cli`], [`control`], [`metrics`], [`log`] with [`complaints`], [`doctor`], [`dry_run`], [`import`].
-//! - What all begins with: [`daemon`], [`config`], [`keys`], [`notify`]; and what several need: [`names`], [`files`].
+//! - What all begins with: [`daemon`], [`config`], [`keys`], [`notify`]; and what several need: [`protocols`], [`files`].
 
 pub mod accounting;
 pub mod addresses;
@@ -35,10 +35,10 @@ pub mod log;
 pub mod metrics;
 pub mod modes;
 pub mod monitor;
-pub mod names;
 pub mod networks;
 pub mod notify;
 pub mod policy;
+pub mod protocols;
 pub mod queue;
 pub mod reload;
 pub mod roles;

@@ -7,7 +7,7 @@
 
 use crate::control::answer::{Endpoints, Paths, SplitPath};
 use crate::convert::ip;
-use crate::names;
+use crate::protocols;
 use crate::ruleset::hold::Prefix;
 use ccp::record::FlowKey;
 use ccp::time::Instant;
@@ -177,7 +177,7 @@ impl Suspects {
                 seen_seconds_ago: unseen.as_secs(),
                 forgotten_in_seconds: DECAY.saturating_sub(unseen).as_secs(),
                 flows: *flows,
-                proto: names::proto(last.proto).into_owned(),
+                proto: protocols::name(last.proto).into_owned(),
                 orig: Endpoints {
                     src: ip(last.family, &last.src),
                     dst: ip(last.family, &last.dst),

@@ -7,7 +7,7 @@ use super::Core;
 use super::passes::Pass;
 use crate::control::answer::audit::{Difference, DifferenceCounts, Equal, Proof, Report, Round};
 use crate::convert::ip;
-use crate::names;
+use crate::protocols;
 use ccp::audit::{self, Class};
 use ccp::time::Instant;
 use ccp::wire::flow::has_l4;
@@ -240,7 +240,7 @@ fn difference(seconds_ago: u64, first_seconds_ago: u64, found: &Found) -> Differ
             Class::Lag => "lag",
         }
         .into(),
-        proto: names::proto(key.proto),
+        proto: protocols::name(key.proto),
         orig: crate::control::answer::Endpoints {
             src: ip(key.family, &key.src),
             dst: ip(key.family, &key.dst),

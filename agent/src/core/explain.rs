@@ -4,8 +4,8 @@ use super::Core;
 use crate::control::answer::Origin;
 use crate::control::answer::explain::{Explanation, FlowQuery, Has, Known, PeerHas};
 use crate::convert;
-use crate::names;
 use crate::policy::Hold;
+use crate::protocols;
 use ccp::record::{FlowKey, MemberId, Nat};
 use ccp::table::{self, Entry, Life, Pending};
 use ccp::time::Instant;
@@ -112,7 +112,7 @@ impl Core {
             Life::Live => Known::Live {
                 member,
                 origin,
-                state: names::state(entry.key.proto, entry.state.proto_state),
+                state: protocols::state_name(entry.key.proto, entry.state.proto_state),
                 timeout: entry.state.timeout_secs,
                 in_kernel: entry.in_kernel,
                 told_seconds_ago: self.told_ago(entry, now),

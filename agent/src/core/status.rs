@@ -7,7 +7,7 @@ use crate::control::answer::{
     Origin, PeerState, PeerStatus, Rolled, Status, Translation,
 };
 use crate::convert::ip;
-use crate::names;
+use crate::protocols;
 use ccp::build::Capability;
 use ccp::membership::{Peer, PeerState as Liveness};
 use ccp::record::{self, Endpoint, FlowKey, MemberId};
@@ -260,7 +260,7 @@ impl Core {
                 record::Family::V4 => Family::Ipv4,
                 record::Family::V6 => Family::Ipv6,
             },
-            proto: names::proto(key.proto),
+            proto: protocols::name(key.proto),
             orig: Endpoints {
                 src: ip(key.family, &key.src),
                 dst: ip(key.family, &key.dst),
@@ -269,7 +269,7 @@ impl Core {
             },
             nat_src: nat.src.map(|endpoint| translation(key, endpoint)),
             nat_dst: nat.dst.map(|endpoint| translation(key, endpoint)),
-            state: names::state(key.proto, entry.state.proto_state),
+            state: protocols::state_name(key.proto, entry.state.proto_state),
             timeout: Some(entry.state.timeout_secs),
             mark: entry.state.mark,
             zone: key.zone,

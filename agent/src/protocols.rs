@@ -32,7 +32,7 @@ const DCCP_STATES: [&str; 10] = [
 ];
 
 /// A protocol by name, or by number.
-pub fn proto(proto: u8) -> Cow<'static, str> {
+pub fn name(proto: u8) -> Cow<'static, str> {
     match proto {
         1 => "icmp".into(),
         6 => "tcp".into(),
@@ -47,7 +47,7 @@ pub fn proto(proto: u8) -> Cow<'static, str> {
 }
 
 /// State of a protocol that has any, by name, or by number when it is of a later kernel.
-pub fn state(proto: u8, state: u8) -> Option<Cow<'static, str>> {
+pub fn state_name(proto: u8, state: u8) -> Option<Cow<'static, str>> {
     let names = match proto {
         6 => TCP_STATES,
         33 => DCCP_STATES,
