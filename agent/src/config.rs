@@ -13,7 +13,7 @@ use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::keys::{self, KeyError, MemberKey, PublicKey};
+use crate::identity::{self, KeyError, MemberKey, PublicKey};
 use crate::policy;
 use schemars::{JsonSchema, Schema, schema_for};
 use serde::{Deserialize, Serialize};
@@ -55,7 +55,7 @@ pub struct Config {
     pub networks: Vec<Network>,
     /// How several networks are used.
     pub sync: Sync,
-    /// File with this member's key, unless systemd passes one ([`keys::file`]).
+    /// File with this member's key, unless systemd passes one ([`identity::file`]).
     pub key_file: PathBuf,
     /// When the keys that seal datagrams are replaced.
     pub keys: Keys,
@@ -363,7 +363,7 @@ impl Config {
         let file = file::parse(&file::read(path)?, path)?;
         let places = file.public_key_places();
         let config = resolve::resolve(file).map_err(|fault| fault.in_file(path))?;
-        let key_file = keys::file(&config.key_file);
+        let key_file = identity::file(&config.key_file);
         let key = MemberKey::load(&key_file)?;
         if key.public() == config.this.public_key {
             return Ok((config, key));

@@ -6,7 +6,7 @@
 //!   [`tls`], [`addresses`], [`interfaces`], [`monitor`], [`modes`], [`roles`] with [`hooks`], [`facts`], [`ledger`], [`key_log`].
 //! - What is asked of the kernel beside its table: [`ruleset`], [`filter`], put in place anew by [`reload`].
 //! - What operators see: [`cli`], [`control`], [`metrics`], [`log`] with [`complaints`], [`doctor`], [`dry_run`], [`import`].
-//! - What all begins with: [`daemon`], [`config`], [`keys`], [`notify`]; and what several need: [`protocols`], [`files`].
+//! - What all begins with: [`daemon`], [`config`], [`identity`], [`notify`]; and what several need: [`protocols`], [`files`].
 
 pub mod accounting;
 pub mod addresses;
@@ -25,11 +25,11 @@ pub mod facts;
 pub mod files;
 pub mod filter;
 pub mod hooks;
+pub mod identity;
 pub mod import;
 pub mod interfaces;
 pub mod kernel;
 pub mod key_log;
-pub mod keys;
 pub mod ledger;
 pub mod log;
 pub mod metrics;

@@ -27,7 +27,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 use crate::config::{Config, Member};
 use crate::control::Wake;
 use crate::core::LinkMessage;
-use crate::keys::MemberKey;
+use crate::identity::MemberKey;
 use crate::tls::Identity;
 use listen::{Door, Listener};
 use peer::{Dialler, Link, Order};

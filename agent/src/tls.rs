@@ -20,7 +20,7 @@ use rustls::{
     DistinguishedName, Error, PeerIncompatible, ServerConfig, SignatureScheme,
 };
 
-use crate::keys::{MemberKey, PublicKey};
+use crate::identity::{MemberKey, PublicKey};
 
 /// What is spoken inside; the number grows when it is no longer understood by who speaks this one.
 const PROTOCOL: &[u8] = b"ctsync/1";

@@ -20,7 +20,7 @@ use agent::control::answer::{
 };
 use agent::control::roles::{Done, RolesAnswer};
 use agent::control::{self, Ask, Server};
-use agent::keys::{MemberKey, PublicKey};
+use agent::identity::{MemberKey, PublicKey};
 use agent::policy::Policy;
 
 const EXAMPLE: &str = include_str!("../../packaging/ctsync.yaml");

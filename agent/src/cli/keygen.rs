@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Failure, print_json};
-use crate::keys::{DEFAULT_FILE, KeyError, MemberKey};
+use crate::identity::{DEFAULT_FILE, KeyError, MemberKey};
 
 #[derive(Debug, Args)]
 pub(super) struct Keygen {

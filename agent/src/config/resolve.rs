@@ -72,7 +72,7 @@ pub(super) fn resolve(mut file: File) -> Result<Config, Fault> {
         },
         key_file: match &file.key_file {
             Some(key_file) => absolute(key_file, "key_file")?,
-            None => crate::keys::DEFAULT_FILE.into(),
+            None => crate::identity::DEFAULT_FILE.into(),
         },
         keys: keys(file.keys.unwrap_or_default())?,
         delta: delta(file.delta.unwrap_or_default())?,

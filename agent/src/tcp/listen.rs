@@ -15,7 +15,7 @@ use tracing::warn;
 use super::place::Place;
 use super::{HANDSHAKE_TIMEOUT, Report, Reports};
 use crate::config::Member;
-use crate::keys::PublicKey;
+use crate::identity::PublicKey;
 use crate::log::Interval;
 use crate::tls::{self, Refusal};
 

@@ -18,7 +18,7 @@ use super::place::Place;
 use super::{HANDSHAKE_TIMEOUT, Report, Reports, frame};
 use crate::config::Member;
 use crate::core::LinkMessage;
-use crate::keys::PublicKey;
+use crate::identity::PublicKey;
 use crate::log::Interval;
 use crate::tls::{self, Refusal};
 

@@ -4,7 +4,7 @@ use super::*;
 use crate::config::{Config, MemberId};
 use crate::core::keys::{KeyMessage, KeyOffer};
 use crate::core::seal::DatagramKey;
-use crate::keys::PublicKey;
+use crate::identity::PublicKey;
 use std::path::Path;
 use std::sync::mpsc as std_mpsc;
 use std::time::Instant;

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroU16;
 
 use crate::config::spanned::Spanned;
-use crate::keys::PublicKeyError;
+use crate::identity::PublicKeyError;
 
 use super::super::error::{Fault, Problem};
 use super::super::file::{self, File};
