@@ -9,7 +9,6 @@ pub mod flaps;
 mod report;
 
 use crate::addresses::LocalAddresses;
-use crate::complaints::{Complaint, Complaints};
 use crate::control::Ask;
 use crate::control::answer::Rolled;
 use crate::control::answer::audit;
@@ -17,6 +16,7 @@ use crate::core::Core;
 use crate::core::LinkMessage;
 use crate::core::keys::KeyMessage;
 use crate::core::seal::DatagramKey;
+use crate::counter_warnings::{CounterWarning, CounterWarnings};
 use crate::doctor::differences::Differences;
 use crate::filter::Filter;
 use crate::kernel::{Kernel, wall_clock_nanos};
@@ -127,7 +127,7 @@ impl Driver {
         let mut events = Wait::Socket;
         let mut drained = self.now();
         let mut alive = Instant::default();
-        let mut complaints = Complaints::default();
+        let mut warnings = CounterWarnings::default();
         self.monitor
             .follow(&mut self.core, self.addresses.links(), &mut self.faults);
         loop {
@@ -216,7 +216,7 @@ impl Driver {
                 self.roles.look(&mut self.core);
                 self.networks.handle_second(now);
                 self.core.suspects().forget_old(now);
-                self.complain(&mut complaints);
+                self.warn_of_counters(&mut warnings);
                 self.tell_progress(now);
                 self.tell_flaps(now);
                 alive = now + ALIVE_INTERVAL;
@@ -504,7 +504,7 @@ impl Driver {
         self.report();
     }
 
-    fn complain(&self, complaints: &mut Complaints) {
+    fn warn_of_counters(&self, warnings: &mut CounterWarnings) {
         let counters = self.core.counters();
         let value = |wanted: &str| {
             counters
@@ -512,11 +512,11 @@ impl Driver {
                 .find(|(name, _)| name == wanted)
                 .map_or(0, |(_, value)| *value)
         };
-        for Complaint {
+        for CounterWarning {
             counter,
             grown,
             advice,
-        } in complaints.look(self.origin.elapsed(), value)
+        } in warnings.look(self.origin.elapsed(), value)
         {
             warn!(event = "counter", counter, grown, "{advice}");
         }

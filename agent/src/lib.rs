@@ -5,17 +5,17 @@
 //! - What it is fed by and what it does: [`driver`], the loop, with [`kernel`], [`queue`], [`networks`] over [`udp`], [`tcp`] under
 //!   [`tls`], [`addresses`], [`interfaces`], [`monitor`], [`modes`], [`roles`] with [`hooks`], [`facts`], [`ledger`], [`key_log`].
 //! - What is asked of the kernel beside its table: [`ruleset`], [`filter`], put in place anew by [`reload`].
-//! - What operators see: [`cli`], [`control`], [`metrics`], [`log`] with [`complaints`], [`doctor`], [`dry_run`], [`import`].
+//! - What operators see: [`cli`], [`control`], [`metrics`], [`log`] with [`counter_warnings`], [`doctor`], [`dry_run`], [`import`].
 //! - What all begins with: [`daemon`], [`config`], [`identity`], [`notify`]; and what several need: [`protocols`], [`files`].
 
 pub mod accounting;
 pub mod addresses;
 pub mod cli;
-pub mod complaints;
 pub mod config;
 pub mod control;
 pub mod convert;
 pub mod core;
+pub mod counter_warnings;
 pub mod daemon;
 pub mod delay;
 pub mod doctor;

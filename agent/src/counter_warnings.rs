@@ -86,7 +86,7 @@ const SILENCE: Duration = Duration::from_secs(60);
 
 /// What was said when.
 #[derive(Debug, Default)]
-pub struct Complaints {
+pub struct CounterWarnings {
     said: [Option<Said>; WATCHED.len()],
 }
 
@@ -100,19 +100,19 @@ struct Said {
 
 /// One line of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Complaint {
+pub struct CounterWarning {
     /// Name of the counter.
     pub counter: &'static str,
-    /// How much it grew since it was last complained of.
+    /// How much it grew since it was last warned of.
     pub grown: u64,
     /// What to look at.
     pub advice: &'static str,
 }
 
-impl Complaints {
+impl CounterWarnings {
     /// What is to be said at `now` (since the start), the counters being what `counter` tells.
-    pub fn look(&mut self, now: Duration, counter: impl Fn(&str) -> u64) -> Vec<Complaint> {
-        let mut complaints = Vec::new();
+    pub fn look(&mut self, now: Duration, counter: impl Fn(&str) -> u64) -> Vec<CounterWarning> {
+        let mut warnings = Vec::new();
         for (watch, said) in WATCHED.iter().zip(&mut self.said) {
             let value = counter(watch.counter);
             let of = watch.of.map_or(0, &counter);
@@ -128,27 +128,27 @@ impl Complaints {
             }
             *said = Some(Said { at: now, value, of });
             if grown * 100 > of_grown {
-                complaints.push(Complaint {
+                warnings.push(CounterWarning {
                     counter: watch.counter,
                     grown,
                     advice: watch.advice,
                 });
             }
         }
-        complaints
+        warnings
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Complaints, SILENCE, WATCHED};
+    use super::{CounterWarnings, SILENCE, WATCHED};
     use std::time::Duration;
 
     #[test]
     fn each_cause_is_told_once_an_interval_with_all_that_came_meanwhile() {
-        let mut complaints = Complaints::default();
-        let look = |complaints: &mut Complaints, at, forged| {
-            complaints
+        let mut warnings = CounterWarnings::default();
+        let look = |warnings: &mut CounterWarnings, at, forged| {
+            warnings
                 .look(at, |name| {
                     if name == "datagrams_forged" {
                         forged
@@ -157,44 +157,41 @@ mod tests {
                     }
                 })
                 .iter()
-                .map(|complaint| (complaint.counter, complaint.grown))
+                .map(|warning| (warning.counter, warning.grown))
                 .collect::<Vec<_>>()
         };
         let second = Duration::from_secs(1);
-        assert_eq!(look(&mut complaints, second, 0), []);
+        assert_eq!(look(&mut warnings, second, 0), []);
         assert_eq!(
-            look(&mut complaints, second * 2, 5),
+            look(&mut warnings, second * 2, 5),
             [("datagrams_forged", 5)]
         );
-        assert_eq!(look(&mut complaints, second * 3, 900), []);
+        assert_eq!(look(&mut warnings, second * 3, 900), []);
         assert_eq!(
-            look(&mut complaints, second * 2 + SILENCE, 1000),
+            look(&mut warnings, second * 2 + SILENCE, 1000),
             [("datagrams_forged", 995)]
         );
-        assert_eq!(look(&mut complaints, second * 3 + SILENCE * 2, 1000), []);
+        assert_eq!(look(&mut warnings, second * 3 + SILENCE * 2, 1000), []);
     }
 
     #[test]
     fn a_part_is_told_when_it_is_more_than_a_hundredth_of_what_came_in_an_interval() {
-        let mut complaints = Complaints::default();
-        let look = |complaints: &mut Complaints, intervals: u32, late, held| {
-            complaints
+        let mut warnings = CounterWarnings::default();
+        let look = |warnings: &mut CounterWarnings, intervals: u32, late, held| {
+            warnings
                 .look(SILENCE * intervals, |name| match name {
                     "held_deadline" => late,
                     "held" => held,
                     _ => 0,
                 })
                 .iter()
-                .map(|complaint| (complaint.counter, complaint.grown))
+                .map(|warning| (warning.counter, warning.grown))
                 .collect::<Vec<_>>()
         };
-        assert_eq!(look(&mut complaints, 0, 5, 10), []);
-        assert_eq!(look(&mut complaints, 1, 100, 10_000), []);
-        assert_eq!(
-            look(&mut complaints, 2, 103, 10_200),
-            [("held_deadline", 3)]
-        );
-        assert_eq!(look(&mut complaints, 3, 103, 10_200), []);
+        assert_eq!(look(&mut warnings, 0, 5, 10), []);
+        assert_eq!(look(&mut warnings, 1, 100, 10_000), []);
+        assert_eq!(look(&mut warnings, 2, 103, 10_200), [("held_deadline", 3)]);
+        assert_eq!(look(&mut warnings, 3, 103, 10_200), []);
     }
 
     #[test]
