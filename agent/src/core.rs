@@ -32,9 +32,10 @@ use crate::accounting::Accounting;
 use crate::addresses::AddressSet;
 use crate::config::Hold;
 use crate::convert::{self, Shared};
+use crate::costs::ServiceCosts;
 use crate::delay::Delays;
 use crate::policy::Policy;
-use crate::services::Services;
+
 use crate::suspects::Suspects;
 use audit::Audit;
 use ccp::hold::PacketNumber;
@@ -161,7 +162,7 @@ pub struct Core {
     /// Flows that are told later, if they live.
     delays: Delays,
     judged: PolicyCounters,
-    services: Services,
+    costs: ServiceCosts,
     /// Flows that ended of late.
     ended: Ended,
     /// When what was told, by member.
@@ -197,7 +198,7 @@ impl Core {
         let (cluster, me) = (node.cluster, node.member);
         Self {
             scope: Scope::new(addresses),
-            services: Services::new(&policy),
+            costs: ServiceCosts::new(&policy),
             ended: Ended::default(),
             chronicles: std::array::from_fn(|_| Chronicle::default()),
             policy,
@@ -260,9 +261,9 @@ impl Core {
             return;
         }
         let decision = self.decide(&key, &event.flow);
-        self.services.note_event(decision.service);
+        self.costs.note_event(decision.service);
         if event.kind == EventKind::New {
-            (self.services).note_begun(&key, decision.service, self.clock);
+            (self.costs).note_begun(&key, decision.service, self.clock);
         }
         if !self.admits(&key, &event.flow, decision, Began::Now) {
             return;
@@ -381,7 +382,7 @@ impl Core {
         debug_assert!(self.buffer.len() >= HEADER_BYTES);
         if transmit.header.opcode == Opcode::Delta {
             let body = self.buffer.get(HEADER_BYTES..).unwrap_or_default();
-            self.services.note_delta(&self.policy, body);
+            self.costs.note_delta(&self.policy, body);
         }
         self.keys
             .cipher()

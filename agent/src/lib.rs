@@ -1,7 +1,7 @@
 //! The daemon and the command line of ctsync.
 //!
 //! - What is decided, without I/O: [`core`], with [`convert`] (the kernel's types and the protocol's), [`policy`], [`delay`],
-//!   [`suspects`], [`services`], [`accounting`].
+//!   [`suspects`], [`costs`], [`accounting`].
 //! - What it is fed by and what it does: [`driver`], the loop, with [`kernel`], [`queue`], [`networks`] over [`udp`], [`tcp`] under
 //!   [`tls`], [`addresses`], [`interfaces`], [`monitor`], [`modes`], [`roles`] with [`hooks`], [`facts`], [`ledger`], [`key_log`].
 //! - What is asked of the kernel beside its table: [`ruleset`], [`filter`], put in place anew by [`reload`].
@@ -15,6 +15,7 @@ pub mod config;
 pub mod control;
 pub mod convert;
 pub mod core;
+pub mod costs;
 pub mod counter_warnings;
 pub mod daemon;
 pub mod delay;
@@ -43,7 +44,6 @@ pub mod queue;
 pub mod reload;
 pub mod roles;
 pub mod ruleset;
-pub mod services;
 pub mod suspects;
 pub mod tcp;
 pub mod tls;

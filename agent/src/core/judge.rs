@@ -65,7 +65,7 @@ impl Core {
 
     /// The answer to `services`.
     pub fn services(&mut self, now: Instant) -> Services {
-        self.services.answer(&self.policy, now)
+        self.costs.answer(&self.policy, now)
     }
 
     /// What the policy says of a flow of the kernel.
@@ -165,8 +165,8 @@ impl Core {
         if has_waited || entry.is_some() || is_forwarded() {
             let carrier = entry.map(|entry| self.carrier(entry));
             let decision = self.decide(key, flow);
-            self.services.note_event(decision.service);
-            self.services.note_ended(key, self.clock);
+            self.costs.note_event(decision.service);
+            self.costs.note_ended(key, self.clock);
             self.note_end(key, decision, carrier);
         }
     }

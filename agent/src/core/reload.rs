@@ -27,7 +27,7 @@ pub(super) enum Rejudging {
 impl Core {
     /// This policy is in force from now on.
     pub fn set_policy(&mut self, policy: Arc<Policy>) {
-        self.services.replace(&self.policy, &policy);
+        self.costs.replace(&self.policy, &policy);
         self.policy = policy;
         // What decided on them was of the old one.
         self.ended = Ended::default();

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::convert;
+use crate::costs::ServiceCosts;
 use crate::policy::tests::parse;
-use crate::services::Services;
 use conntrack::HelperName;
 
 /// A cluster whose first member has this policy.
@@ -16,7 +16,7 @@ fn cluster_with(policy: &str) -> [Core; 2] {
 /// It has this policy, as if it had never had another.
 fn begin_with(core: &mut Core, policy: &str) {
     core.policy = parse(policy).unwrap().into();
-    core.services = Services::new(&core.policy);
+    core.costs = ServiceCosts::new(&core.policy);
 }
 
 const DELAYED: &str = "services: { web: { protocol: tcp, ports: 80, sync: delayed, delay: 2s } }";

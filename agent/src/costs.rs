@@ -28,11 +28,11 @@ const AGE_MAX: Duration = Duration::from_secs(AGES[AGES.len() - 1]);
 /// Services in an answer, the costliest; it is a line of JSON, and has a length at most.
 const ROWS_MAX: usize = 1024;
 
-/// The books of all services.
+/// What every service has cost so far.
 #[derive(Debug)]
-pub struct Services {
+pub struct ServiceCosts {
     /// By [`ServiceId`].
-    accounts: Vec<Account>,
+    costs: Vec<Cost>,
     /// In the order in which they began.
     watched: VecDeque<Watched>,
     /// Watched flows that have not ended, by the number of their place in `watched` since the first ever.
@@ -43,7 +43,7 @@ pub struct Services {
 
 /// What one service has cost.
 #[derive(Clone, Copy, Debug, Default)]
-struct Account {
+struct Cost {
     flows: u64,
     events: u64,
     messages: u64,
@@ -65,11 +65,11 @@ struct Watched {
     lived: Option<Duration>,
 }
 
-impl Services {
+impl ServiceCosts {
     /// Nothing was counted yet of any service of `policy`.
     pub fn new(policy: &Policy) -> Self {
         Self {
-            accounts: vec![Account::default(); policy.all_services().count()],
+            costs: vec![Cost::default(); policy.all_services().count()],
             watched: VecDeque::new(),
             live: HashMap::default(),
             first: 0,
@@ -81,33 +81,30 @@ impl Services {
         let name = |(service, is_builtin): (Option<&'_ crate::policy::Service>, bool)| {
             (service.map(|service| service.name.clone()), is_builtin)
         };
-        let known: HashMap<_, _, RandomState> = (old
-            .all_services()
-            .map(name)
-            .zip(self.accounts.iter().copied()))
-        .collect();
+        let known: HashMap<_, _, RandomState> =
+            (old.all_services().map(name).zip(self.costs.iter().copied())).collect();
         *self = Self::new(new);
-        for (account, name) in self.accounts.iter_mut().zip(new.all_services().map(name)) {
-            *account = known.get(&name).copied().unwrap_or_default();
+        for (cost, name) in self.costs.iter_mut().zip(new.all_services().map(name)) {
+            *cost = known.get(&name).copied().unwrap_or_default();
         }
     }
 
     /// The kernel told of a change of a flow.
     pub fn note_event(&mut self, service: ServiceId) {
-        self.accounts[service.index()].events += 1;
+        self.costs[service.index()].events += 1;
     }
 
     /// It began.
     pub fn note_begun(&mut self, key: &FlowKey, service: ServiceId, now: Instant) {
         self.settle(now);
-        let account = &mut self.accounts[service.index()];
-        account.flows += 1;
+        let cost = &mut self.costs[service.index()];
+        cost.flows += 1;
         let second = now.as_micros() / 1_000_000;
-        if account.second != second {
-            (account.second, account.begun) = (second, 0);
+        if cost.second != second {
+            (cost.second, cost.begun) = (second, 0);
         }
-        if account.begun < WATCHED_A_SECOND && self.watched.len() < WATCHED_MAX {
-            account.begun += 1;
+        if cost.begun < WATCHED_A_SECOND && self.watched.len() < WATCHED_MAX {
+            cost.begun += 1;
             // One that was there under the same key goes on for all that is known.
             self.live
                 .insert(*key, self.first + self.watched.len() as u64);
@@ -138,9 +135,9 @@ impl Services {
         // It ends where there is no more to read: what was made here is understood.
         while let Ok(outline) = take_outline(&mut records) {
             if let Some(Outline { key, mark, bytes }) = outline {
-                let account = &mut self.accounts[policy.decide(&key, mark).service.index()];
-                account.messages += 1;
-                account.bytes += bytes as u64;
+                let cost = &mut self.costs[policy.decide(&key, mark).service.index()];
+                cost.messages += 1;
+                cost.bytes += bytes as u64;
             }
         }
     }
@@ -151,11 +148,11 @@ impl Services {
         while self.watched.front().is_some_and(is_over)
             && let Some(watched) = self.watched.pop_front()
         {
-            let account = &mut self.accounts[watched.service.index()];
-            account.watched += 1;
+            let cost = &mut self.costs[watched.service.index()];
+            cost.watched += 1;
             match watched.lived {
                 Some(lived) => {
-                    for (ended, age) in account.ended.iter_mut().zip(AGES) {
+                    for (ended, age) in cost.ended.iter_mut().zip(AGES) {
                         *ended += u64::from(lived <= Duration::from_secs(age));
                     }
                 }
@@ -171,28 +168,28 @@ impl Services {
     /// The answer to `services`: those of the files, and others that cost something; the costliest first.
     pub fn answer(&mut self, policy: &Policy, now: Instant) -> Answer {
         self.settle(now);
-        let mut services: Vec<_> = (policy.all_services().zip(&self.accounts))
-            .filter(|((service, is_builtin), account)| {
-                account.events + account.messages > 0 || service.is_some() && !is_builtin
+        let mut services: Vec<_> = (policy.all_services().zip(&self.costs))
+            .filter(|((service, is_builtin), cost)| {
+                cost.events + cost.messages > 0 || service.is_some() && !is_builtin
             })
-            .map(|((service, builtin), account)| {
+            .map(|((service, builtin), cost)| {
                 let (sync, delay_seconds) = service.map_or(Sync::Always, |it| it.sync).words();
                 let [
                     ended_within_1s,
                     ended_within_3s,
                     ended_within_15s,
                     ended_within_30s,
-                ] = account.ended;
+                ] = cost.ended;
                 ServiceCost {
                     service: service.map(|service| service.name.clone()),
                     builtin,
                     sync: sync.into(),
                     delay_seconds,
-                    flows: account.flows,
-                    events: account.events,
-                    messages: account.messages,
-                    bytes: account.bytes,
-                    watched: account.watched,
+                    flows: cost.flows,
+                    events: cost.events,
+                    messages: cost.messages,
+                    bytes: cost.bytes,
+                    watched: cost.watched,
                     ended_within_1s,
                     ended_within_3s,
                     ended_within_15s,
