@@ -19,6 +19,7 @@ use std::time::Duration;
 use told::{Told, Whose};
 
 pub mod told;
+pub mod writer;
 
 /// Flows that are followed, in places of 49 bytes; of more than so many what passes counts at their end.
 const FLOWS_MAX: usize = 1 << 24;

@@ -1,6 +1,7 @@
 //! Start and stop of the daemon, in order: all that can fail comes before it is said to be up, and what was put in place by then
 //! goes again.
 
+use crate::accounting::writer::Writer;
 use crate::addresses::{self, LocalAddresses};
 use crate::config::roles::DEFAULT_PRIORITY;
 use crate::config::{Config, HoldMode};
@@ -18,7 +19,6 @@ use crate::filter::Filter;
 use crate::identity::MemberKey;
 use crate::kernel::Kernel;
 use crate::key_log::KeyLog;
-use crate::ledger::Ledger;
 use crate::log::Faults;
 use crate::metrics::Metrics;
 use crate::modes::Modes;
@@ -153,7 +153,7 @@ pub fn run(path: &Path, config: &Config, policy: Policy, key: &MemberKey) -> Res
         .transpose()?;
     let modes = Modes::open(config).map_err(failed("start the thread of modes"))?;
     let monitor = Monitor::new(config).map_err(failed("watch the interfaces"))?;
-    let ledger = Ledger::start(&config.accounting.target)
+    let accounting = Writer::start(&config.accounting.target)
         .map_err(failed("start the thread of accounting"))?;
     let tools = Tools::look(config.policy.kernel);
     let (queue, steering) = queue(config, &policy, &tools)?;
@@ -200,7 +200,7 @@ pub fn run(path: &Path, config: &Config, policy: Policy, key: &MemberKey) -> Res
     );
     notify.ready();
     let driver = Driver {
-        ledger,
+        accounting,
         monitor,
         core,
         modes,

@@ -8,6 +8,7 @@ mod answers;
 pub mod flaps;
 mod report;
 
+use crate::accounting::writer::Writer;
 use crate::addresses::LocalAddresses;
 use crate::control::Ask;
 use crate::control::answer::Rolled;
@@ -21,7 +22,6 @@ use crate::doctor::differences::Differences;
 use crate::filter::Filter;
 use crate::kernel::{Kernel, wall_clock_nanos};
 use crate::key_log::KeyLog;
-use crate::ledger::Ledger;
 use crate::log::Faults;
 use crate::modes::Modes;
 use crate::monitor::Monitor;
@@ -79,7 +79,7 @@ pub struct Driver {
     /// Those who wait for a round of the audit, by its number; no more than may ask at a time.
     pub audits: Vec<(u64, oneshot::Sender<audit::Report>)>,
     /// Where what has passed is written.
-    pub ledger: Ledger,
+    pub accounting: Writer,
     /// What probes the monitored interfaces.
     pub monitor: Monitor,
     /// What this member's state leads to.
@@ -203,7 +203,7 @@ impl Driver {
             self.answer_rolls();
             self.answer_audits(now);
             if let Some(totals) = self.core.poll_accounting(now) {
-                self.ledger.write(totals);
+                self.accounting.write(totals);
             }
             self.report();
             if alive <= now {

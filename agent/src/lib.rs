@@ -3,7 +3,7 @@
 //! - What is decided, without I/O: [`core`], with [`convert`] (the kernel's types and the protocol's), [`policy`], [`delay`],
 //!   [`suspects`], [`costs`], [`accounting`].
 //! - What it is fed by and what it does: [`driver`], the loop, with [`kernel`], [`queue`], [`networks`] over [`udp`], [`tcp`] under
-//!   [`tls`], [`addresses`], [`interfaces`], [`monitor`], [`modes`], [`roles`] with [`hooks`], [`facts`], [`ledger`], [`key_log`].
+//!   [`tls`], [`addresses`], [`interfaces`], [`monitor`], [`modes`], [`roles`] with [`hooks`], [`facts`], [`key_log`].
 //! - What is asked of the kernel beside its table: [`ruleset`], [`filter`], put in place anew by [`reload`].
 //! - What operators see: [`cli`], [`control`], [`metrics`], [`log`] with [`counter_warnings`], [`doctor`], [`dry_run`], [`import`].
 //! - What all begins with: [`daemon`], [`config`], [`identity`], [`notify`]; and what several need: [`protocols`], [`files`].
@@ -31,7 +31,6 @@ pub mod import;
 pub mod interfaces;
 pub mod kernel;
 pub mod key_log;
-pub mod ledger;
 pub mod log;
 pub mod metrics;
 pub mod modes;

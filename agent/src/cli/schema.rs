@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 use schemars::{JsonSchema, Schema, schema_for};
 
 use super::{Failure, check, keygen, mode, policy, print_json, role, rules, top};
+use crate::accounting::writer::Line;
 use crate::config::Config;
 use crate::control::answer::accounting::Accounting;
 use crate::control::answer::audit::Report;
@@ -17,7 +18,6 @@ use crate::control::answer::{Counters, FlowRow, Paths, Reloaded, Rolled, Status,
 use crate::control::roles::{Done, Interface, Members};
 use crate::doctor::Finding;
 use crate::import::Import;
-use crate::ledger::Line;
 use crate::policy::Policy;
 
 #[derive(Debug, Args)]

@@ -22,7 +22,7 @@ const WAITING_MAX: usize = 2;
 
 /// Takes what is to be written.
 #[derive(Debug)]
-pub struct Ledger(Option<SyncSender<Accounting>>);
+pub struct Writer(Option<SyncSender<Accounting>>);
 
 /// A line of the file: what one member has counted.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -34,7 +34,7 @@ pub struct Line<'a> {
     pub traffic: &'a MemberTraffic,
 }
 
-impl Ledger {
+impl Writer {
     /// Writes to where the configuration says.
     pub fn start(target: &Target) -> io::Result<Self> {
         let write: Box<dyn Fn(Receiver<Accounting>) + Send> = match target {
