@@ -4,7 +4,7 @@
 //! grew since it told last is added to the flow's service. A copy begins at zero: each member counts what passed through
 //! itself, and the sum over the members is what passed.
 //!
-//! Members tell each other their totals at the end of each interval ([`told`]), so that those of a member that died are
+//! Members tell each other their totals at the end of each interval ([`message`]), so that those of a member that died are
 //! whole but for its last interval; when it is back it hears from the others what its earlier runs had told, and goes on from
 //! there. What was there when the daemon began was counted by an earlier run, or by nobody: only what is added later counts.
 
@@ -13,12 +13,12 @@ use ccp::time::Instant;
 use conntrack::Counters;
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
+use message::{TotalsMessage, Whose};
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
-use told::{Told, Whose};
 
-pub mod told;
+pub mod message;
 pub mod writer;
 
 /// Flows that are followed, in places of 49 bytes; of more than so many what passes counts at their end.
@@ -254,7 +254,7 @@ impl Accounting {
     }
 
     /// The next thing to tell a peer.
-    pub fn poll(&mut self, to: MemberId) -> Option<Told> {
+    pub fn poll(&mut self, to: MemberId) -> Option<TotalsMessage> {
         let (whose, totals) = if self.books.is_some() && self.owed.contains(to) {
             self.owed.remove(to);
             (Whose::Mine(self.incarnation), self.own())
@@ -266,11 +266,11 @@ impl Accounting {
             return None;
         };
         let is_news = whose != Whose::Yours || totals != Totals::default();
-        is_news.then_some(Told { whose, totals })
+        is_news.then_some(TotalsMessage { whose, totals })
     }
 
     /// A peer told something.
-    pub fn handle(&mut self, from: MemberId, told: Told, now: Instant) {
+    pub fn handle(&mut self, from: MemberId, told: TotalsMessage, now: Instant) {
         let Some(peer) = self.peers.get_mut(from.index()) else {
             return;
         };

@@ -38,7 +38,7 @@ pub struct Facts(BTreeMap<String, u64>);
 
 /// What one member told another.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Told {
+pub struct FactsMessage {
     /// Its clock when it said so, milliseconds since 1970.
     pub clock_ms: u64,
     /// The rest.
@@ -69,7 +69,7 @@ impl Facts {
     }
 }
 
-impl Told {
+impl FactsMessage {
     /// The body of a frame.
     pub fn encode(&self) -> Vec<u8> {
         let mut body = self.clock_ms.to_be_bytes().to_vec();

@@ -104,7 +104,7 @@ fn an_entry_in_the_place_of_one_whose_end_was_lost_counts_whole() {
 /// Carries what one has to say to the other.
 fn tell(from: &mut Accounting, [from_id, to_id]: [u8; 2], to: &mut Accounting, now: Instant) {
     while let Some(told) = from.poll(member(to_id)) {
-        let told = Told::decode(&told.encode()).expect("it is well formed");
+        let told = TotalsMessage::decode(&told.encode()).expect("it is well formed");
         to.handle(member(from_id), told, now);
     }
 }
@@ -186,20 +186,24 @@ fn what_no_member_would_tell_is_refused() {
     let mut totals = Totals::default();
     totals.change("web", &traffic(1), add);
     totals.change("", &traffic(2), add);
-    let told = Told {
+    let told = TotalsMessage {
         whose: Whose::Mine(77),
         totals,
     };
     let body = told.encode();
-    assert_eq!(Told::decode(&body), Some(told));
+    assert_eq!(TotalsMessage::decode(&body), Some(told));
     for length in [0, 1, 8, 10, body.len() - 1] {
-        assert_eq!(Told::decode(&body[..length]), None, "{length} bytes");
+        assert_eq!(
+            TotalsMessage::decode(&body[..length]),
+            None,
+            "{length} bytes"
+        );
     }
     let mut other = body.clone();
     other[0] = 2;
-    assert_eq!(Told::decode(&other), None);
+    assert_eq!(TotalsMessage::decode(&other), None);
     let at = body.windows(3).position(|it| it == b"web").unwrap();
     let mut escape = body;
     escape[at] = 0x1b;
-    assert_eq!(Told::decode(&escape), None);
+    assert_eq!(TotalsMessage::decode(&escape), None);
 }

@@ -8,8 +8,8 @@ use clap::Args;
 use super::view::{View, is_well};
 use super::{Daemon, Failure, status};
 use crate::control::answer::{
-    AtRisk, HeldStat, HoldStatus, NetworkStatus, PathStatus, PeerReach, Queues, SyncStat, Timers,
-    Told,
+    AtRisk, DeltaCounts, HeldStat, HoldStatus, NetworkStatus, PathStatus, PeerReach, Queues,
+    SyncStat, Timers,
 };
 
 #[derive(Debug, Args)]
@@ -135,8 +135,8 @@ impl Display for Page<'_> {
     }
 }
 
-fn told(f: &mut fmt::Formatter<'_>, name: &str, told: &Told) -> fmt::Result {
-    let Told {
+fn told(f: &mut fmt::Formatter<'_>, name: &str, told: &DeltaCounts) -> fmt::Result {
+    let DeltaCounts {
         deltas,
         changes,
         again,

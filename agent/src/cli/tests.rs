@@ -5,9 +5,9 @@ use clap::CommandFactory;
 use super::*;
 use crate::control::answer::sync::SyncStatus;
 use crate::control::answer::{
-    Counters, Endpoints, Family, FlowCounts, FlowRow, HeldStat, HoldStatus, KeyStatus, Latency,
-    MemberStatus, NetworkStatus, Origin, PathState, PathStatus, Paths, PeerHold, PeerReach,
-    PeerState, PeerStatus, Reach, RoleStatus, SplitPath, Status, SyncStat, Timers, Told,
+    Counters, DeltaCounts, Endpoints, Family, FlowCounts, FlowRow, HeldStat, HoldStatus, KeyStatus,
+    Latency, MemberStatus, NetworkStatus, Origin, PathState, PathStatus, Paths, PeerHold,
+    PeerReach, PeerState, PeerStatus, Reach, RoleStatus, SplitPath, Status, SyncStat, Timers,
     Translation,
 };
 use crate::control::roles::Check;
@@ -203,10 +203,10 @@ fn syncstat_fits_100_columns() {
     let stat = SyncStat {
         uptime_seconds: 61,
         warnings: vec!["degraded: wan-quality: to gw-b over sync".into()],
-        sent: Told {
+        sent: DeltaCounts {
             deltas: 4_000_000,
             changes: 100_000_000,
-            ..Told::default()
+            ..DeltaCounts::default()
         },
         timers: Timers {
             flush_us: 1000,

@@ -22,7 +22,8 @@ use serde::{Deserialize, Serialize};
 use super::roles::Check;
 pub use holds::{HeldStat, HoldStatus, Latency, Paths, PeerHold, SplitPath};
 pub use networks::{
-    AtRisk, NetworkStatus, PathState, PathStatus, PeerReach, Queues, Reach, SyncStat, Timers, Told,
+    AtRisk, DeltaCounts, NetworkStatus, PathState, PathStatus, PeerReach, Queues, Reach, SyncStat,
+    Timers,
 };
 use sync::SyncStatus;
 

@@ -1,7 +1,7 @@
 //! What has passed: rows and ends of flows to the books, and the books to the operator.
 
 use super::Core;
-use crate::accounting::{Totals, told::Told};
+use crate::accounting::{Totals, message::TotalsMessage};
 use crate::control::answer::accounting::{Accounting, MemberTraffic, ServiceTraffic, Traffic};
 use crate::convert;
 use crate::policy::Decision;
@@ -76,7 +76,7 @@ impl Core {
     }
 
     pub(super) fn handle_told(&mut self, from: MemberId, body: &[u8], now: Instant) {
-        match Told::decode(body) {
+        match TotalsMessage::decode(body) {
             Some(told) => self.accounting.handle(from, told, now),
             None => self.links.malformed += 1,
         }

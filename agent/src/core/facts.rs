@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::Core;
 use crate::control::answer::facts::{FactsReport, PeerFacts};
-use crate::facts::{Facts, POLICY, Told};
+use crate::facts::{Facts, FactsMessage, POLICY};
 
 /// Peers are told again after this long though nothing has changed: clocks drift.
 const TOLD_AGAIN: Duration = Duration::from_secs(600);
@@ -40,16 +40,16 @@ impl Alike {
     }
 
     /// What there is to tell a peer, if it has not been told.
-    pub fn poll(&mut self, to: MemberId, clock_ms: u64) -> Option<Told> {
+    pub fn poll(&mut self, to: MemberId, clock_ms: u64) -> Option<FactsMessage> {
         if self.own.is_empty() || !self.untold.contains(to) {
             return None;
         }
         self.untold.remove(to);
         let facts = self.own.clone();
-        Some(Told { clock_ms, facts })
+        Some(FactsMessage { clock_ms, facts })
     }
 
-    pub fn handle(&mut self, from: MemberId, told: Told, clock_ms: u64) {
+    pub fn handle(&mut self, from: MemberId, told: FactsMessage, clock_ms: u64) {
         let signed = |ms: u64| i64::try_from(ms).unwrap_or(i64::MAX);
         if let Some(peer) = self.peers.get_mut(from.index()) {
             *peer = Some(Peer {

@@ -7,7 +7,7 @@ use ccp::wire::DecodeError;
 use super::Core;
 use super::keys::KeyMessage;
 use super::seal::DatagramKey;
-use crate::facts::Told;
+use crate::facts::FactsMessage;
 
 /// Links between members, and the keys handed out over them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,9 +36,9 @@ pub enum LinkMessage {
     /// Of a full sync, or of interfaces: what the protocol puts into a frame of this kind. So is what is of no kind that this
     /// version knows, without its body.
     Sync(u8, Vec<u8>),
-    /// Of the machine: [`crate::facts::Told`].
+    /// Of the machine: [`crate::facts::FactsMessage`].
     Facts(Vec<u8>),
-    /// Of what has passed: [`crate::accounting::told::Told`].
+    /// Of what has passed: [`crate::accounting::message::TotalsMessage`].
     Totals(Vec<u8>),
 }
 
@@ -76,7 +76,7 @@ impl Core {
                     Err(_) => self.links.malformed += 1,
                 }
             }
-            LinkMessage::Facts(body) => match Told::decode(body) {
+            LinkMessage::Facts(body) => match FactsMessage::decode(body) {
                 Some(told) => self.alike.handle(from, told, self.clock_ms()),
                 None => self.links.malformed += 1,
             },

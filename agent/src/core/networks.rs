@@ -2,7 +2,8 @@
 
 use super::Core;
 use crate::control::answer::{
-    AtRisk, HeldStat, PathState, PathStatus, PeerReach, Queues, Reach, SyncStat, Timers, Told,
+    AtRisk, DeltaCounts, HeldStat, PathState, PathStatus, PeerReach, Queues, Reach, SyncStat,
+    Timers,
 };
 use ccp::membership::{Hearing, PeerState};
 use ccp::modes::{Generation, Mode};
@@ -82,14 +83,14 @@ impl Core {
                 tellings: counters.tellings,
                 out_of_window: counters.deltas_out_of_window,
             },
-            sent: Told {
+            sent: DeltaCounts {
                 deltas: counters.deltas_sent - counters.deltas_resent,
                 changes: counters.records_sent,
                 again: counters.deltas_resent,
                 acknowledgements: counters.acks_sent,
                 requests: counters.acks_sent_with_gaps,
             },
-            received: Told {
+            received: DeltaCounts {
                 deltas: counters.deltas_received,
                 changes: counters.remote_changes,
                 again: counters.deltas_duplicate,

@@ -1,11 +1,11 @@
 use super::*;
 
-fn told() -> Told {
+fn told() -> FactsMessage {
     let facts = [
         ("net.netfilter.nf_conntrack_max", 262_144),
         ("interface eth0", 1500),
     ];
-    Told {
+    FactsMessage {
         clock_ms: 1_795_000_000_123,
         facts: facts
             .map(|(name, value)| (name.to_owned(), value))
@@ -16,12 +16,12 @@ fn told() -> Told {
 
 #[test]
 fn what_is_told_is_understood() {
-    assert_eq!(Told::decode(&told().encode()), Some(told()));
-    let nothing = Told {
+    assert_eq!(FactsMessage::decode(&told().encode()), Some(told()));
+    let nothing = FactsMessage {
         clock_ms: 7,
         facts: Facts::default(),
     };
-    assert_eq!(Told::decode(&nothing.encode()), Some(nothing));
+    assert_eq!(FactsMessage::decode(&nothing.encode()), Some(nothing));
 }
 
 #[test]
@@ -29,7 +29,7 @@ fn what_is_cut_off_anywhere_is_nothing() {
     let body = told().encode();
     let whole = [8, 8 + 1 + 14 + 8, body.len()];
     for length in (0..body.len()).filter(|it| !whole.contains(it)) {
-        assert_eq!(Told::decode(&body[..length]), None, "{length}");
+        assert_eq!(FactsMessage::decode(&body[..length]), None, "{length}");
     }
 }
 
@@ -46,7 +46,7 @@ fn names_that_a_terminal_would_obey_are_refused() {
         body.push(u8::try_from(name.len()).unwrap());
         body.extend_from_slice(name);
         body.extend([0; 8]);
-        assert_eq!(Told::decode(&body), None, "{name:?}");
+        assert_eq!(FactsMessage::decode(&body), None, "{name:?}");
     }
 }
 
@@ -55,10 +55,10 @@ fn no_more_facts_are_told_or_taken_than_anybody_has() {
     let many = (0..2 * FACTS_MAX).map(|number| (format!("fact {number:04}"), 1));
     let facts: Facts = many.collect();
     assert_eq!(facts.iter().count(), FACTS_MAX);
-    let mut body = Told { clock_ms: 0, facts }.encode();
-    assert!(Told::decode(&body).is_some());
+    let mut body = FactsMessage { clock_ms: 0, facts }.encode();
+    assert!(FactsMessage::decode(&body).is_some());
     body.extend(b"\x01x\0\0\0\0\0\0\0\0");
-    assert_eq!(Told::decode(&body), None);
+    assert_eq!(FactsMessage::decode(&body), None);
 }
 
 #[test]

@@ -23,7 +23,7 @@ use std::ops::RangeInclusive;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use zeroize::Zeroizing;
 
-use crate::accounting::told::BODY_BYTES_MAX;
+use crate::accounting::message::BODY_BYTES_MAX;
 use crate::core::LinkMessage;
 use crate::core::keys::{KeyMessage, KeyOffer};
 use crate::core::seal::DatagramKey;

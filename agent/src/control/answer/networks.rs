@@ -75,9 +75,9 @@ pub struct SyncStat {
     /// What was lost for good, as far as deltas go: all of it was told anew.
     pub at_risk: AtRisk,
     /// What this member has told.
-    pub sent: Told,
+    pub sent: DeltaCounts,
     /// What peers have told this one.
-    pub received: Told,
+    pub received: DeltaCounts,
     /// What waits.
     pub queues: Queues,
     /// What is waited for.
@@ -105,7 +105,7 @@ pub struct AtRisk {
 
 /// Deltas in one direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Told {
+pub struct DeltaCounts {
     /// Deltas, those that went or came again left out.
     pub deltas: u64,
     /// Changes of flows in them.

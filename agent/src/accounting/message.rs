@@ -11,7 +11,7 @@ const NAME_BYTES_MAX: usize = 63;
 
 /// What one member told another.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Told {
+pub struct TotalsMessage {
     /// Who counted it.
     pub whose: Whose,
     /// What passed there.
@@ -27,7 +27,7 @@ pub enum Whose {
     Yours,
 }
 
-impl Told {
+impl TotalsMessage {
     /// The body of a frame.
     pub fn encode(&self) -> Vec<u8> {
         let (whose, run) = match self.whose {
