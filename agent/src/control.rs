@@ -22,7 +22,7 @@ use answer::explain::{Explanation, FlowQuery};
 use answer::facts::FactsReport;
 use answer::services::Services;
 use answer::sync::SyncStatus;
-use answer::{Cursor, FlowPage, Paths, Rolled, Status, SyncStat};
+use answer::{Cursor, FlowPage, Rolled, SplitDestinations, Status, SyncStat};
 pub use client::{Client, ClientError, Flows};
 use roles::{RolesAnswer, RolesRequest};
 pub use server::{Server, StartError};
@@ -69,7 +69,7 @@ pub enum Ask {
     /// What each service costs.
     Services(oneshot::Sender<Services>),
     /// Destinations whose flows pass two gateways.
-    Paths(oneshot::Sender<Paths>),
+    Paths(oneshot::Sender<SplitDestinations>),
     /// What comparing the kernel's table with what is known has found.
     Audit(oneshot::Sender<Report>),
     /// The same, when a round that begins now is over.

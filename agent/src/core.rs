@@ -36,7 +36,7 @@ use crate::costs::ServiceCosts;
 use crate::delay::Delays;
 use crate::policy::Policy;
 
-use crate::suspects::Suspects;
+use crate::splits::Splits;
 use audit::Audit;
 use ccp::hold::PacketNumber;
 use ccp::network::Routes;
@@ -171,7 +171,7 @@ pub struct Core {
     wall_clock_nanos: u64,
     /// Packets that go on without having been held.
     passed: VecDeque<PacketNumber>,
-    suspects: Suspects,
+    splits: Splits,
     holds: HoldCounters,
     held_lately: held::Lately,
     hold: Hold,
@@ -230,7 +230,7 @@ impl Core {
             roles: Roles::new(roles),
             events: EventCounters::default(),
             passed: VecDeque::new(),
-            suspects: Suspects::default(),
+            splits: Splits::default(),
             holds: HoldCounters::default(),
             held_lately: held::Lately::default(),
             hold,

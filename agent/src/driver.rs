@@ -174,7 +174,7 @@ impl Driver {
                 self.answer();
                 while let Some(done) = self.reloader.poll() {
                     // The table may have none of what was learnt.
-                    self.core.suspects().renew();
+                    self.core.splits().renew();
                     if let Done::Reloaded(reload) = done {
                         self.filter.want(reload.unwanted.clone());
                         self.core.set_policy(Arc::clone(&reload.policy));
@@ -215,7 +215,7 @@ impl Driver {
                     .follow(&mut self.core, self.addresses.links(), &mut self.faults);
                 self.roles.look(&mut self.core);
                 self.networks.handle_second(now);
-                self.core.suspects().forget_old(now);
+                self.core.splits().forget_old(now);
                 self.warn_of_counters(&mut warnings);
                 self.tell_progress(now);
                 self.tell_flaps(now);
@@ -312,7 +312,7 @@ impl Driver {
     /// Learns from flows that were seen on two gateways which first packets to hold.
     fn learn(&mut self, now: Instant) {
         while let Some(key) = self.core.poll_split() {
-            if let Some((address, bits)) = self.core.suspects().learn(&key, now) {
+            if let Some((address, bits)) = self.core.splits().learn(&key, now) {
                 info!(
                     event = "split",
                     destination = format!("{address}/{bits}"),
@@ -323,7 +323,7 @@ impl Driver {
         let Some(holding) = self.holding.as_ref().filter(|holding| holding.learns()) else {
             return;
         };
-        if let Some(destinations) = self.core.suspects().poll_change(now) {
+        if let Some(destinations) = self.core.splits().poll_change(now) {
             let holding = Arc::clone(holding);
             // It runs programs; packets are not to wait for them.
             let thread = std::thread::Builder::new().name("destinations".into());

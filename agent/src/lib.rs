@@ -1,7 +1,7 @@
 //! The daemon and the command line of ctsync.
 //!
 //! - What is decided, without I/O: [`core`], with [`convert`] (the kernel's types and the protocol's), [`policy`], [`delay`],
-//!   [`suspects`], [`costs`], [`accounting`].
+//!   [`splits`], [`costs`], [`accounting`].
 //! - What it is fed by and what it does: [`driver`], the loop, with [`kernel`], [`queue`], [`networks`] over [`udp`], [`tcp`] under
 //!   [`tls`], [`addresses`], [`interfaces`], [`monitor`], [`modes`], [`roles`] with [`hooks`], [`facts`], [`key_log`].
 //! - What is asked of the kernel beside its table: [`ruleset`], [`filter`], put in place anew by [`reload`].
@@ -43,7 +43,7 @@ pub mod queue;
 pub mod reload;
 pub mod roles;
 pub mod ruleset;
-pub mod suspects;
+pub mod splits;
 pub mod tcp;
 pub mod tls;
 pub mod udp;

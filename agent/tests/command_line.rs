@@ -15,8 +15,8 @@ use agent::control::answer::services::{ServiceCost, Services};
 use agent::control::answer::sync::SyncStatus;
 use agent::control::answer::{
     Counters, Cursor, Endpoints, Family, FlowCounts, FlowPage, FlowRow, HoldStatus, KeyStatus,
-    MemberStatus, Origin, Paths, PeerHold, PeerState, PeerStatus, Reach, RoleStatus, Rolled,
-    Status, SyncStat,
+    MemberStatus, Origin, PeerHold, PeerState, PeerStatus, Reach, RoleStatus, Rolled,
+    SplitDestinations, Status, SyncStat,
 };
 use agent::control::roles::{Done, RolesAnswer};
 use agent::control::{self, Ask, Server};
@@ -146,7 +146,9 @@ fn answer(ask: Ask) {
             (answer.send(Err("policy.yaml:1:2: wrong; mend it".into()))).unwrap_or_default()
         }
         Ask::Mode(_, answer) => (answer.send(Done { refused: None })).unwrap_or_default(),
-        Ask::Paths(answer) => answer.send(Paths::default()).unwrap_or_default(),
+        Ask::Paths(answer) => answer
+            .send(SplitDestinations::default())
+            .unwrap_or_default(),
         Ask::SyncStat(answer) => answer.send(SyncStat::default()).unwrap_or_default(),
         Ask::Resync(answer) => answer.send(SyncStatus::default()).unwrap_or_default(),
         Ask::Accounting(_) => {}

@@ -8,7 +8,7 @@ use clap::Args;
 use super::status::Age;
 use super::view::View;
 use super::{Daemon, Failure, flows};
-use crate::control::answer::{self, SplitPath};
+use crate::control::answer::{SplitDestination, SplitDestinations};
 
 #[derive(Debug, Args)]
 pub(super) struct Paths {
@@ -21,17 +21,17 @@ pub(super) struct Paths {
 impl Paths {
     pub fn execute(&self, out: &mut dyn Write) -> Result<(), Failure> {
         let ask = || Ok(self.daemon.connect()?.paths()?);
-        let page = |out: &mut dyn Write, paths: &_| write!(out, "{}", Page(paths));
+        let page = |out: &mut dyn Write, splits: &_| write!(out, "{}", Page(splits));
         self.view.show(out, ask, page, |_| Ok(()))
     }
 }
 
 /// What was learnt as people read it, in at most 100 columns.
-pub(super) struct Page<'a>(pub &'a answer::Paths);
+pub(super) struct Page<'a>(pub &'a SplitDestinations);
 
 impl Display for Page<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let answer::Paths {
+        let SplitDestinations {
             used,
             forgotten_after_seconds,
             not_learnt,
@@ -57,16 +57,16 @@ impl Display for Page<'_> {
                 "DESTINATION", "LEARNT AGO", "SEEN AGO", "FORGOTTEN IN", "FLOWS"
             )?;
         }
-        for path in destinations {
-            line(f, path)?;
+        for destination in destinations {
+            line(f, destination)?;
         }
         Ok(())
     }
 }
 
 /// Two lines, as an IPv6 flow has one to itself, and one for the interfaces.
-fn line(f: &mut fmt::Formatter<'_>, path: &SplitPath) -> fmt::Result {
-    let SplitPath {
+fn line(f: &mut fmt::Formatter<'_>, split: &SplitDestination) -> fmt::Result {
+    let SplitDestination {
         destination,
         interfaces,
         seconds,
@@ -75,7 +75,7 @@ fn line(f: &mut fmt::Formatter<'_>, path: &SplitPath) -> fmt::Result {
         flows: count,
         proto,
         orig,
-    } = path;
+    } = split;
     let [learnt, seen, forgotten] =
         [seconds, seen_seconds_ago, forgotten_in_seconds].map(|it| Age(*it).to_string());
     writeln!(

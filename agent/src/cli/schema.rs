@@ -14,7 +14,9 @@ use crate::control::answer::audit::Report;
 use crate::control::answer::explain::Explanation;
 use crate::control::answer::services::Services;
 use crate::control::answer::sync::SyncStatus;
-use crate::control::answer::{Counters, FlowRow, Paths, Reloaded, Rolled, Status, SyncStat};
+use crate::control::answer::{
+    Counters, FlowRow, Reloaded, Rolled, SplitDestinations, Status, SyncStat,
+};
 use crate::control::roles::{Done, Interface, Members};
 use crate::doctor::Finding;
 use crate::import::Import;
@@ -98,7 +100,7 @@ impl Output {
             Self::KeysRoll => schema_for!(Rolled),
             Self::Members => schema_for!(Members),
             Self::Mode => schema_for!(Vec<mode::Used>),
-            Self::Paths => schema_for!(Paths),
+            Self::Paths => schema_for!(SplitDestinations),
             Self::PolicyDryRun => schema_for!(policy::Outcome),
             Self::PolicyFile => Policy::schema(),
             Self::Reload => schema_for!(Reloaded),

@@ -6,9 +6,9 @@ use super::*;
 use crate::control::answer::sync::SyncStatus;
 use crate::control::answer::{
     Counters, DeltaCounts, Endpoints, Family, FlowCounts, FlowRow, HeldStat, HoldStatus, KeyStatus,
-    Latency, MemberStatus, NetworkStatus, Origin, PathState, PathStatus, Paths, PeerHold,
-    PeerReach, PeerState, PeerStatus, Reach, RoleStatus, SplitPath, Status, SyncStat, Timers,
-    Translation,
+    Latency, MemberStatus, NetworkStatus, Origin, PathState, PathStatus, PeerHold, PeerReach,
+    PeerState, PeerStatus, Reach, RoleStatus, SplitDestination, SplitDestinations, Status,
+    SyncStat, Timers, Translation,
 };
 use crate::control::roles::Check;
 
@@ -153,11 +153,11 @@ x               1
 #[test]
 fn paths_fit_100_columns() {
     let host = "2001:db8:1234:5678:9abc:def0:1234:5678".parse().unwrap();
-    let paths = Paths {
+    let splits = SplitDestinations {
         used: true,
         forgotten_after_seconds: 600,
         not_learnt: 7,
-        destinations: vec![SplitPath {
+        destinations: vec![SplitDestination {
             destination: "2001:db8:1234:5678::/64".into(),
             interfaces: vec!["wan0".into(), "wan1".into()],
             seconds: 3725,
@@ -173,7 +173,7 @@ fn paths_fit_100_columns() {
             },
         }],
     };
-    let page = paths::Page(&paths).to_string();
+    let page = paths::Page(&splits).to_string();
     let expected = "\
 destinations  1, first packets to them are held
 forgotten     10 min 0 s after the last flow that was seen on two gateways

@@ -20,7 +20,7 @@ use serde::ser::{SerializeMap, Serializer};
 use serde::{Deserialize, Serialize};
 
 use super::roles::Check;
-pub use holds::{HeldStat, HoldStatus, Latency, Paths, PeerHold, SplitPath};
+pub use holds::{HeldStat, HoldStatus, Latency, PeerHold, SplitDestination, SplitDestinations};
 pub use networks::{
     AtRisk, DeltaCounts, NetworkStatus, PathState, PathStatus, PeerReach, Queues, Reach, SyncStat,
     Timers,

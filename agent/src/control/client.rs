@@ -15,7 +15,7 @@ use super::answer::explain::{Explanation, FlowQuery};
 use super::answer::facts::FactsReport;
 use super::answer::services::Services;
 use super::answer::sync::SyncStatus;
-use super::answer::{FlowRow, Paths, Reloaded, Rolled, Status, SyncStat};
+use super::answer::{FlowRow, Reloaded, Rolled, SplitDestinations, Status, SyncStat};
 use super::roles::{Done, Members, RolesRequest};
 use super::{End, Failure, Request, Verb};
 use crate::modes::ModeRequest;
@@ -110,7 +110,7 @@ impl Client {
     }
 
     /// Destinations whose flows pass two gateways.
-    pub fn paths(&mut self) -> Result<Paths, ClientError> {
+    pub fn paths(&mut self) -> Result<SplitDestinations, ClientError> {
         self.ask(Verb::Paths)
     }
 

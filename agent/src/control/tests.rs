@@ -87,7 +87,9 @@ fn answer(ask: Ask) {
             .send(Err("policy.yaml:1:1: wrong; mend it".into()))
             .unwrap_or_default(),
         Ask::Mode(_, answer) => answer.send(Done { refused: None }).unwrap_or_default(),
-        Ask::Paths(answer) => answer.send(Paths::default()).unwrap_or_default(),
+        Ask::Paths(answer) => answer
+            .send(SplitDestinations::default())
+            .unwrap_or_default(),
         Ask::Services(_) | Ask::Accounting(_) => {}
         Ask::SyncStat(answer) => answer.send(SyncStat::default()).unwrap_or_default(),
         Ask::Audit(answer) | Ask::AuditNow(answer) => answer.send(report()).unwrap_or_default(),

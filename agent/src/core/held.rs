@@ -8,7 +8,7 @@ use crate::config::{HoldMode, Otherwise};
 use crate::control::answer::{HoldStatus, Latency, PeerHold};
 use crate::convert;
 use crate::policy::{self, Sync};
-use crate::suspects::Suspects;
+use crate::splits::Splits;
 use ccp::hold::{Ended, PacketNumber};
 use ccp::latency;
 use ccp::node::HeldPacket;
@@ -98,8 +98,7 @@ impl Core {
             (HeldPacket::First, Sync::Always | Sync::Delayed(_), policy::Hold::Auto) => {
                 let interface = held.outdev.map(NonZeroU32::get);
                 key.proto == IPPROTO_TCP
-                    && (self.hold.mode == HoldMode::Always
-                        || self.suspects.includes(&key, interface))
+                    && (self.hold.mode == HoldMode::Always || self.splits.includes(&key, interface))
             }
         };
         if wants && self.scope.is_forwarded(&key, &patch.nat) {
@@ -109,7 +108,7 @@ impl Core {
                 HeldPacket::Answer => held.indev,
             };
             if let Some(interface) = towards {
-                self.suspects.note_way(&key, interface.get());
+                self.splits.note_way(&key, interface.get());
             }
             self.node.handle_hold(packet, kind, &key, &patch, now);
         } else {
@@ -140,8 +139,8 @@ impl Core {
     }
 
     /// The destinations whose flows pass two gateways.
-    pub fn suspects(&mut self) -> &mut Suspects {
-        &mut self.suspects
+    pub fn splits(&mut self) -> &mut Splits {
+        &mut self.splits
     }
 
     /// The next packet that waits no longer, and what becomes of it.

@@ -41,7 +41,7 @@ impl Driver {
                         let link = links.iter().find(|link| link.index == index);
                         link.map_or_else(|| format!("#{index}"), |link| link.name.clone())
                     };
-                    drop(answer.send(self.core.suspects().paths(used, name_of, now)));
+                    drop(answer.send(self.core.splits().answer(used, name_of, now)));
                 }
                 Ask::Mode(request, answer) => {
                     (self.modes).handle_request(&mut self.core, &request, answer, now);

@@ -62,7 +62,7 @@ pub struct Latency {
 
 /// The answer to `paths`: the destinations whose flows pass this gateway one way and another the other.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Paths {
+pub struct SplitDestinations {
     /// Whether first packets are held because of what was learnt: with `hold: { mode: auto }`, where the kernel can.
     pub used: bool,
     /// A destination is forgotten when none of its flows was seen on two gateways for so long.
@@ -70,12 +70,12 @@ pub struct Paths {
     /// Flows whose destinations were not learnt, as there were as many already as may be.
     pub not_learnt: u64,
     /// The destinations.
-    pub destinations: Vec<SplitPath>,
+    pub destinations: Vec<SplitDestination>,
 }
 
 /// A destination whose flows pass two gateways.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct SplitPath {
+pub struct SplitDestination {
     /// Address and length of the prefix, `203.0.113.0/24`.
     pub destination: String,
     /// The interfaces by which first packets to there are held; none if by any.

@@ -5,7 +5,7 @@
 //! let pass. Of a flow of which no packet was held the interface is not known: then any is suspected, until one is learnt. Both
 //! are forgotten when no such flow was seen for a while; as long as there are some, each of them renews it.
 
-use crate::control::answer::{Endpoints, Paths, SplitPath};
+use crate::control::answer::{Endpoints, SplitDestination, SplitDestinations};
 use crate::convert::ip;
 use crate::protocols;
 use crate::ruleset::hold::Prefix;
@@ -27,10 +27,10 @@ const WAYS_MAX: usize = 4096;
 /// From one change of the rules to the next at least: each runs a program.
 const CHANGE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What was learnt.
+/// Every suspected destination.
 #[derive(Debug, Default)]
-pub struct Suspects {
-    seen: BTreeMap<Prefix, Suspect>,
+pub struct Splits {
+    seen: BTreeMap<Prefix, Split>,
     /// By which interfaces flows of held packets go to their destinations: of late, and before.
     ways: [HashMap<FlowKey, u32>; 2],
     /// Flows whose destinations were not learnt, as there were [`PREFIXES_MAX`].
@@ -39,9 +39,9 @@ pub struct Suspects {
     changed_at: Option<Instant>,
 }
 
-/// Why a destination is suspected.
+/// A suspected destination.
 #[derive(Debug)]
-struct Suspect {
+struct Split {
     since: Instant,
     /// When a flow was seen on two gateways last.
     seen: Instant,
@@ -55,7 +55,7 @@ struct Suspect {
     anywhere: Option<Instant>,
 }
 
-impl Suspect {
+impl Split {
     fn see(&mut self, interface: Option<u32>, now: Instant) {
         let known = &mut self.interfaces;
         match interface {
@@ -77,22 +77,22 @@ impl Suspect {
     }
 }
 
-impl Suspects {
-    /// A flow was seen to pass two gateways. True if its destination was not suspected before.
+impl Splits {
+    /// A flow was seen to pass two gateways. Returns the prefix of its destination if it was not suspected before.
     pub fn learn(&mut self, key: &FlowKey, now: Instant) -> Option<Prefix> {
         let prefix = prefix_of(ip(key.family, &key.dst));
         let way = self.ways.iter().find_map(|ways| ways.get(key).copied());
-        if let Some(suspect) = self.seen.get_mut(&prefix) {
-            (suspect.seen, suspect.last) = (now, *key);
-            suspect.flows += 1;
-            suspect.see(way, now);
+        if let Some(split) = self.seen.get_mut(&prefix) {
+            (split.seen, split.last) = (now, *key);
+            split.flows += 1;
+            split.see(way, now);
             return None;
         }
         if self.seen.len() >= PREFIXES_MAX {
             self.not_learnt += 1;
             return None;
         }
-        let mut suspect = Suspect {
+        let mut split = Split {
             since: now,
             seen: now,
             flows: 1,
@@ -100,8 +100,8 @@ impl Suspects {
             interfaces: BTreeMap::new(),
             anywhere: None,
         };
-        suspect.see(way, now);
-        self.seen.insert(prefix, suspect);
+        split.see(way, now);
+        self.seen.insert(prefix, split);
         self.changed = true;
         Some(prefix)
     }
@@ -117,21 +117,20 @@ impl Suspects {
 
     /// True if first packets to where this flow goes are held that go out by this interface.
     pub fn includes(&self, key: &FlowKey, interface: Option<u32>) -> bool {
-        let suspect = self.seen.get(&prefix_of(ip(key.family, &key.dst)));
-        suspect.is_some_and(|suspect| {
-            suspect.anywhere.is_some()
-                || interface.is_none_or(|it| suspect.interfaces.contains_key(&it))
+        let split = self.seen.get(&prefix_of(ip(key.family, &key.dst)));
+        split.is_some_and(|split| {
+            split.anywhere.is_some()
+                || interface.is_none_or(|it| split.interfaces.contains_key(&it))
         })
     }
 
     /// Forgets what was not seen for long.
     pub fn forget_old(&mut self, now: Instant) {
         let before = self.seen.len();
-        for suspect in self.seen.values_mut() {
-            suspect.forget_old(now);
+        for split in self.seen.values_mut() {
+            split.forget_old(now);
         }
-        self.seen
-            .retain(|_, suspect| now.since(suspect.seen) < DECAY);
+        self.seen.retain(|_, split| now.since(split.seen) < DECAY);
         self.changed |= self.seen.len() != before;
     }
 
@@ -154,23 +153,28 @@ impl Suspects {
     }
 
     /// The answer to `paths`; `used` says whether first packets are held because of it, `name_of` how interfaces are called.
-    pub fn paths(&self, used: bool, name_of: impl Fn(u32) -> String, now: Instant) -> Paths {
-        let destinations = self.seen.iter().map(|((address, bits), suspect)| {
-            let Suspect {
+    pub fn answer(
+        &self,
+        used: bool,
+        name_of: impl Fn(u32) -> String,
+        now: Instant,
+    ) -> SplitDestinations {
+        let destinations = self.seen.iter().map(|((address, bits), split)| {
+            let Split {
                 since,
                 seen,
                 flows,
                 last,
                 interfaces,
                 anywhere,
-            } = suspect;
+            } = split;
             let interfaces = match anywhere {
                 Some(_) => Vec::new(),
                 None => interfaces.keys().copied().map(&name_of).collect(),
             };
             let unseen = now.since(*seen);
             let port = |number: u16| has_l4(last.proto).then_some(number);
-            SplitPath {
+            SplitDestination {
                 destination: format!("{address}/{bits}"),
                 interfaces,
                 seconds: now.since(*since).as_secs(),
@@ -186,7 +190,7 @@ impl Suspects {
                 },
             }
         });
-        Paths {
+        SplitDestinations {
             used,
             forgotten_after_seconds: DECAY.as_secs(),
             not_learnt: self.not_learnt,
@@ -210,7 +214,7 @@ fn prefix_of(address: IpAddr) -> Prefix {
 
 #[cfg(test)]
 mod tests {
-    use super::{DECAY, PREFIXES_MAX, Suspects, prefix_of};
+    use super::{DECAY, PREFIXES_MAX, Splits, prefix_of};
     use crate::convert;
     use ccp::record::FlowKey;
     use ccp::time::Instant;
@@ -234,77 +238,73 @@ mod tests {
 
     #[test]
     fn of_a_destination_those_interfaces_are_suspected_that_held_packets_showed() {
-        let mut suspects = Suspects::default();
+        let mut splits = Splits::default();
         let start = Instant::from_micros(1);
         let flow = |host| key(IpAddr::from([203, 0, 113, host]));
-        let includes = |suspects: &Suspects| {
-            [Some(1), Some(2), None].map(|interface| suspects.includes(&flow(9), interface))
+        let includes = |splits: &Splits| {
+            [Some(1), Some(2), None].map(|interface| splits.includes(&flow(9), interface))
         };
-        assert_eq!(includes(&suspects), [false; 3]);
-        suspects.learn(&flow(1), start);
-        assert_eq!(includes(&suspects), [true; 3], "it is not known yet");
-        suspects.note_way(&flow(2), 1);
-        suspects.learn(&flow(2), start);
-        assert_eq!(includes(&suspects), [true, false, true]);
-        let paths = suspects.paths(true, name, start);
-        assert_eq!(paths.destinations[0].interfaces, ["eth1"]);
+        assert_eq!(includes(&splits), [false; 3]);
+        splits.learn(&flow(1), start);
+        assert_eq!(includes(&splits), [true; 3], "it is not known yet");
+        splits.note_way(&flow(2), 1);
+        splits.learn(&flow(2), start);
+        assert_eq!(includes(&splits), [true, false, true]);
+        let answer = splits.answer(true, name, start);
+        assert_eq!(answer.destinations[0].interfaces, ["eth1"]);
         // One that went out by the other was not held.
-        suspects.learn(&flow(3), start + DECAY / 2);
-        assert_eq!(includes(&suspects), [true; 3]);
-        suspects.note_way(&flow(4), 2);
-        suspects.learn(&flow(4), start + DECAY / 2);
-        assert_eq!(includes(&suspects), [true; 3]);
-        let paths = suspects.paths(true, name, start);
-        assert_eq!(paths.destinations[0].interfaces, ["eth1", "eth2"]);
-        suspects.forget_old(start + DECAY);
-        assert_eq!(includes(&suspects), [false, true, true]);
+        splits.learn(&flow(3), start + DECAY / 2);
+        assert_eq!(includes(&splits), [true; 3]);
+        splits.note_way(&flow(4), 2);
+        splits.learn(&flow(4), start + DECAY / 2);
+        assert_eq!(includes(&splits), [true; 3]);
+        let answer = splits.answer(true, name, start);
+        assert_eq!(answer.destinations[0].interfaces, ["eth1", "eth2"]);
+        splits.forget_old(start + DECAY);
+        assert_eq!(includes(&splits), [false, true, true]);
     }
 
     #[test]
     fn a_destination_is_suspected_with_its_prefix_until_no_flow_was_seen_for_long() {
-        let mut suspects = Suspects::default();
+        let mut splits = Splits::default();
         let start = Instant::from_micros(1);
         let address = |host| IpAddr::from([203, 0, 113, host]);
-        assert!(suspects.learn(&key(address(7)), start).is_some());
-        assert!(
-            suspects
-                .learn(&key(address(8)), start + DECAY / 2)
-                .is_none()
-        );
-        let learnt = suspects.poll_change(start).unwrap();
+        assert!(splits.learn(&key(address(7)), start).is_some());
+        assert!(splits.learn(&key(address(8)), start + DECAY / 2).is_none());
+        let learnt = splits.poll_change(start).unwrap();
         assert_eq!(learnt, [(IpAddr::from([203, 0, 113, 0]), 24)].into());
-        assert_eq!(suspects.poll_change(start), None);
-        let paths = suspects.paths(true, name, start + DECAY);
-        let [path] = &paths.destinations[..] else {
-            panic!("{paths:?}");
+        assert_eq!(splits.poll_change(start), None);
+        let answer = splits.answer(true, name, start + DECAY);
+        let [split] = &answer.destinations[..] else {
+            panic!("{answer:?}");
         };
-        assert_eq!(path.destination, "203.0.113.0/24");
+        assert_eq!(split.destination, "203.0.113.0/24");
         assert_eq!(
-            (path.seconds, path.seen_seconds_ago, path.flows),
+            (split.seconds, split.seen_seconds_ago, split.flows),
             (600, 300, 2)
         );
-        assert_eq!(path.forgotten_in_seconds, 300);
-        assert_eq!((path.orig.dst, path.orig.dport), (address(8), Some(2)));
-        suspects.forget_old(start + DECAY);
-        assert_eq!(suspects.poll_change(start + DECAY), None, "it was renewed");
-        suspects.forget_old(start + DECAY * 2);
-        assert_eq!(suspects.poll_change(start + DECAY * 2), Some([].into()));
+        assert_eq!(split.forgotten_in_seconds, 300);
+        assert_eq!((split.orig.dst, split.orig.dport), (address(8), Some(2)));
+        splits.forget_old(start + DECAY);
+        assert_eq!(splits.poll_change(start + DECAY), None, "it was renewed");
+        splits.forget_old(start + DECAY * 2);
+        assert_eq!(splits.poll_change(start + DECAY * 2), Some([].into()));
     }
 
     #[test]
     fn many_destinations_at_once_change_the_rules_once_and_are_bounded() {
-        let mut suspects = Suspects::default();
+        let mut splits = Splits::default();
         let now = Instant::from_micros(1);
         for n in 0..1000_u16 {
             let [a, b] = n.to_be_bytes();
-            suspects.learn(&key(IpAddr::from([10, a, b, 1])), now);
+            splits.learn(&key(IpAddr::from([10, a, b, 1])), now);
         }
-        assert_eq!(suspects.poll_change(now).unwrap().len(), PREFIXES_MAX);
-        assert_eq!(suspects.paths(true, name, now).not_learnt, 1000 - 256);
-        suspects.forget_old(now + DECAY);
+        assert_eq!(splits.poll_change(now).unwrap().len(), PREFIXES_MAX);
+        assert_eq!(splits.answer(true, name, now).not_learnt, 1000 - 256);
+        splits.forget_old(now + DECAY);
         let soon = now + Duration::from_millis(999);
-        assert_eq!(suspects.poll_change(soon), None);
-        assert_eq!(suspects.poll_change(now + DECAY), Some([].into()));
+        assert_eq!(splits.poll_change(soon), None);
+        assert_eq!(splits.poll_change(now + DECAY), Some([].into()));
     }
 
     #[test]
