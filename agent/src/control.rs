@@ -20,16 +20,15 @@ use answer::accounting::Accounting;
 use answer::audit::Report;
 use answer::explain::{Explanation, FlowQuery};
 use answer::facts::FactsReport;
+use answer::members::{RolesAnswer, RolesRequest};
 use answer::services::Services;
 use answer::sync::SyncStatus;
 use answer::{Cursor, FlowPage, Rolled, SplitDestinations, Status, SyncStat};
 pub use client::{Client, ClientError, Flows};
-use roles::{RolesAnswer, RolesRequest};
 pub use server::{Server, StartError};
 
 pub mod answer;
 mod client;
-pub mod roles;
 mod server;
 
 /// Clients of a socket that are served at a time. Each has at most one [`Ask`] under way, so the queue of asks is never full.
@@ -59,7 +58,7 @@ pub enum Ask {
     /// The policy as it is written now.
     Reload(reload::Answer),
     /// Another mode for a network; the answer comes when it is used, or given up.
-    Mode(ModeRequest, oneshot::Sender<roles::Done>),
+    Mode(ModeRequest, oneshot::Sender<answer::members::Done>),
     /// How well changes get from member to member.
     SyncStat(oneshot::Sender<SyncStat>),
     /// Everything of the peers anew; the answer says that it has begun.

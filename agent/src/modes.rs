@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 
 use crate::config::{Config, Transport};
-use crate::control::roles::Done;
+use crate::control::answer::members::Done;
 use crate::core::Core;
 use crate::files;
 

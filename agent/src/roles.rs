@@ -8,7 +8,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::config::Config;
-use crate::control::roles::{Done, RolesAnswer, RolesRequest};
+use crate::control::answer::members::{Done, RolesAnswer, RolesRequest};
 use crate::core::Core;
 use crate::core::roles::state_name;
 use crate::files;

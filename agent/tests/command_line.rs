@@ -11,6 +11,7 @@ use std::thread;
 use agent::config::roles::DEFAULT_PRIORITY;
 use agent::config::{Config, Transport};
 use agent::control::answer::audit::{Difference, DifferenceCounts, Equal, Proof, Report, Round};
+use agent::control::answer::members::{Done, RolesAnswer};
 use agent::control::answer::services::{ServiceCost, Services};
 use agent::control::answer::sync::SyncStatus;
 use agent::control::answer::{
@@ -18,7 +19,6 @@ use agent::control::answer::{
     MemberStatus, Origin, PeerHold, PeerState, PeerStatus, Reach, RoleStatus, Rolled,
     SplitDestinations, Status, SyncStat,
 };
-use agent::control::roles::{Done, RolesAnswer};
 use agent::control::{self, Ask, Server};
 use agent::identity::{MemberKey, PublicKey};
 use agent::policy::Policy;

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 
 use super::{Daemon, Failure, print_json, role};
 use crate::config::duration;
-use crate::control::roles::{CheckSays, Done, RolesRequest};
+use crate::control::answer::members::{CheckSays, Done, RolesRequest};
 
 #[derive(Debug, Args)]
 pub(super) struct CheckIn {

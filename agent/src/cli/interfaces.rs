@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::status::{Age, short};
 use super::view::{View, is_well};
-use crate::control::roles::{Direction, Interface, Seen};
+use crate::control::answer::members::{Direction, Interface, Seen};
 
 use super::{Daemon, Failure};
 

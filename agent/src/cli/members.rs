@@ -8,7 +8,7 @@ use clap::Args;
 use super::status::{Age, ago};
 use super::view::{View, is_well};
 use super::{Daemon, Failure};
-use crate::control::roles;
+use crate::control::answer::members;
 
 #[derive(Debug, Args)]
 pub(super) struct Members {
@@ -39,7 +39,7 @@ impl Members {
 }
 
 /// The members as people read them.
-pub(super) struct Page<'a>(pub &'a roles::Members);
+pub(super) struct Page<'a>(pub &'a members::Members);
 
 impl Display for Page<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -74,7 +74,7 @@ impl Display for Page<'_> {
 }
 
 /// The checks of this member, a line each under a heading.
-pub(super) struct Checks<'a>(pub &'a [roles::Check]);
+pub(super) struct Checks<'a>(pub &'a [members::Check]);
 
 impl Display for Checks<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -93,7 +93,7 @@ impl Display for Checks<'_> {
     }
 }
 
-fn member_lines(f: &mut fmt::Formatter<'_>, member: &roles::Member) -> fmt::Result {
+fn member_lines(f: &mut fmt::Formatter<'_>, member: &members::Member) -> fmt::Result {
     let name = match member.this {
         true => format!("{} (this)", member.name),
         false => member.name.clone(),
@@ -123,7 +123,7 @@ fn member_lines(f: &mut fmt::Formatter<'_>, member: &roles::Member) -> fmt::Resu
 }
 
 /// The changes of this member, newest first.
-struct History<'a>(&'a roles::Members);
+struct History<'a>(&'a members::Members);
 
 impl Display for History<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

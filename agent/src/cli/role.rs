@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::{Daemon, Failure, print_json};
 use crate::control::Client;
-use crate::control::roles::{Members, RolesRequest};
+use crate::control::answer::members::{Members, RolesRequest};
 
 /// How long `down` and `up` wait to see what comes of them.
 const SEEN_WITHIN: Duration = Duration::from_secs(2);

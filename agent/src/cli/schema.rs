@@ -12,12 +12,12 @@ use crate::config::Config;
 use crate::control::answer::accounting::Accounting;
 use crate::control::answer::audit::Report;
 use crate::control::answer::explain::Explanation;
+use crate::control::answer::members::{Done, Interface, Members};
 use crate::control::answer::services::Services;
 use crate::control::answer::sync::SyncStatus;
 use crate::control::answer::{
     Counters, FlowRow, Reloaded, Rolled, SplitDestinations, Status, SyncStat,
 };
-use crate::control::roles::{Done, Interface, Members};
 use crate::doctor::Finding;
 use crate::import::Import;
 use crate::policy::Policy;

@@ -3,6 +3,7 @@
 use clap::CommandFactory;
 
 use super::*;
+use crate::control::answer::members::Check;
 use crate::control::answer::sync::SyncStatus;
 use crate::control::answer::{
     Counters, DeltaCounts, Endpoints, Family, FlowCounts, FlowRow, HeldStat, HoldStatus, KeyStatus,
@@ -10,7 +11,6 @@ use crate::control::answer::{
     PeerState, PeerStatus, Reach, RoleStatus, SplitDestination, SplitDestinations, Status,
     SyncStat, Timers, Translation,
 };
-use crate::control::roles::Check;
 
 fn peer(id: u8, name: &str) -> PeerStatus {
     PeerStatus {

@@ -7,6 +7,7 @@ pub mod accounting;
 pub mod audit;
 pub mod explain;
 pub mod facts;
+pub mod members;
 pub mod services;
 pub mod sync;
 
@@ -19,8 +20,8 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::ser::{SerializeMap, Serializer};
 use serde::{Deserialize, Serialize};
 
-use super::roles::Check;
 pub use holds::{HeldStat, HoldStatus, Latency, PeerHold, SplitDestination, SplitDestinations};
+use members::Check;
 pub use networks::{
     AtRisk, DeltaCounts, NetworkStatus, PathState, PathStatus, PeerReach, Queues, Reach, SyncStat,
     Timers,

@@ -13,10 +13,10 @@ use super::answer::accounting::Accounting;
 use super::answer::audit::Report;
 use super::answer::explain::{Explanation, FlowQuery};
 use super::answer::facts::FactsReport;
+use super::answer::members::{Done, Members, RolesRequest};
 use super::answer::services::Services;
 use super::answer::sync::SyncStatus;
 use super::answer::{FlowRow, Reloaded, Rolled, SplitDestinations, Status, SyncStat};
-use super::roles::{Done, Members, RolesRequest};
 use super::{End, Failure, Request, Verb};
 use crate::modes::ModeRequest;
 

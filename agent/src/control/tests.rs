@@ -10,9 +10,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::answer::audit::DifferenceCounts;
+use super::answer::members::{Done, RolesAnswer};
 use super::answer::sync::SyncStatus;
 use super::answer::*;
-use super::roles::{Done, RolesAnswer};
 use super::server::{Access, Patience};
 use super::*;
 

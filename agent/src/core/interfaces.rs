@@ -2,7 +2,7 @@
 
 use super::Core;
 use super::datagrams::Refusal;
-use crate::control::roles::{Direction, Interface, Seen};
+use crate::control::answer::members::{Direction, Interface, Seen};
 use ccp::modes::Mode;
 use ccp::probe::{self, Judgement, Link, Watched};
 use ccp::time::Instant;

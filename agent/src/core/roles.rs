@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::Core;
-use crate::control::roles::{Done, RolesAnswer, RolesRequest};
+use crate::control::answer::members::{Done, RolesAnswer, RolesRequest};
 use ccp::election::{Change, Problem};
 use ccp::time::Instant;
 use checks::Checks;

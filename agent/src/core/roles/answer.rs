@@ -2,7 +2,7 @@
 
 use super::super::Core;
 use crate::control::answer::RoleStatus;
-use crate::control::roles::{Check, Member, Members, Transition};
+use crate::control::answer::members::{Check, Member, Members, Transition};
 use ccp::election::{Change, Load, Mode, Problem, Standing, State, Why};
 use ccp::membership::PeerState;
 use ccp::record::MemberId;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::control::roles::{Check, CheckSays};
+use crate::control::answer::members::{Check, CheckSays};
 use ccp::election::{Problem, Problems};
 use ccp::time::Instant;
 

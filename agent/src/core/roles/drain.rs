@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::super::Core;
-use crate::control::roles;
+use crate::control::answer::members;
 use ccp::record::MemberId;
 use ccp::time::Instant;
 
@@ -111,7 +111,7 @@ impl Core {
         }
     }
 
-    pub(super) fn drain_status(&self) -> Option<roles::Drain> {
+    pub(super) fn drain_status(&self) -> Option<members::Drain> {
         let drain = self.roles.drain.as_ref()?;
         let (state, text) = match &drain.stage {
             Stage::Flush | Stage::Acknowledge { .. } => (
@@ -131,7 +131,7 @@ impl Core {
             ),
             Stage::Failed { why } => ("failed", why.clone()),
         };
-        Some(roles::Drain {
+        Some(members::Drain {
             state: state.to_owned(),
             text,
         })

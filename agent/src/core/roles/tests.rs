@@ -1,6 +1,6 @@
 use super::super::Core;
 use super::super::tests::{cluster, talk};
-use crate::control::roles::{CheckSays, Members, RolesAnswer, RolesRequest};
+use crate::control::answer::members::{CheckSays, Members, RolesAnswer, RolesRequest};
 use ccp::network::NetworkId;
 use ccp::time::Instant;
 

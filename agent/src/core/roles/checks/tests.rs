@@ -1,5 +1,5 @@
 use super::{CHECKS_MAX, Checks};
-use crate::control::roles::CheckSays;
+use crate::control::answer::members::CheckSays;
 use ccp::election::{Fitness, Problem};
 use ccp::time::Instant;
 use std::time::Duration;
