@@ -17,8 +17,8 @@ use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, bind, recv,
 use rtnl::{AddressRow, Rtnl};
 
 pub use rtnl::Link;
+pub(crate) use rtnl::io_error;
 
-pub mod neighbours;
 mod rtnl;
 
 /// `RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR` of `linux/rtnetlink.h`.

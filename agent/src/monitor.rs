@@ -17,12 +17,14 @@ use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tracing::warn;
 
-use crate::addresses::{Link, neighbours};
+use crate::addresses::Link;
 use crate::config::Config;
 use crate::config::roles::Monitored;
 use crate::core::Core;
 use crate::interfaces::{self, Found};
 use crate::log::Faults;
+
+mod neighbours;
 
 const GROUP: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x8116);
 /// A probe has at most 80 bytes before it is sealed.

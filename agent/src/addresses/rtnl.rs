@@ -252,7 +252,7 @@ fn nested(mut attributes: &[u8], wanted: u16) -> Option<&[u8]> {
     }
 }
 
-pub(super) fn io_error(error: SocketError) -> io::Error {
+pub(crate) fn io_error(error: SocketError) -> io::Error {
     match error {
         SocketError::Io(error) => io::Error::new(error.kind(), error),
         other => io::Error::other(other),

@@ -16,7 +16,7 @@ use neli::socket::synchronous::NlSocketHandle;
 use neli::types::{Buffer, RtBuffer};
 use neli::utils::Groups;
 
-use super::rtnl::io_error;
+use crate::addresses::io_error;
 
 /// Hosts that are asked at a time, of each interface.
 const ASKED_MAX: usize = 4;
