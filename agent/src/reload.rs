@@ -4,7 +4,8 @@
 //! then the driver is handed the policy. What fails leaves everything as it was. It is done by a thread of its own, as `nft`
 //! may take its time; that thread owns our rules, which go with it.
 //!
-//! The thread puts our table back, too, when somebody deletes it.
+//! The thread puts our rules back, too, when somebody deletes them: the kernel tells of tables of nftables; for chains of xtables
+//! it has to look.
 //!
 //! Of `ctsync.yaml` the section `policy` and the level of the log are taken: everything else is sockets and threads, and takes a
 //! restart. What else has changed there is said, not refused.
@@ -20,7 +21,7 @@ use crate::ruleset::tools::{Means, Tools};
 use crate::ruleset::watch::Watch;
 use crate::ruleset::{Rules, Ruleset};
 use conntrack::Unwanted;
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use signal_hook::consts::SIGHUP;
 use std::io::{self, Read, Write};
@@ -37,8 +38,14 @@ use tracing::{error, info, warn};
 /// Who waits for a reload at most; each is told that there are too many.
 const ASKED_MAX: usize = 64;
 
-/// Between two lines about a table that was deleted.
+/// Between two lines about rules that were deleted.
 const RESTORATION_SILENCE: Duration = Duration::from_secs(60);
+
+/// How often it is seen whether our chains of xtables are still there, if there are any: four runs of `iptables`.
+const LOOK_INTERVAL: Timespec = Timespec {
+    tv_sec: 5,
+    tv_nsec: 0,
+};
 
 /// Where the outcome of a reload goes; nobody may be waiting any more.
 pub type Answer = oneshot::Sender<Result<Reloaded, String>>;
@@ -58,7 +65,7 @@ pub struct Reloader {
 pub enum Done {
     /// A policy was read, and our rules are as it says.
     Reloaded(Reload),
-    /// Our table was put back as it was at the start, or at the last reload.
+    /// Our rules were put back as they were at the start, or at the last reload.
     Restored,
 }
 
@@ -121,10 +128,10 @@ impl Reloader {
         let thread = std::thread::Builder::new()
             .name("reload".into())
             .spawn(move || {
-                while let Some(reason) = wait(&mut rung, watch.as_ref())
+                while let Some(reason) = wait(&mut rung, watch.as_ref(), work.ruleset.has_chains())
                     && !over.load(Ordering::Acquire)
                 {
-                    if reason == Reason::Deletion {
+                    if reason == Reason::Look {
                         if work.restore(&mut silence) {
                             // Without a driver there is nobody left to tell.
                             let _ = sender.send(Done::Restored);
@@ -221,16 +228,17 @@ pub fn log_push_down(config: &Config, tools: &Tools, means: Means) {
 enum Reason {
     /// Somebody rings.
     Ring,
-    /// A table was deleted.
-    Deletion,
+    /// Something of ours may have been deleted.
+    Look,
 }
 
-/// Waits until there is a reason; `None` if there can be none any more.
-fn wait(rung: &mut UnixStream, watch: Option<&Watch>) -> Option<Reason> {
+/// Waits until there is a reason; `None` if there can be none any more. Chains go without a word.
+fn wait(rung: &mut UnixStream, watch: Option<&Watch>, has_chains: bool) -> Option<Reason> {
     loop {
         let mut fds = vec![PollFd::new(rung, PollFlags::IN)];
         fds.extend(watch.map(|it| PollFd::new(it, PollFlags::IN)));
-        match poll(&mut fds, None) {
+        match poll(&mut fds, has_chains.then_some(&LOOK_INTERVAL)) {
+            Ok(0) => return Some(Reason::Look),
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => {
                 error!(event = "defect", %error, "SIGHUP and `ctsync reload` no longer work: restart ctsync");
@@ -243,13 +251,13 @@ fn wait(rung: &mut UnixStream, watch: Option<&Watch>) -> Option<Reason> {
             return (rung.read(&mut [0; 64]).is_ok_and(|it| it > 0)).then_some(Reason::Ring);
         }
         if watch.is_some_and(Watch::heard_of_deletion) {
-            return Some(Reason::Deletion);
+            return Some(Reason::Look);
         }
     }
 }
 
 impl Work {
-    /// Puts our table back if somebody has deleted it; true if so.
+    /// Puts our rules back if somebody has deleted them; true if so.
     fn restore(&self, silence: &mut Interval) -> bool {
         let restored = match (self.ruleset.restore(), &self.steering) {
             (Ok(false), _) => return false,
@@ -261,12 +269,12 @@ impl Work {
             (Ok(()), Some(suppressed)) => warn!(
                 event = "table-restored",
                 suppressed,
-                "somebody deleted the table of ctsync (`nft flush ruleset` does); it was put back"
+                "somebody deleted the rules of ctsync (`nft flush ruleset` does, and iptables-restore); they were put back"
             ),
             (Err(error), Some(suppressed)) => error!(
                 event = "table-lost",
                 suppressed,
-                "somebody deleted the table of ctsync, and it cannot be put back: {error}"
+                "somebody deleted the rules of ctsync, and they cannot be put back: {error}"
             ),
             (_, None) => {}
         }

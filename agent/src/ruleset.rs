@@ -7,8 +7,9 @@
 //!
 //! The table is put in place whole, in one transaction of `nft`: packets see the one before or the new one, never half of
 //! it. That is so when the daemon starts, when it replaces what a crash left behind, and when its configuration changes.
-//! It goes when the daemon stops, and is put back when somebody else deletes it ([`watch`]). No other table is touched, as none can name a chain of another. What can't stand in a table of
-//! the family `inet` ([`hold`], on some kernels) stands in `ip ctsync` and `ip6 ctsync`, which come and go with it.
+//! It goes when the daemon stops, and is put back when somebody else deletes it ([`watch`]). No other
+//! table is touched, as none can name a chain of another. What can't stand in a table of the family `inet` ([`hold`], on some
+//! kernels) stands in `ip ctsync` and `ip6 ctsync`, which come and go with it.
 //!
 //! Where there are no nftables ([`tools`]), chains of xtables do what they can ([`xtables`]).
 
@@ -299,8 +300,16 @@ impl Ruleset {
         Ok(is_other)
     }
 
-    /// Puts our tables back if somebody has deleted one; true if so.
+    /// Whether there is something of ours that can go without anybody being told.
+    pub fn has_chains(&self) -> bool {
+        !self.rules.chains.is_empty()
+    }
+
+    /// Puts our tables and chains back if somebody has deleted one; true if so.
     pub fn restore(&self) -> Result<bool, RulesetError> {
+        if self.has_chains() && !self.rules.chains.are_there() {
+            return self.put(&self.rules.chains).map(|()| true);
+        }
         let sections = &self.rules.sections;
         let is_there = |family: Family| {
             let list = format!("list table {} ctsync\n", family.word());

@@ -509,6 +509,17 @@ fn without_nft_chains_of_xtables_do_it_and_go_with_the_daemon_and_without_them_t
     cluster.members[0].ask("reload");
     assert!(rules_of_xtables(gateway).contains("-A PREROUTING -j ctsync-events"));
 
+    // So does the daemon by itself when they are gone.
+    gateway.run("iptables -t raw -F");
+    gateway.run("iptables -t raw -X");
+    gateway.run("iptables -t raw -A PREROUTING -p udp --dport 9 -j CT --zone 9");
+    wait_until("they are there again", DEADLINE, || {
+        let rules = rules_of_xtables(gateway);
+        rules.matches("-A PREROUTING -j ctsync-events").count() == 2
+    });
+    let log = cluster.members[0].log();
+    assert!(log.contains("they were put back"), "{log}");
+
     // They go with the daemon; after a crash, with the next one's start.
     cluster.members[1].process().signal(Signal::TERM);
     cluster.members[1].process().wait(DEADLINE);

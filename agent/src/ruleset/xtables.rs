@@ -114,6 +114,16 @@ impl Chains {
         tables.join(" ")
     }
 
+    /// Whether each is still jumped to.
+    pub fn are_there(&self) -> bool {
+        let tables = self.tables();
+        let ours = (TABLES.iter()).filter(|(table, ..)| tables.split(' ').any(|it| it == *table));
+        let mut jumps = Program::ALL
+            .into_iter()
+            .flat_map(|program| ours.clone().map(move |table| (program, table)));
+        jumps.all(|(program, (table, hook, chains))| has_jump(program, table, hook, chains[0]))
+    }
+
     /// Installs them where none of ours are.
     pub fn install(&self) -> Result<(), String> {
         (Program::ALL.into_iter())
