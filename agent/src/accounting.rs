@@ -85,11 +85,6 @@ struct Peer {
 }
 
 impl Totals {
-    /// What passed of a service.
-    pub fn get(&self, service: &str) -> Option<&Traffic> {
-        self.0.get(service)
-    }
-
     /// All of them, by the name of the service.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Traffic)> {
         self.0.iter().map(|(name, traffic)| (&**name, traffic))

@@ -22,7 +22,7 @@ use crate::ruleset::CopyBit;
 use ccp::hold::Deadline;
 
 pub use ccp::record::MemberId;
-pub use error::{ConfigError, Place};
+pub use error::ConfigError;
 pub use resolve::networks::default_group;
 
 pub mod accounting;
@@ -518,19 +518,6 @@ impl InterfaceName {
 impl fmt::Display for InterfaceName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&self.0)
-    }
-}
-
-impl Level {
-    /// Its name in the configuration.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Error => "error",
-            Self::Warn => "warn",
-            Self::Info => "info",
-            Self::Debug => "debug",
-            Self::Trace => "trace",
-        }
     }
 }
 

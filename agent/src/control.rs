@@ -24,7 +24,7 @@ use answer::members::{RolesAnswer, RolesRequest};
 use answer::services::Services;
 use answer::sync::SyncStatus;
 use answer::{Cursor, FlowPage, Rolled, SplitDestinations, Status, SyncStat};
-pub use client::{Client, ClientError, Flows};
+pub use client::{Client, ClientError};
 pub use server::{Server, StartError};
 
 pub mod answer;

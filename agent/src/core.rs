@@ -1,7 +1,7 @@
 //! The daemon without its I/O: kernel events in, changes for the kernel out; datagrams in, datagrams out.
 //!
 //! The owner hands in what happened, then drains [`Core::poll_apply`] (answering each) and [`Core::poll_transmit`], and
-//! waits no longer than [`Core::poll_timeout`] says. What it is handed is judged by [`Scope`] and converted; all else
+//! waits no longer than [`Core::poll_timeout`] says. What it is handed is judged by `Scope` and converted; all else
 //! is the protocol's ([`ccp::node::Node`]).
 //!
 //! Datagrams are sealed with keys that members hand each other over links of their own: the owner says when a link comes
@@ -23,8 +23,8 @@ mod links;
 mod networks;
 mod passes;
 mod reload;
-pub mod roles;
-pub mod scope;
+pub(crate) mod roles;
+pub(crate) mod scope;
 pub mod seal;
 mod status;
 
@@ -60,9 +60,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use datagrams::{DatagramCounters, Refusal};
+pub use datagrams::DatagramCounters;
 pub use held::HoldCounters;
-pub use judge::Lookup;
 pub use links::LinkMessage;
 pub use status::Names;
 

@@ -8,7 +8,7 @@
 //! judges what they say; a fault is a [`ConfigError`](crate::config::ConfigError). [`Policy::decide`] is fast enough for every
 //! event of the kernel ([`classify`]). Nothing here knows of kernels, daemons or time.
 
-pub mod builtin;
+pub(crate) mod builtin;
 pub mod classify;
 mod file;
 pub mod prefix;
@@ -18,7 +18,7 @@ mod resolve;
 pub mod service;
 
 pub(crate) use problem::Problem;
-pub use service::{Flows, Hold, Kind, Service, Sync};
+pub use service::{Hold, Service, Sync};
 
 use ccp::record::FlowKey;
 use classify::{Classifier, Condition};

@@ -1,24 +1,24 @@
 //! Everything that we ask of the kernel's packet path: our nftables table, `inet ctsync`, and nothing else in it.
 //!
-//! It is composed of [`Section`]s, one a concern, each of a file of its own under `ruleset/` ([`moved`], [`events`]) that makes
+//! It is composed of [`Section`]s, one a concern, each of a file of its own under `ruleset/` (`moved`, `events`) that makes
 //! its chains from the configuration and knows nothing of the others. [`Rules::of`] lists them in the order in which they
 //! stand in the table: a new concern is a new file and a line there. What is installed and what `ctsync rules` prints is
 //! the same [`text`].
 //!
 //! The table is put in place whole, in one transaction of `nft`: packets see the one before or the new one, never half of
 //! it. That is so when the daemon starts, when it replaces what a crash left behind, and when its configuration changes.
-//! It goes when the daemon stops, and is put back when somebody else deletes it ([`watch`]). No other
-//! table is touched, as none can name a chain of another. What can't stand in a table of the family `inet` ([`hold`], on some
-//! kernels) stands in `ip ctsync` and `ip6 ctsync`, which come and go with it.
+//! It goes when the daemon stops, and is put back when somebody else deletes it (`watch`). No other table is touched, as
+//! none can name a chain of another. What can't stand in a table of the family `inet` (`hold`, on some kernels) stands in
+//! `ip ctsync` and `ip6 ctsync`, which come and go with it.
 //!
-//! Where there are no nftables ([`tools`]), chains of xtables do what they can ([`xtables`]).
+//! Where there are no nftables (`tools`), chains of xtables do what they can (`xtables`).
 
-pub mod events;
-pub mod hold;
-pub mod moved;
-pub mod tools;
-pub mod watch;
-pub mod xtables;
+pub(crate) mod events;
+pub(crate) mod hold;
+pub(crate) mod moved;
+pub(crate) mod tools;
+pub(crate) mod watch;
+pub(crate) mod xtables;
 
 use crate::config::Config;
 use crate::policy::Policy;

@@ -430,6 +430,6 @@ fn other_encoding_is_refused_with_its_place() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), b"cluster: 7\n# caf\xe9\n").unwrap();
     let error = Config::load(file.path()).unwrap_err();
-    assert_eq!(error.place(), Some(Place { line: 2, column: 6 }));
+    assert_eq!(error.place(), Some(error::Place { line: 2, column: 6 }));
     assert_eq!(error.reason(), "this is not UTF-8");
 }

@@ -106,7 +106,7 @@ impl Core {
     }
 
     /// A peer's machine, if it has told.
-    pub fn peer_facts(&self, member: MemberId) -> Option<PeerFacts> {
+    fn peer_facts(&self, member: MemberId) -> Option<PeerFacts> {
         let peer = self.alike.peers.get(member.index())?.as_ref()?;
         Some(PeerFacts {
             id: member.get(),

@@ -8,7 +8,7 @@ use super::ended::End;
 use super::reload::Rejudging;
 use crate::control::answer::services::Services;
 use crate::convert;
-use crate::policy::{Decision, Policy, Sync};
+use crate::policy::{Decision, Sync};
 use ccp::node::Local;
 use ccp::record::{FlowKey, FlowState, MemberId};
 use ccp::table::{Entry, Life, Origin};
@@ -58,11 +58,6 @@ pub(super) enum Began {
 }
 
 impl Core {
-    /// The policy that is in force.
-    pub fn policy(&self) -> &Policy {
-        &self.policy
-    }
-
     /// The answer to `services`.
     pub fn services(&mut self, now: Instant) -> Services {
         self.costs.answer(&self.policy, now)

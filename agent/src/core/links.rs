@@ -36,9 +36,9 @@ pub enum LinkMessage {
     /// Of a full sync, or of interfaces: what the protocol puts into a frame of this kind. So is what is of no kind that this
     /// version knows, without its body.
     Sync(u8, Vec<u8>),
-    /// Of the machine: [`crate::facts::FactsMessage`].
+    /// Of the machine: `crate::facts::FactsMessage`.
     Facts(Vec<u8>),
-    /// Of what has passed: [`crate::accounting::message::TotalsMessage`].
+    /// Of what has passed: `crate::accounting::message::TotalsMessage`.
     Totals(Vec<u8>),
 }
 

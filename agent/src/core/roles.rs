@@ -16,7 +16,7 @@ use ccp::time::Instant;
 use checks::Checks;
 use drain::Drain;
 
-pub use answer::{state_name, why_sentence};
+pub use answer::state_name;
 
 /// Changes that are remembered.
 const HISTORY_MAX: usize = 50;
