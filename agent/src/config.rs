@@ -41,6 +41,8 @@ pub const DEFAULT_SOCKET: &str = "/run/ctsync/control.sock";
 pub const DEFAULT_POLICY_FILE: &str = "policy.yaml";
 /// What the directory with more of it is called.
 pub const DEFAULT_POLICY_DIRECTORY: &str = "policy.d";
+/// The bit of the connmark that marks copies when nobody says otherwise.
+pub const DEFAULT_COPY_BIT: Option<CopyBit> = CopyBit::new(31);
 
 /// What one member needs to know to run.
 #[derive(Clone, Debug, PartialEq, Eq)]

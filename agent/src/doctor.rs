@@ -5,18 +5,18 @@
 //! the daemon runs the same checks when it starts, on a thread of their own, and logs what is bad.
 
 use std::fmt;
-use std::path::Path;
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::config::Config;
-use crate::control::Client;
+use crate::config::{Config, DEFAULT_COPY_BIT, HoldMode};
 
 pub mod differences;
 mod iptables;
 mod kernel;
+mod marks;
 mod network;
+pub mod peers;
 mod push_down;
 mod ruleset;
 
@@ -94,32 +94,33 @@ impl Finding {
     }
 }
 
-/// What this machine and its peers' are like, as the daemon at `socket` knows it, compared.
-pub fn examine_peers(socket: &Path) -> Vec<Finding> {
-    match Client::connect(socket).and_then(|mut daemon| daemon.facts()) {
-        Ok(report) if report.peers.is_empty() => vec![Finding::warning(
-            "peers",
-            "no peer has told what its machine is like",
-            "whether it has the same settings, table, interfaces and time cannot be said",
-            "see `ctsync status` for whether a peer is linked",
-        )],
-        Ok(report) => differences::compare(&report),
-        Err(error) => vec![Finding::warning(
-            "peers",
-            error.to_string(),
-            "the daemon knows what the peers' machines are like; without it they are not compared",
-            "systemctl start ctsync, or run it as root: sudo ctsync doctor",
-        )],
-    }
-}
-
 /// Every check of this machine, in the order in which they are best read.
 pub fn examine(config: &Config) -> Vec<Finding> {
     let mut findings = kernel::examine();
+    findings.extend(
+        (config.hold.mode != HoldMode::Never)
+            .then(kernel::queue)
+            .into_iter()
+            .flatten(),
+    );
     findings.extend(config.accounting.is_on().then(kernel::accounting));
     findings.extend(network::examine(config));
     findings.push(push_down::examine(config));
-    findings.extend(ruleset::examine(config));
+    findings.extend(ruleset::examine(config.kernel.copy_bit));
+    findings
+}
+
+/// The checks that need no configuration, for who has none that is good, as `error` says.
+pub fn examine_unconfigured(error: String) -> Vec<Finding> {
+    let mut findings = vec![Finding::bad(
+        "configuration",
+        error,
+        "the daemon does not start with it; the sync network and the peers are not looked at below",
+        "correct it until `ctsync check` is content",
+    )];
+    findings.extend(kernel::examine());
+    findings.extend(kernel::queue());
+    findings.extend(ruleset::examine(DEFAULT_COPY_BIT));
     findings
 }
 

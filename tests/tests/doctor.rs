@@ -1,5 +1,6 @@
 //! `ctsync doctor`: what is made wrong is found, and what it advises mends it.
 
+use std::fs;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -58,7 +59,7 @@ fn what_is_wrong_is_found_and_the_cure_mends_it() {
     };
     here.sysctl("netfilter.nf_conntrack_events", 0);
     here.sysctl("netfilter.nf_conntrack_tcp_loose", 1);
-    here.nft("table inet traps { chain c { type filter hook prerouting priority raw\n udp dport 5353 notrack\n ct mark set 7\n }\n}\n");
+    here.nft("table inet traps { chain c { type filter hook prerouting priority raw\n udp dport 5353 notrack\n ct mark set 7\n ct mark 7 accept\n ct mark & 0x7fffffff == 7 accept\n }\n}\n");
     there.ip("link set sync0 mtu 1400");
 
     let (status, findings) = examine(here, &cluster.members[0]);
@@ -69,6 +70,7 @@ fn what_is_wrong_is_found_and_the_cure_mends_it() {
         ("strictness", "warning"),
         ("notrack", "warning"),
         ("connmark", "warning"),
+        ("mark read", "warning"),
     ] {
         let finding = unwell(&findings, check).unwrap_or_else(|| panic!("{check}: {findings:#?}"));
         assert_eq!(finding["verdict"], verdict, "{check}");
@@ -80,7 +82,9 @@ fn what_is_wrong_is_found_and_the_cure_mends_it() {
         }
     }
 
-    cluster.members[0].start(here);
+    for (daemon, gateway) in cluster.members.iter_mut().zip(&lab.gateways) {
+        daemon.start(gateway);
+    }
     wait_until("the daemon has logged what is bad", DEADLINE, || {
         cluster.members[0]
             .log()
@@ -89,11 +93,89 @@ fn what_is_wrong_is_found_and_the_cure_mends_it() {
 
     there.ip("link set sync0 mtu 1500");
     here.run("nft delete table inet traps");
-    let (status, findings) = examine(here, &cluster.members[0]);
-    assert_eq!(status, Some(0), "{findings:#?}");
-    for check in ["events", "path", "strictness", "notrack", "connmark"] {
+    let mut findings = Vec::new();
+    wait_until(
+        "nothing is bad any longer, as the peer says",
+        DEADLINE,
+        || {
+            let (status, found) = examine(here, &cluster.members[0]);
+            findings = found;
+            status == Some(0)
+        },
+    );
+    for check in [
+        "events",
+        "path",
+        "strictness",
+        "notrack",
+        "connmark",
+        "mark read",
+    ] {
         assert!(unwell(&findings, check).is_none(), "{findings:#?}");
     }
+}
+
+#[test]
+fn interfaces_that_are_off_or_missing_and_a_kernel_that_forwards_nothing_are_found() {
+    let lab = Lab::new(2);
+    let settings = Settings {
+        more: "roles: { mode: load-sharing }\ninterfaces: { monitored: [ { name: lna } ] }",
+        ..Settings::default()
+    };
+    let cluster = Cluster::configure(&lab, settings);
+    let here = &lab.gateways[0];
+    here.sysctl("ipv4.ip_forward", 0);
+    here.sysctl("ipv6.conf.all.forwarding", 0);
+    here.sysctl("ipv4.conf.lan.rp_filter", 1);
+    here.ip("link set sync0 down");
+    let (status, findings) = examine(here, &cluster.members[0]);
+    assert_eq!(status, Some(1), "{findings:#?}");
+    let found: Vec<_> = (findings.iter())
+        .filter(|it| it["check"] == "interface")
+        .filter_map(|it| it["found"].as_str())
+        .collect();
+    assert_eq!(
+        found,
+        [
+            "sync0 is switched off",
+            "lna of `interfaces: monitored` is not there"
+        ]
+    );
+    let forwarding = unwell(&findings, "forwarding").expect("it is 0");
+    let reverse_path = unwell(&findings, "reverse path").expect("it is strict");
+    let strict = "net.ipv4.conf.*.rp_filter is strict on lan";
+    assert_eq!(reverse_path["found"], strict);
+    for finding in [forwarding, reverse_path] {
+        let cure = finding["cure"].as_str().expect("a text");
+        here.run(cure.split(',').next().expect("a command"));
+    }
+    let (_, findings) = examine(here, &cluster.members[0]);
+    for check in ["forwarding", "reverse path"] {
+        assert!(unwell(&findings, check).is_none(), "{findings:#?}");
+    }
+}
+
+#[test]
+fn a_peer_that_is_not_heard_is_bad_and_so_is_a_configuration_that_cannot_be_read() {
+    let lab = Lab::new(2);
+    let mut cluster = Cluster::configure(&lab, Settings::default());
+    let here = &lab.gateways[0];
+    cluster.members[0].start(here);
+    let mut examined = (None, Vec::new());
+    wait_until("the daemon answers", DEADLINE, || {
+        examined = examine(here, &cluster.members[0]);
+        unwell(&examined.1, "peers").is_none()
+    });
+    let (status, findings) = examined;
+    let peer = unwell(&findings, "peer").unwrap_or_else(|| panic!("{findings:#?}"));
+    assert_eq!(status, Some(1));
+    assert_eq!(peer["found"], "there is no link to gw-b");
+
+    fs::write(cluster.members[0].config(), "cluster: 7\n").expect("the directory is ours");
+    let (status, findings) = examine(here, &cluster.members[0]);
+    assert_eq!(status, Some(1));
+    assert!(unwell(&findings, "configuration").is_some());
+    assert!(findings.iter().any(|it| it["check"] == "events"));
 }
 
 #[test]
@@ -141,10 +223,6 @@ fn machines_that_differ_are_found_by_the_daemons_and_the_cure_makes_them_equal()
     there.ip("link set wan mtu 1500");
     there.ip("link set sync0 mtu 1500");
     there.ip("link delete odd");
-    // Who starts looks at once; else it is within a minute.
-    for (daemon, gateway) in cluster.members.iter_mut().zip(&lab.gateways) {
-        daemon.start(gateway);
-    }
     wait_until("they are alike", DEADLINE, || {
         findings = examine(here, &cluster.members[0]).1;
         findings
@@ -164,11 +242,14 @@ fn traps_in_rules_of_iptables_are_found_of_both_kinds() {
     here.run("iptables-nft -t raw -A PREROUTING -i eth3 -j CT --zone 5");
     here.run("iptables-legacy -t raw -A PREROUTING -p udp --dport 5353 -j CT --notrack");
     here.run("iptables-legacy -t mangle -A FORWARD -j CONNMARK --save-mark");
+    here.run("iptables-nft -t mangle -A PREROUTING -j CONNMARK --restore-mark");
+    here.run("iptables-nft -A FORWARD -m connmark --mark 1/0x7fffffff -j ACCEPT");
     let (_, findings) = examine(here, &cluster.members[0]);
     for (check, place) in [
         ("zones", "iptables-nft -t raw PREROUTING"),
         ("notrack", "iptables-legacy -t raw PREROUTING"),
         ("connmark", "iptables-legacy -t mangle FORWARD"),
+        ("mark read", "iptables-nft -t mangle PREROUTING"),
     ] {
         let finding = unwell(&findings, check).unwrap_or_else(|| panic!("{check}: {findings:#?}"));
         let found = finding["found"].as_str().expect("a text");

@@ -34,10 +34,13 @@ impl Doctor {
     }
 
     fn examine(&self) -> Result<Vec<Finding>, Failure> {
-        let config =
-            Config::load(&self.config).map_err(|error| Failure::Problem(error.to_string()))?;
-        let mut findings = doctor::examine(&config);
-        findings.extend(doctor::examine_peers(&config.control.socket));
-        Ok(findings)
+        Ok(match Config::load(&self.config) {
+            Ok(config) => {
+                let mut findings = doctor::examine(&config);
+                findings.extend(doctor::peers::examine(&config));
+                findings
+            }
+            Err(error) => doctor::examine_unconfigured(error.to_string()),
+        })
     }
 }

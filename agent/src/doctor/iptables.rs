@@ -3,6 +3,7 @@
 use std::io;
 use std::process::Command;
 
+use super::marks;
 use super::ruleset::Trap;
 
 /// Those of nftables, which `nft` shows without what they do, and those of the older kind, which it does not show.
@@ -63,14 +64,35 @@ fn judge(program: &str, text: &str, copy_bit: u32) -> (Vec<(Trap, String)>, usiz
     (traps, rules)
 }
 
-fn caught(words: &[&str], copy_bit: u32) -> Option<Trap> {
-    let after = |option: &str| {
-        let at = words.iter().position(|word| *word == option)?;
-        words.get(at + 1).copied()
-    };
+/// What a rule does that surprises, with its match and with its target.
+fn caught(words: &[&str], copy_bit: u32) -> impl Iterator<Item = Trap> {
+    [of_match(words, copy_bit), of_target(words, copy_bit)]
+        .into_iter()
+        .flatten()
+}
+
+/// The word behind an option, if it is there.
+fn after<'a>(words: &[&'a str], option: &str) -> Option<&'a str> {
+    let at = words.iter().position(|word| *word == option)?;
+    words.get(at + 1).copied()
+}
+
+/// What is before the slash and the mask behind it: all of the mark where there is none.
+fn masked(text: &str) -> Option<(u32, u32)> {
+    let (value, mask) = text.split_once('/').unwrap_or((text, "0xffffffff"));
+    Some((hex(value)?, hex(mask)?))
+}
+
+fn of_match(words: &[&str], copy_bit: u32) -> Option<Trap> {
+    let at = words.windows(2).position(|it| it == ["-m", "connmark"])?;
+    let (_, mask) = masked(after(&words[at..], "--mark")?)?;
+    marks::is_whole(mask, copy_bit).then_some(Trap::MarkRead)
+}
+
+fn of_target(words: &[&str], copy_bit: u32) -> Option<Trap> {
     let has = |option: &str| words.contains(&option);
-    let is_cleared = |kept: u32, set: u32| kept & copy_bit == 0 && set & copy_bit == 0;
-    match after("-j")? {
+    let mask = || hex(after(words, "--ctmask")?);
+    match after(words, "-j")? {
         "NOTRACK" => Some(Trap::Notrack),
         "CT" if has("--notrack") => Some(Trap::Notrack),
         "CT" if ["--zone", "--zone-orig", "--zone-reply"]
@@ -80,18 +102,15 @@ fn caught(words: &[&str], copy_bit: u32) -> Option<Trap> {
             Some(Trap::Zone)
         }
         "MASQUERADE" => Some(Trap::Masquerade),
-        "CONNMARK" if copy_bit != 0 => {
-            let clears = match (after("--set-xmark"), after("--ctmask")) {
-                // The bits of the mask are cleared, then those of the value are turned over.
-                (Some(text), _) => {
-                    let (value, mask) = text.split_once('/').unwrap_or((text, "0xffffffff"));
-                    is_cleared(!hex(mask)?, hex(value)?)
-                }
-                // The packet's mark has not the bit.
-                (None, Some(mask)) if has("--save-mark") => is_cleared(!hex(mask)?, 0),
-                (None, _) => false,
-            };
-            clears.then_some(Trap::Mark)
+        // The bits of the mask are cleared, then those of the value are turned over: what is in neither is kept.
+        "CONNMARK" if has("--set-xmark") => {
+            let (value, mask) = masked(after(words, "--set-xmark")?)?;
+            ((value | mask) & copy_bit != 0).then_some(Trap::MarkSet)
+        }
+        // The packet's mark has not the bit.
+        "CONNMARK" if has("--save-mark") => (mask()? & copy_bit != 0).then_some(Trap::MarkSet),
+        "CONNMARK" if has("--restore-mark") => {
+            marks::is_whole(mask()?, copy_bit).then_some(Trap::MarkRead)
         }
         _ => None,
     }
@@ -120,6 +139,8 @@ COMMIT
 -A FORWARD -j CONNMARK --set-xmark 0x1/0x7fffffff
 -A FORWARD -j CONNMARK --save-mark --nfmask 0xffffffff --ctmask 0xffffffff
 -A FORWARD -j CONNMARK --restore-mark --nfmask 0xffffffff --ctmask 0xffffffff
+-A FORWARD -m connmark --mark 0x1 -j ACCEPT
+-A FORWARD -m connmark --mark 0x1/0x7fffffff -j CONNMARK --set-xmark 0x2/0xffffffff
 -A ctsync-hold -j MASQUERADE
 COMMIT
 *nat
@@ -137,17 +158,24 @@ COMMIT
         let expected = [
             (Trap::Notrack, raw.clone()),
             (Trap::Zone, raw),
-            (Trap::Mark, mangle.clone()),
-            (Trap::Mark, mangle),
+            (Trap::MarkSet, mangle.clone()),
+            (Trap::MarkSet, mangle.clone()),
+            (Trap::MarkRead, mangle.clone()),
+            (Trap::MarkRead, mangle.clone()),
+            (Trap::MarkSet, mangle),
             (Trap::Masquerade, nat),
         ];
         assert_eq!(traps, expected);
-        assert_eq!(rules, 9);
+        assert_eq!(rules, 11);
     }
 
     #[test]
     fn a_mark_is_no_trap_where_no_bit_of_it_marks_copies() {
         let (traps, _) = judge("iptables-save", RULES, 0);
-        assert!(traps.iter().all(|(trap, _)| *trap != Trap::Mark));
+        assert!(
+            traps
+                .iter()
+                .all(|(trap, _)| !matches!(trap, Trap::MarkSet | Trap::MarkRead))
+        );
     }
 }

@@ -30,9 +30,13 @@ pub fn examine() -> Vec<Finding> {
             findings.extend(loose());
         }
     }
-    findings.push(queue_rule());
-    findings.push(queue_flow());
+    findings.extend(forwarding());
     findings
+}
+
+/// Whether packets can be held.
+pub fn queue() -> [Finding; 2] {
+    [queue_rule(), queue_flow()]
 }
 
 /// A setting of connection tracking, in this network namespace.
@@ -124,6 +128,23 @@ fn loose() -> Option<Finding> {
     })
 }
 
+/// Only one of the two families may be in use.
+fn forwarding() -> Option<Finding> {
+    let is_off = |file: &str| fs::read_to_string(file).is_ok_and(|it| it.trim() == "0");
+    let files = [
+        "/proc/sys/net/ipv4/ip_forward",
+        "/proc/sys/net/ipv6/conf/all/forwarding",
+    ];
+    files.into_iter().all(is_off).then(|| {
+        Finding::warning(
+            "forwarding",
+            "net.ipv4.ip_forward and net.ipv6.conf.all.forwarding are 0",
+            "this machine forwards no packet: flows that move here end",
+            "sysctl -w net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1, and a file in /etc/sysctl.d",
+        )
+    })
+}
+
 /// Whether the kernel counts packets, which the configuration asks for.
 pub fn accounting() -> Finding {
     match sysctl("nf_conntrack_acct") {
@@ -161,7 +182,7 @@ fn queue_rule() -> Finding {
         Ok(_) => Finding::warning(
             "nft queue",
             "the kernel refuses `queue` in a rule of nftables",
-            "packets are held with the target NFQUEUE of xtables instead, if there is that",
+            "packets are held with the target NFQUEUE of xtables instead; the daemon does not start if there is none either",
             "modprobe nft_queue, or nft_compat and xt_NFQUEUE; or boot a kernel of a distribution",
         ),
         Err(error) => Finding::warning(

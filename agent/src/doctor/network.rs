@@ -1,4 +1,5 @@
-//! The sync networks: the interface, and whether large datagrams reach the peers.
+//! The sync networks: the interface, and whether large datagrams reach the peers; and the other interfaces, as far as the
+//! configuration asks something of them.
 
 use std::fs;
 use std::io::{self, Read};
@@ -11,8 +12,9 @@ use rustix::net::sockopt::{
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::Finding;
-use crate::addresses::{self, Interface, LocalAddresses};
+use crate::addresses::{self, Interface, Link, LocalAddresses};
 use crate::config::Config;
+use crate::config::roles::{Mode, Monitored};
 use crate::udp::scoped;
 
 /// IPv6 demands as much of every link (RFC 8200 5), and full datagrams want no less.
@@ -23,12 +25,18 @@ const ECHO_TIMEOUT: Duration = Duration::from_secs(1);
 const SMALL_BYTES: usize = 64;
 
 pub fn examine(config: &Config) -> Vec<Finding> {
-    let networks = (0..config.networks.len()).flat_map(|network| examine_one(config, network));
-    networks.collect()
+    let links = addresses::links().unwrap_or_default();
+    let networks =
+        (0..config.networks.len()).flat_map(|network| examine_one(config, network, &links));
+    let reverse_path =
+        (config.roles.mode == Mode::LoadSharing).then(|| reverse_path(config, &links));
+    (networks.chain(monitored(config, &links)))
+        .chain(reverse_path.flatten())
+        .collect()
 }
 
 /// The network that stands there in the configuration.
-fn examine_one(config: &Config, network: usize) -> Vec<Finding> {
+fn examine_one(config: &Config, network: usize, links: &[Link]) -> Vec<Finding> {
     let name = config.networks[network].interface.as_str();
     let interface = match addresses::interface(name) {
         Ok(interface) => interface,
@@ -42,39 +50,94 @@ fn examine_one(config: &Config, network: usize) -> Vec<Finding> {
         }
     };
     let own = config.this.addresses[network].ip();
-    let mut findings = vec![link(name), address(own, name), mtu(name, interface)];
+    let mut findings = vec![link(name, links), address(own, name), mtu(name, interface)];
     let peers = config.peers.iter();
     findings.extend(peers.map(|peer| path(&peer.name, peer.addresses[network], &interface)));
     findings
 }
 
-fn link(name: &str) -> Finding {
-    let state = fs::read_to_string(format!("/sys/class/net/{name}/operstate")).unwrap_or_default();
-    match state.trim() {
-        state @ ("down" | "lowerlayerdown" | "notpresent") => Finding::bad(
-            "interface",
-            format!("{name} is {state}"),
-            "no peer is reached over it",
-            format!("ip link set {name} up, and look at the cable"),
+fn link(name: &str, links: &[Link]) -> Finding {
+    const CHECK: &str = "interface";
+    const WHY: &str = "no peer is reached over it";
+    match links.iter().find(|link| link.name == name) {
+        Some(link) if !link.is_on => Finding::bad(
+            CHECK,
+            format!("{name} is switched off"),
+            WHY,
+            format!("ip link set {name} up"),
         ),
-        _ => Finding::ok("interface", format!("{name} is up")),
+        Some(link) if !link.is_up => Finding::bad(
+            CHECK,
+            format!("{name} is switched on, and has no carrier"),
+            WHY,
+            "look at the cable, and at the port of the switch",
+        ),
+        Some(_) | None => Finding::ok(CHECK, format!("{name} is up")),
     }
 }
 
+/// Names that no interface has: who monitors it is not fit.
+fn monitored(config: &Config, links: &[Link]) -> Vec<Finding> {
+    let is_there = |name: &str| links.iter().any(|link| link.name == name);
+    let monitored = config.interfaces.monitored.iter().filter(|it| it.monitor);
+    let missing = monitored.filter(|it| !is_there(it.name.as_str()));
+    let finding = |it: &Monitored| {
+        Finding::bad(
+            "interface",
+            format!("{} of `interfaces: monitored` is not there", it.name),
+            "it has to be up, so that this member is not fit: it is active only while no other can be",
+            "correct the name (`ip link` shows what there is), or leave it out with `monitor: false`",
+        )
+    };
+    missing.map(finding).collect()
+}
+
+/// Where directions of a flow pass different gateways, a packet may come in where the kernel would not send the answer.
+fn reverse_path(config: &Config, links: &[Link]) -> Option<Finding> {
+    let setting = |name: &str| -> Option<u8> {
+        let file = format!("/proc/sys/net/ipv4/conf/{name}/rp_filter");
+        fs::read_to_string(file).ok()?.trim().parse().ok()
+    };
+    let all = setting("all")?;
+    // The greater of the two is in force; 1 is strict, 2 is not.
+    let is_strict = |name: &str| setting(name).is_some_and(|it| it.max(all) == 1);
+    let is_sync = |name: &str| {
+        config
+            .networks
+            .iter()
+            .any(|it| it.interface.as_str() == name)
+    };
+    let names = links.iter().map(|link| link.name.as_str());
+    let strict: Vec<_> =
+        (names.filter(|it| *it != "lo" && !is_sync(it) && is_strict(it))).collect();
+    (!strict.is_empty()).then(|| {
+        Finding::warning(
+            "reverse path",
+            format!("net.ipv4.conf.*.rp_filter is strict on {}", strict.join(", ")),
+            "a packet that comes in by another interface than its answer would leave by is dropped: with `mode: load-sharing` \
+             both directions of a connection may do that",
+            "sysctl -w net.ipv4.conf.all.rp_filter=2",
+        )
+    })
+}
+
 fn address(address: IpAddr, device: &str) -> Finding {
-    let is_ours = LocalAddresses::open().is_ok_and(|it| it.set().is_local(address));
-    match is_ours {
-        true => Finding::ok(
-            "address",
-            format!("{address} is an address of this machine"),
-        ),
-        false => Finding::bad(
-            "address",
+    const CHECK: &str = "address";
+    match LocalAddresses::open().map(|it| it.set().is_local(address)) {
+        Ok(true) => Finding::ok(CHECK, format!("{address} is an address of this machine")),
+        Ok(false) => Finding::bad(
+            CHECK,
             format!("{address} is no address of this machine"),
             "peers send to it, and expect to hear from it",
             format!(
                 "ip address add {address}/LENGTH dev {device}, or correct `members` or `member`"
             ),
+        ),
+        Err(error) => Finding::warning(
+            CHECK,
+            format!("the addresses of this machine cannot be read ({error})"),
+            "whether it has the one that the configuration says cannot be said",
+            "run it as root: sudo ctsync doctor",
         ),
     }
 }

@@ -6,8 +6,8 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use super::{Finding, iptables};
-use crate::config::Config;
+use super::{Finding, iptables, marks};
+use crate::ruleset::CopyBit;
 
 /// Places that are named; there may be thousands of the same.
 const PLACES_MAX: usize = 3;
@@ -19,7 +19,8 @@ pub enum Trap {
     Zone,
     Offload,
     Masquerade,
-    Mark,
+    MarkSet,
+    MarkRead,
 }
 
 const TRAPS: &[Trap] = &[
@@ -27,7 +28,8 @@ const TRAPS: &[Trap] = &[
     Trap::Zone,
     Trap::Offload,
     Trap::Masquerade,
-    Trap::Mark,
+    Trap::MarkSet,
+    Trap::MarkRead,
 ];
 
 impl Trap {
@@ -37,7 +39,8 @@ impl Trap {
             Self::Zone => "zones",
             Self::Offload => "flowtable",
             Self::Masquerade => "masquerade",
-            Self::Mark => "connmark",
+            Self::MarkSet => "connmark",
+            Self::MarkRead => "mark read",
         }
     }
 
@@ -53,28 +56,39 @@ impl Trap {
             Self::Masquerade => {
                 "when an interface goes down or loses its address, the kernel deletes the flows that it masquerades"
             }
-            Self::Mark => {
-                "a rule that sets the whole mark clears the bit that marks a copy: the flow seems to have moved here"
+            Self::MarkSet => {
+                "a rule that sets the whole mark loses the bit that marks a copy: what is a copy, and what moves, is not known"
+            }
+            Self::MarkRead => {
+                "the first packet of a flow that moves here has the bit that marks a copy in its connmark as well: it does not \
+                 match, and where it is dropped for that, the flow is dead"
             }
         }
     }
 
-    const fn cure(self) -> &'static str {
+    fn cure(self, copy_bit: u32) -> String {
+        let others = !copy_bit;
         match self {
-            Self::Notrack => "remove the rule, or let it match only what needs no state",
-            Self::Zone => "compare the rule with those of the other members",
+            Self::Notrack => "remove the rule, or let it match only what needs no state".to_owned(),
+            Self::Zone => "compare the rule with those of the other members".to_owned(),
             Self::Offload => {
-                "keep it if the flows stay at their gateway; else take it out of the way of those that move"
+                "keep it if the flows stay at their gateway; else take it out of the way of those that move".to_owned()
             }
-            Self::Masquerade => "`snat to` an address that moves with the role",
-            Self::Mark => {
-                "keep the bit: `ct mark set ct mark & 0x80000000 | VALUE`, with the bit of kernel.copy_bit"
-            }
+            Self::Masquerade => "`snat to` an address that moves with the role".to_owned(),
+            Self::MarkSet => format!(
+                "set the other bits alone: `ct mark set ct mark & {copy_bit:#010x} | VALUE`, `-j CONNMARK --set-xmark \
+                 VALUE/{others:#010x}`, `--save-mark --mask {others:#010x}`"
+            ),
+            Self::MarkRead => format!(
+                "read the other bits alone: `ct mark & {others:#010x} == VALUE`, `meta mark set ct mark & {others:#010x}`, \
+                 `-m connmark --mark VALUE/{others:#010x}`, `--restore-mark --mask {others:#010x}`"
+            ),
         }
     }
 }
 
-pub fn examine(config: &Config) -> Vec<Finding> {
+/// What there is to be found; no rule about marks surprises where no bit of them marks copies.
+pub fn examine(copy_bit: Option<CopyBit>) -> Vec<Finding> {
     let output = Command::new("nft").args(["-j", "list", "ruleset"]).output();
     let ruleset = match output {
         Ok(output) if output.status.success() => serde_json::from_slice(&output.stdout).ok(),
@@ -88,11 +102,11 @@ pub fn examine(config: &Config) -> Vec<Finding> {
             "see what `nft -j list ruleset` says",
         )];
     };
-    let copy_bit = config.kernel.copy_bit.map_or(0, |bit| bit.mask());
+    let copy_bit = copy_bit.map_or(0, CopyBit::mask);
     let (mut traps, rules) = judge(&ruleset, copy_bit);
     let of_iptables = iptables::examine(copy_bit);
     traps.extend(of_iptables.traps);
-    let mut findings = tell(&traps, rules + of_iptables.rules);
+    let mut findings = tell(&traps, rules + of_iptables.rules, copy_bit);
     // Their modules are loaded, so that there may be rules: without them the programs fail as there is nothing to print.
     let may_have_rules = |program: &&str| {
         let names = match program.starts_with("ip6") {
@@ -131,7 +145,7 @@ fn judge(ruleset: &Value, copy_bit: u32) -> (Vec<(Trap, String)>, usize) {
 }
 
 /// A finding for each trap that there is in so many rules.
-fn tell(traps: &[(Trap, String)], rules: usize) -> Vec<Finding> {
+fn tell(traps: &[(Trap, String)], rules: usize, copy_bit: u32) -> Vec<Finding> {
     if traps.is_empty() {
         let found = format!("nothing surprising in {rules} rules");
         return vec![Finding::ok("ruleset", found)];
@@ -146,7 +160,7 @@ fn tell(traps: &[(Trap, String)], rules: usize) -> Vec<Finding> {
         };
         (!first.is_empty()).then(|| {
             let found = format!("in {}{more}", first.join(", "));
-            Finding::warning(trap.check(), found, trap.why(), trap.cure())
+            Finding::warning(trap.check(), found, trap.why(), trap.cure(copy_bit))
         })
     };
     TRAPS.iter().filter_map(finding).collect()
@@ -156,20 +170,13 @@ fn has(rule: &Value, trap: Trap, copy_bit: u32) -> bool {
     let statements = rule["expr"].as_array().map_or(&[][..], Vec::as_slice);
     statements.iter().any(|statement| {
         let is = |name: &str| statement.get(name).is_some();
-        let mangled = &statement["mangle"]["key"]["ct"]["key"];
         match trap {
             Trap::Notrack => is("notrack"),
-            Trap::Zone => mangled == "zone",
+            Trap::Zone => statement["mangle"]["key"]["ct"]["key"] == "zone",
             Trap::Offload => is("flow"),
             Trap::Masquerade => is("masquerade"),
-            Trap::Mark => {
-                let value = &statement["mangle"]["value"];
-                let number = value.as_u64();
-                // The packet's mark has not the bit.
-                let clears = number.is_some_and(|value| value & u64::from(copy_bit) == 0)
-                    || value["meta"]["key"] == "mark";
-                copy_bit != 0 && mangled == "mark" && clears
-            }
+            Trap::MarkSet => copy_bit != 0 && marks::is_overwritten(statement, copy_bit),
+            Trap::MarkRead => copy_bit != 0 && marks::is_read(statement, copy_bit),
         }
     })
 }
@@ -208,7 +215,7 @@ mod tests {
     fn traps_are_found_with_their_places_and_our_own_table_is_none() {
         let (traps, rules) = judge(&serde_json::from_str(RULESET).unwrap(), 1 << 31);
         assert_eq!(rules, 5);
-        let findings = tell(&traps, rules);
+        let findings = tell(&traps, rules, 1 << 31);
         let found: Vec<_> = findings
             .iter()
             .map(|it| (it.check, it.found.as_str()))
@@ -228,7 +235,7 @@ mod tests {
     fn empty_ruleset_is_well() {
         let (traps, rules) = judge(&serde_json::json!({ "nftables": [] }), 0);
         assert_eq!(
-            tell(&traps, rules),
+            tell(&traps, rules, 0),
             [Finding::ok("ruleset", "nothing surprising in 0 rules")]
         );
     }

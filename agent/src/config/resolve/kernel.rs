@@ -4,12 +4,10 @@ use crate::config::spanned::Spanned;
 
 use super::super::error::{Fault, Problem};
 use super::super::scalar::{parse_bit, parse_label_mask, parse_mask, parse_size, print_size};
-use super::super::{Kernel, file};
+use super::super::{DEFAULT_COPY_BIT, Kernel, file};
 use super::values::{Limits, fault};
 use crate::ruleset::CopyBit;
 
-/// The bit of the connmark that marks a copy when nobody says otherwise.
-const COPY_BIT: Option<CopyBit> = CopyBit::new(31);
 /// The kernel doubles what it is given and keeps it in an int: 512 MiB is the last power of two that fits.
 const EVENT_BUFFER: Limits<u32> = Limits {
     min: 1 << 20,
@@ -27,7 +25,7 @@ pub fn kernel(written: file::Kernel) -> Result<Kernel, Fault> {
                 },
             )
         })?,
-        None => COPY_BIT,
+        None => DEFAULT_COPY_BIT,
     };
     Ok(Kernel {
         event_buffer_bytes: match &written.event_buffer {
