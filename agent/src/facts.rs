@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 mod gather;
 
-pub use gather::watch;
+pub use gather::{gather, watch};
 
 /// Facts that are told and taken; a gateway has about 60.
 pub const FACTS_MAX: usize = 256;
