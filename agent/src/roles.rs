@@ -13,7 +13,7 @@ use crate::core::Core;
 use crate::core::roles::state_name;
 use crate::files;
 use crate::hooks::{Call, Hooks};
-use ccp::election::{Change, State, Why};
+use ccp::election::{State, StateChange, Why};
 use ccp::time::Instant;
 use rustix::fs::{Access, access};
 use tracing::{error, info, warn};
@@ -64,7 +64,7 @@ impl RolesIo {
     }
 
     /// This member has become something else, for `why`.
-    pub fn handle_change(&self, change: &Change, why: &str) {
+    pub fn handle_change(&self, change: &StateChange, why: &str) {
         let (from, to) = (state_name(change.from), state_name(change.to));
         match change.to {
             // Who only waits for another to take the role over is not the last resort.

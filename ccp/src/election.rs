@@ -127,7 +127,7 @@ pub enum Why {
 
 /// A member became something else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Change {
+pub struct StateChange {
     /// What it was.
     pub from: State,
     /// What it is.
@@ -292,7 +292,7 @@ impl Election {
         expected: MemberSet,
         mut problems: Problems,
         now: Instant,
-    ) -> Option<Change> {
+    ) -> Option<StateChange> {
         let all_there = (expected.iter()).all(|it| there.contains(it) && !self.is_awaited(it));
         let has_begun = all_there && !problems.contains(Problem::Sync);
         self.settles = self.settles.filter(|at| *at > now && !has_begun);
@@ -318,7 +318,7 @@ impl Election {
         }
         let from = core::mem::replace(&mut self.state, state);
         self.since = now;
-        Some(Change {
+        Some(StateChange {
             from,
             to: state,
             why,

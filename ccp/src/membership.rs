@@ -6,6 +6,7 @@
 //! from seen (PROTOCOL.md 3).
 
 use crate::build::{Build, Capabilities, Capability};
+use crate::election::Load;
 use crate::record::{MemberId, MemberSet};
 use crate::replay::ReplayWindow;
 use crate::time::Instant;
@@ -33,7 +34,7 @@ pub enum PeerState {
 
 /// What a hello changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
+pub enum HelloEffect {
     /// A run of the member that we had not known has proven itself.
     NewRun,
     /// It is heard again after it was dead.
@@ -58,8 +59,8 @@ struct Session {
     hears: MemberSet,
     /// Number of the last datagram that we had sent when it began.
     began_after: u64,
-    /// It says that its own loop is late.
-    is_starved: bool,
+    /// Whether its own loop keeps its times, as it says.
+    load: Load,
 }
 
 /// Which of the two directions between a peer and this member works.
@@ -164,10 +165,10 @@ impl Membership {
         Some(late)
     }
 
-    /// A peer says that its loop is late, or no longer is.
-    pub fn set_starved(&mut self, member: MemberId, is_starved: bool) {
+    /// A peer says whether its loop keeps its times.
+    pub fn set_load(&mut self, member: MemberId, load: Load) {
         if let Some(session) = self.peer_mut(member).and_then(|it| it.session.as_mut()) {
-            session.is_starved = is_starved;
+            session.load = load;
         }
     }
 
@@ -235,7 +236,7 @@ impl Membership {
         hello: &Hello,
         last_sent: u64,
         now: Instant,
-    ) -> Change {
+    ) -> HelloEffect {
         let me = (self.me, self.incarnation);
         let echo = hello
             .heard
@@ -244,7 +245,7 @@ impl Membership {
             .map(|heard| heard.packet_number)
             .max();
         let Some(peer) = self.peer_mut(member) else {
-            return Change::Refused;
+            return HelloEffect::Refused;
         };
         let known = peer.is_run(incarnation);
         let began_after = peer
@@ -255,7 +256,7 @@ impl Membership {
             // It may be there and not have heard of us: say that we heard of it, at once. It proves itself with the answer.
             peer.candidate = Some((incarnation, packet_number));
             self.answer(now);
-            return Change::Nothing;
+            return HelloEffect::Nothing;
         }
         if !known {
             peer.begin([incarnation, packet_number], hello, last_sent, now);
@@ -263,18 +264,18 @@ impl Membership {
             peer.build = hello.build;
             peer.state = PeerState::Live;
             self.answer(now);
-            return Change::NewRun;
+            return HelloEffect::NewRun;
         }
         let proof = echo.is_some();
         if !self.accept(member, incarnation, packet_number, now) {
-            return Change::Refused;
+            return HelloEffect::Refused;
         }
         let Some(peer) = self.peer_mut(member) else {
-            return Change::Nothing;
+            return HelloEffect::Nothing;
         };
         if let Some(session) = &mut peer.session {
             if session.hello > packet_number {
-                return Change::Nothing;
+                return HelloEffect::Nothing;
             }
             session.hello = packet_number;
             session.hears_us = proof;
@@ -285,13 +286,13 @@ impl Membership {
             (PeerState::Dead, true) => {
                 peer.state = PeerState::Live;
                 self.answer(now);
-                Change::Back
+                HelloEffect::Back
             }
             (PeerState::Dead, false) => {
                 self.answer(now);
-                Change::Nothing
+                HelloEffect::Nothing
             }
-            (PeerState::Live | PeerState::NeverSeen, _) => Change::Nothing,
+            (PeerState::Live | PeerState::NeverSeen, _) => HelloEffect::Nothing,
         }
     }
 
@@ -425,10 +426,9 @@ impl Membership {
 impl Session {
     /// How long it may be silent.
     fn patience(&self, dead_after: Duration) -> Duration {
-        if self.is_starved {
-            dead_after * STARVED_PATIENCE
-        } else {
-            dead_after
+        match self.load {
+            Load::Normal => dead_after,
+            Load::Starved => dead_after * STARVED_PATIENCE,
         }
     }
 }
@@ -476,7 +476,7 @@ impl Peer {
 
     /// True if it says that its loop is late.
     pub fn is_starved(&self) -> bool {
-        (self.session.as_ref()).is_some_and(|session| session.is_starved)
+        (self.session.as_ref()).is_some_and(|session| session.load == Load::Starved)
     }
 
     /// When it was heard last.
@@ -507,7 +507,7 @@ impl Peer {
             hears_us: true,
             hears: hello.heard.iter().map(|heard| heard.member).collect(),
             began_after: last_sent,
-            is_starved: false,
+            load: Load::Normal,
         });
     }
 }

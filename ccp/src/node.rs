@@ -37,7 +37,7 @@ use crate::audit::Audit;
 use crate::counters::Counters;
 use crate::election::{self, Election};
 use crate::hold::Holds;
-use crate::membership::{Change, Membership, PeerState};
+use crate::membership::{HelloEffect, Membership, PeerState};
 use crate::modes::{Generation, Mode, Modes};
 use crate::network::NetworkId;
 use crate::outbox::Outbox;
@@ -85,7 +85,7 @@ pub struct Node {
     kept_out: HashSet<u32, KeyedHash>,
     events: VecDeque<Event>,
     /// What did not fit there of what this member has become.
-    role: Option<election::Change>,
+    role: Option<election::StateChange>,
     packet_number: u64,
     epoch: u8,
     flushed: Option<Instant>,
@@ -233,15 +233,15 @@ impl Node {
 
     fn handle_hello(&mut self, header: &Header, hello: &Hello, network: NetworkId, now: Instant) {
         let member = header.source;
-        let change = self.membership.handle_hello(
+        let effect = self.membership.handle_hello(
             member,
             [header.incarnation, header.packet_number],
             hello,
             self.packet_number,
             now,
         );
-        match change {
-            Change::NewRun => {
+        match effect {
+            HelloEffect::NewRun => {
                 self.forget_run(member);
                 self.paths.forget(member, now);
                 self.roles.election.forget(member);
@@ -252,13 +252,13 @@ impl Node {
                 self.sender.tell_anew(member);
                 self.note(Event::PeerLive(member));
             }
-            Change::Back => {
+            HelloEffect::Back => {
                 self.join.stir();
                 self.sender.resume(member, now);
                 self.note(Event::PeerLive(member));
             }
-            Change::Nothing => {}
-            Change::Refused => self.counters.datagrams_replayed_or_unproven += 1,
+            HelloEffect::Nothing => {}
+            HelloEffect::Refused => self.counters.datagrams_replayed_or_unproven += 1,
         }
         let current = self
             .membership
@@ -275,7 +275,7 @@ impl Node {
             self.handle_join_news(member, hello, place);
             self.advance(member);
         }
-        if current && change != Change::Refused {
+        if current && effect != HelloEffect::Refused {
             self.handle_path(header, hello, network, now);
             let hears_us = self.paths.hears_us(member);
             let heard = (member, header.packet_number);
@@ -503,7 +503,7 @@ impl Node {
             self.events.push_back(event);
         } else if let Event::Role(change) = event {
             let from = self.role.map_or(change.from, |first| first.from);
-            self.role = Some(election::Change { from, ..change });
+            self.role = Some(election::StateChange { from, ..change });
         }
     }
 

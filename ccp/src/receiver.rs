@@ -4,7 +4,7 @@
 //! acknowledged when the kernel has taken every change of it, not when it was received.
 
 use crate::range::RangeSet;
-use crate::record::{Claim, MemberId, MemberSet, Term, Told};
+use crate::record::{Claim, MemberId, MemberSet, TellingEnd, Term};
 use crate::sender::ACK_DELAY;
 use crate::table::{Entry, Life, Origin, Slot};
 use crate::time::Instant;
@@ -55,7 +55,7 @@ pub struct Incoming {
     /// Flows that ended, by the sequence that said so: needed until everything before it has arrived.
     pub tombstones: BTreeSet<(u64, Slot)>,
     /// The mark that ends a telling, and its sequence.
-    told: Option<(u64, Told)>,
+    told: Option<(u64, TellingEnd)>,
     /// We asked for a telling that may leave out what was told before this sequence; it has not come yet.
     asked: Option<u64>,
     /// Members whose claims on flows of this peer were refused, as its own were newer.
@@ -216,14 +216,14 @@ impl Incoming {
     }
 
     /// The peer says, in the delta `seq`, that it told us everything.
-    pub fn handle_told(&mut self, seq: u64, told: Told) {
+    pub fn handle_told(&mut self, seq: u64, told: TellingEnd) {
         if told.base >= self.base {
             self.told = Some((seq, told));
         }
     }
 
     /// Once, when everything up to the end of the telling is in our kernel: that end.
-    pub fn poll_told(&mut self) -> Option<Told> {
+    pub fn poll_told(&mut self) -> Option<TellingEnd> {
         let (_, told) = self
             .told
             .take_if(|(seq, told)| told.base == self.base && *seq <= self.frontier)?;

@@ -490,13 +490,13 @@ pub enum Record {
         claim: Claim,
     },
     /// A telling is over.
-    Told(Told),
+    Told(TellingEnd),
 }
 
 /// Ends a telling: but for flows told before `from`, `member` was sent every flow of the sender at sequence `base` or later.
 /// Any other flow of the sender that it has is gone (PROTOCOL.md 5.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Told {
+pub struct TellingEnd {
     /// To whom.
     pub member: MemberId,
     /// First sequence of the telling.

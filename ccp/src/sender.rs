@@ -13,7 +13,7 @@ mod peer;
 pub use peer::PeerSend;
 
 use crate::outbox::Outbox;
-use crate::record::{Claim, MemberId, MemberSet, Told};
+use crate::record::{Claim, MemberId, MemberSet, TellingEnd};
 use crate::table::{Entry, Life, Origin, Pending, Slot, Table};
 use crate::time::Instant;
 use crate::wire::control::Ack;
@@ -334,7 +334,7 @@ impl Sender {
         to_tell: MemberSet,
         body: Body,
         out: &mut Vec<u8>,
-    ) -> Option<Told> {
+    ) -> Option<TellingEnd> {
         let seq = self.log.next_seq();
         let (member, peer) =
             peers_mut(&mut self.peers, to_tell).find(|(_, peer)| peer.can_tell(seq))?;
@@ -349,7 +349,7 @@ impl Sender {
                     return None;
                 }
                 peer.telling = Telling::Done;
-                return Some(Told { member, base, from });
+                return Some(TellingEnd { member, base, from });
             }
             let slot = table.slot(*next).map(|(slot, _)| slot);
             if let Some(slot) = slot

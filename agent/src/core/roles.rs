@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::Core;
 use crate::control::answer::members::{Done, RolesAnswer, RolesRequest};
-use ccp::election::{Change, Problem};
+use ccp::election::{Problem, StateChange};
 use ccp::time::Instant;
 use checks::Checks;
 use drain::Drain;
@@ -53,7 +53,7 @@ pub(super) struct Roles {
 #[derive(Clone, Debug)]
 struct Past {
     at: Instant,
-    change: Change,
+    change: StateChange,
     why: String,
 }
 
@@ -148,7 +148,7 @@ impl Core {
     }
 
     /// This member has become something else.
-    pub(super) fn note_change(&mut self, change: Change) {
+    pub(super) fn note_change(&mut self, change: StateChange) {
         let now = self.clock;
         if change.from.is_active() != change.to.is_active() {
             self.roles.last_failover = Some(now);

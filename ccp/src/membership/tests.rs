@@ -1,4 +1,5 @@
-use super::{Change, Membership, PeerState};
+use super::{HelloEffect, Membership, PeerState};
+use crate::election::Load;
 use crate::record::MemberId;
 use crate::time::Instant;
 use crate::wire::control::{Heard, Hello};
@@ -58,17 +59,17 @@ fn nothing_of_a_peer_counts_before_it_has_named_our_incarnation() {
     assert!(!members.accept(id(2), PEER, 1, at(1)));
     assert_eq!(
         members.handle_hello(id(2), [PEER, 2], &deaf(), 1, at(1)),
-        Change::Nothing
+        HelloEffect::Nothing
     );
     assert_eq!(
         members.handle_hello(id(2), [PEER, 3], &naming(US - 1, 9), 1, at(1)),
-        Change::Nothing
+        HelloEffect::Nothing
     );
     assert!(!members.accept(id(2), PEER, 4, at(1)));
     assert_eq!(members.peer(id(2)).unwrap().state, PeerState::NeverSeen);
     assert_eq!(
         members.handle_hello(id(2), [PEER, 5], &echo(1), 1, at(1)),
-        Change::NewRun
+        HelloEffect::NewRun
     );
     assert!(
         !members.accept(id(2), PEER, 4, at(1)),
@@ -101,16 +102,16 @@ fn a_run_cannot_come_back_by_echoing_what_we_sent_before_the_present_one() {
     members.handle_hello(id(2), [PEER, 1], &echo(1), 1, at(1));
     assert_eq!(
         members.handle_hello(id(2), [PEER + 1, 1], &echo(5), 7, at(2)),
-        Change::NewRun
+        HelloEffect::NewRun
     );
     for (incarnation, echoed) in [(PEER, 1), (PEER, 7), (PEER + 9, 6)] {
         let change = members.handle_hello(id(2), [incarnation, 50], &echo(echoed), 8, at(3));
-        assert_eq!(change, Change::Nothing, "{incarnation} {echoed}");
+        assert_eq!(change, HelloEffect::Nothing, "{incarnation} {echoed}");
     }
     assert!(members.peer(id(2)).unwrap().is_run(PEER + 1));
     assert_eq!(
         members.handle_hello(id(2), [PEER + 2, 1], &echo(8), 8, at(4)),
-        Change::NewRun
+        HelloEffect::NewRun
     );
 }
 
@@ -119,7 +120,7 @@ fn what_was_recorded_in_an_earlier_life_of_ours_proves_nothing() {
     let mut members = membership();
     let recorded = naming(US + 1, 1_000_000);
     let change = members.handle_hello(id(2), [PEER, 9], &recorded, 1, at(1));
-    assert_eq!(change, Change::Nothing);
+    assert_eq!(change, HelloEffect::Nothing);
     assert!(members.live().is_empty());
 }
 
@@ -132,7 +133,7 @@ fn a_packet_number_counts_once() {
     assert!(!members.accept(id(2), PEER, 2, at(1)));
     assert_eq!(
         members.handle_hello(id(2), [PEER, 2], &echo(1), 1, at(1)),
-        Change::Refused
+        HelloEffect::Refused
     );
 }
 
@@ -152,7 +153,7 @@ fn a_silent_peer_dies_when_that_was_announced_and_is_back_with_its_next_hello() 
     assert_eq!(members.poll_dead(at(500)), None);
     assert_eq!(
         members.handle_hello(id(2), [PEER, 2], &echo(1), 9, at(600)),
-        Change::Back
+        HelloEffect::Back
     );
 }
 
@@ -201,7 +202,7 @@ fn a_stranger_is_refused() {
     let mut members = membership();
     assert_eq!(
         members.handle_hello(id(9), [PEER, 1], &echo(1), 1, at(0)),
-        Change::Refused
+        HelloEffect::Refused
     );
     assert!(!members.accept(id(9), PEER, 2, at(0)));
 }
@@ -227,7 +228,7 @@ fn what_a_late_loop_has_not_read_is_not_silence_of_its_peers() {
 fn a_peer_that_says_it_is_starved_may_be_silent_three_times_as_long() {
     let mut members = membership();
     members.handle_hello(id(2), [PEER, 1], &echo(1), 1, at(0));
-    members.set_starved(id(2), true);
+    members.set_load(id(2), Load::Starved);
     while members.poll_hello(at(0), 0, |_| 0).is_some() {}
     assert_eq!(members.poll_dead(at(1_499)), None);
     let hello = members.poll_hello(at(1_499), 0, |_| 0).unwrap();

@@ -172,7 +172,7 @@ pub enum Event {
     /// How datagrams for all leave on a network has changed, or was to and did not.
     Mode(Changed),
     /// This member is something else in the cluster.
-    Role(election::Change),
+    Role(election::StateChange),
     /// The monitored interface of this number is judged otherwise than before.
     Interface(usize),
     /// The owner's loop was late by so much: peers are excused, and told to excuse this member.

@@ -11,7 +11,7 @@ use super::{Event, Node};
 use crate::build::Capability;
 use crate::membership::{Peer, PeerState};
 use crate::receiver::Place;
-use crate::record::{MemberId, MemberSet, Told};
+use crate::record::{MemberId, MemberSet, TellingEnd};
 use crate::sender::Tombstones;
 use crate::snapshot::Parts;
 use crate::snapshot::client::{Fetch, Named};
@@ -276,7 +276,12 @@ impl Node {
 
     /// The peer has told everything. If it had to tell more than what the snapshot was to leave, it has forgotten what
     /// ended since; then no carrier's part of the snapshot proves anything: a flow may have moved to that peer and ended.
-    pub(super) fn handle_telling_end(&mut self, member: MemberId, told: Told, asked: Option<u64>) {
+    pub(super) fn handle_telling_end(
+        &mut self,
+        member: MemberId,
+        told: TellingEnd,
+        asked: Option<u64>,
+    ) {
         self.join.is_alone = false;
         if told.from == 0 && asked.is_some_and(|asked| asked > 0) {
             for other in MemberId::all() {

@@ -141,8 +141,7 @@ impl Node {
         standing: Option<Standing>,
     ) {
         let Some(standing) = standing else { return };
-        let is_starved = standing.load == Load::Starved;
-        self.membership.set_starved(member, is_starved);
+        self.membership.set_load(member, standing.load);
         (self.roles.election).handle_standing(member, packet_number, standing);
     }
 }

@@ -13,7 +13,7 @@ use super::cursor::{Reader, put_varint};
 use super::{DecodeError, Skipped};
 use crate::record::{
     Address, Claim, Endpoint, Expectation, Extra, Family, FlowKey, FlowState, Helper, Nat, Record,
-    SeqAdj, Status, SynProxy, TcpOptions, Term, Told, Translator, ZoneDirection,
+    SeqAdj, Status, SynProxy, TcpOptions, TellingEnd, Term, Translator, ZoneDirection,
 };
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -150,7 +150,7 @@ pub fn put_delete(out: &mut Vec<u8>, key: &FlowKey, term: Term, claim: Claim) {
 }
 
 /// Appends the mark that ends a telling.
-pub fn put_told(out: &mut Vec<u8>, told: Told) {
+pub fn put_told(out: &mut Vec<u8>, told: TellingEnd) {
     framed(out, |out| {
         out.push(OP_TOLD << 6);
         out.push(told.member.get());
@@ -170,7 +170,7 @@ pub fn take_record(
     match kind >> 6 {
         OP_UPSERT => take_upsert(&mut reader, kind, skipped).map(Some),
         OP_DELETE => take_delete(&mut reader, kind, skipped).map(Some),
-        OP_TOLD => Ok(Some(Record::Told(Told {
+        OP_TOLD => Ok(Some(Record::Told(TellingEnd {
             member: reader.member()?,
             base: reader.seq_varint()?,
             from: reader.seq_varint()?,

@@ -8,7 +8,7 @@ use crate::network::NetworkSet;
 use crate::range::RangeSet;
 use crate::record::{
     Claim, Endpoint, Expectation, Extra, Family, FlowKey, FlowState, Helper, MemberId, MemberSet,
-    Nat, Record, SeqAdj, Status, SynProxy, TcpOptions, Term, Told, Translator, ZoneDirection,
+    Nat, Record, SeqAdj, Status, SynProxy, TcpOptions, TellingEnd, Term, Translator, ZoneDirection,
 };
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -164,7 +164,7 @@ fn record() -> impl Strategy<Value = Record> {
             term: Term(term),
             claim
         }),
-        (member(), seq(), seq()).prop_map(|(member, base, from)| Record::Told(Told {
+        (member(), seq(), seq()).prop_map(|(member, base, from)| Record::Told(TellingEnd {
             member,
             base,
             from

@@ -3,7 +3,7 @@
 use super::super::Core;
 use crate::control::answer::RoleStatus;
 use crate::control::answer::members::{Check, Member, Members, Transition};
-use ccp::election::{Change, Load, Mode, Problem, Standing, State, Why};
+use ccp::election::{Load, Mode, Problem, Standing, State, StateChange, Why};
 use ccp::membership::PeerState;
 use ccp::record::MemberId;
 use ccp::time::Instant;
@@ -185,7 +185,7 @@ impl Core {
     }
 
     /// Why this member became something else, with what it lacked.
-    pub(super) fn reason(&self, change: &Change, now: Instant) -> String {
+    pub(super) fn reason(&self, change: &StateChange, now: Instant) -> String {
         let mut reasons = vec![self.sentence(change.why)];
         if change.why == Why::Leaving {
             return reasons.concat();

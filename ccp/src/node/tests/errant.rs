@@ -3,7 +3,7 @@
 use super::super::{EVENTS_MAX, Event, Expected};
 use super::SECOND;
 use super::world::{self, Faults, World, key, member};
-use crate::election::{Change, Problems, State, Why};
+use crate::election::{Problems, State, StateChange, Why};
 use crate::network::NetworkId;
 use crate::record::{EXPECTED_MAX, Expectation};
 use alloc::vec::Vec;
@@ -66,7 +66,7 @@ fn a_record_that_brings_too_many_expected_flows_makes_no_list_that_grows() {
 fn what_a_member_has_become_is_told_however_much_else_there_is_to_tell() {
     let mut world = World::new(2, Faults::NONE, 22);
     world.run(SECOND);
-    let change = |from, to| Change {
+    let change = |from, to| StateChange {
         from,
         to,
         why: Why::Leaving,

@@ -7,7 +7,8 @@ use crate::node::{
     Action, Audience, Config, End, Event, HeldPacket, Local, Node, Outcome, Row, Ticket,
 };
 use crate::record::{
-    Claim, Family, FlowKey, FlowState, MemberId, Packets, Patch, Status, Term, Told, ZoneDirection,
+    Claim, Family, FlowKey, FlowState, MemberId, Packets, Patch, Status, TellingEnd, Term,
+    ZoneDirection,
 };
 use crate::table::Origin;
 use crate::time::Instant;
@@ -124,7 +125,7 @@ pub fn hostile_bodies() -> Vec<(Opcode, Vec<u8>)> {
         let number = number.min(crate::wire::SEQ_MAX);
         flow::put_told(
             &mut delta,
-            Told {
+            TellingEnd {
                 member: member(1),
                 base: number,
                 from: number,

@@ -337,7 +337,7 @@ fn other_records() {
         claim: Claim::Carried,
     };
     is_record("0a 5f 32 0a000001 cb007109", &other);
-    let told = Record::Told(Told {
+    let told = Record::Told(TellingEnd {
         member: id(16),
         base: 300,
         from: 0,
