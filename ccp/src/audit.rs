@@ -13,7 +13,7 @@ const WAITING_MAX: usize = 64;
 /// Suspects at a time; what is more counts at once, though its event may be on its way.
 const SUSPECTS_MAX: usize = 1 << 16;
 
-/// How a kernel's table differed. For a copy it is its holder's kernel; for a flow of our own the peers', as they had been told
+/// How a kernel's table differed. Whose: for a copy, its holder's; for an own flow, the peers', because they had been told
 /// something else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Class {
@@ -94,7 +94,7 @@ impl Audit {
         }
     }
 
-    /// Every event older than the last row has been handled: what is suspect still had no event at all.
+    /// All events older than the last row have been handled, so what is still suspect had no event at all.
     pub fn settle(&mut self, me: MemberId) {
         let hasher = *self.suspects.hasher();
         let suspects = core::mem::replace(&mut self.suspects, HashMap::with_hasher(hasher));

@@ -1,6 +1,6 @@
 //! What the builds of different members can do together (PROTOCOL.md 10.6).
 //!
-//! A build skips what it does not know, so most additions need no agreement. A capability covers the rest: what a member
+//! A build skips what it does not know, so most additions need no negotiation. A capability covers the rest: what a member
 //! may do, or ask for, only if the others support it. A new one is a variant here and its use where it matters.
 
 use core::fmt;

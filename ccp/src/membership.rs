@@ -1,9 +1,8 @@
 //! Who is there: incarnations, proof that a peer speaks now, and when it is dead.
 //!
-//! A peer is trusted only after a hello that echoes the incarnation that *we* drew at our start, and a hello of ours from
-//! after the start of its last known run. Such a hello is newer than both, so it is no recording, and a run that was
-//! replaced cannot prove itself again. From then on packet numbers tell new
-//! from seen (PROTOCOL.md 3).
+//! A peer is trusted only after a hello that echoes our current incarnation and one of our hellos from after the start of its
+//! last known run. Such a hello is newer than both, so it is no recording, and a replaced run cannot prove itself again. From
+//! then on packet numbers tell new from seen (PROTOCOL.md 3).
 
 use crate::build::{Build, Capabilities, Capability};
 use crate::election::Load;
@@ -18,7 +17,7 @@ use core::time::Duration;
 const ANSWER_INTERVAL: Duration = Duration::from_millis(5);
 /// A turn that is late by this part of the dead interval is worth a word; less happens on any busy machine.
 const LATE_PART: u32 = 4;
-/// How many times longer a peer may be silent that has said that its loop is late.
+/// How many times longer a peer may be silent if it has said that its loop is late.
 const STARVED_PATIENCE: u32 = 3;
 
 /// What a member is to us.
@@ -84,7 +83,7 @@ pub struct Peer {
     rumour: Option<(MemberSet, Instant)>,
     /// Counts the incarnations that proved themselves; wraps.
     pub run: u8,
-    /// The first of its runs that had its present kernel table.
+    /// The first run that had the peer's current kernel table.
     same_table_since: u8,
     /// What it was last time somebody looked.
     pub state: PeerState,

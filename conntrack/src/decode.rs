@@ -12,7 +12,7 @@ use crate::flow::{
 use crate::nfnl::{Attributes, Message, Messages};
 
 pub use error::DecodeError;
-use tuple::{BLANK_TUPLE, read_tuple};
+use tuple::read_tuple;
 
 mod error;
 mod tuple;
@@ -44,13 +44,13 @@ pub(crate) fn event(message: &Message<'_>) -> Result<Event, DecodeError> {
 pub(crate) const BLANK_EVENT: Event = Event {
     kind: EventKind::New,
     portid: 0,
-    flow: BLANK_FLOW,
+    flow: Flow::BLANK,
 };
 
 /// Writes the event that a message tells into a blank one.
 ///
-/// Fields are written in place: copying a struct that was just written in smaller pieces stalls the processor, and costs more
-/// than all the decoding.
+/// Fields are written in place: copying a freshly written struct in smaller pieces stalls the processor and costs more than
+/// decoding.
 #[inline]
 pub(crate) fn read_event(event: &mut Event, message: &Message<'_>) -> Result<(), DecodeError> {
     const NEW: u16 = NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_NEW;
@@ -67,7 +67,7 @@ pub(crate) fn read_event(event: &mut Event, message: &Message<'_>) -> Result<(),
 
 /// The tuple that the attributes of a nest tell.
 pub(crate) fn tuple(attributes: Attributes<'_>) -> Result<Tuple, DecodeError> {
-    let mut tuple = BLANK_TUPLE;
+    let mut tuple = Tuple::BLANK;
     read_tuple(&mut tuple, attributes)?;
     Ok(tuple)
 }
@@ -92,7 +92,7 @@ pub(crate) fn read_flow(flow: &mut Flow, attributes: Attributes<'_>) -> Result<(
                 read_tuple(&mut flow.reply, attribute.nested())?;
                 reply = true;
             }
-            CTA_TUPLE_MASTER => read_tuple(flow.master.insert(BLANK_TUPLE), attribute.nested())?,
+            CTA_TUPLE_MASTER => read_tuple(flow.master.insert(Tuple::BLANK), attribute.nested())?,
             CTA_ID => flow.id = Some(attribute.be32()?),
             CTA_STATUS => flow.status = Some(attribute.be32()?),
             CTA_TIMEOUT => flow.timeout = Some(attribute.be32()?),
@@ -120,25 +120,6 @@ pub(crate) fn read_flow(flow: &mut Flow, attributes: Attributes<'_>) -> Result<(
         Err(DecodeError::TupleMissing)
     }
 }
-
-/// A flow to be written by [`read_flow`].
-pub(crate) const BLANK_FLOW: Flow = Flow {
-    orig: BLANK_TUPLE,
-    reply: BLANK_TUPLE,
-    zone: 0,
-    id: None,
-    status: None,
-    timeout: None,
-    mark: None,
-    protoinfo: None,
-    labels: None,
-    helper: None,
-    master: None,
-    seq_adj: [None; 2],
-    synproxy: None,
-    start_nanos: None,
-    counters: None,
-};
 
 #[inline]
 fn read_protoinfo(

@@ -5,7 +5,7 @@
 //! update is *unchanged* ([`crate::event::EventKind::Update`] is a patch).
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use crate::consts::{IPPROTO_ICMP, IPPROTO_ICMPV6};
 
@@ -25,6 +25,15 @@ pub struct Tuple {
 }
 
 impl Tuple {
+    /// A tuple for a decoder to write into.
+    pub(crate) const BLANK: Self = Self {
+        src: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        dst: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        proto: 0,
+        l4: L4::None,
+        zone: 0,
+    };
+
     /// The tuple of the answers to a packet of this one, without NAT: what the kernel calls the inverse.
     ///
     /// ICMP and ICMPv6 queries become their replies and back (`nf_conntrack_invert_icmp_tuple`); other types stay.
@@ -130,24 +139,31 @@ pub struct Counters {
 }
 
 impl Flow {
+    /// A flow of which nothing is said, for a decoder to write into.
+    pub(crate) const BLANK: Self = Self {
+        orig: Tuple::BLANK,
+        reply: Tuple::BLANK,
+        zone: 0,
+        id: None,
+        status: None,
+        timeout: None,
+        mark: None,
+        protoinfo: None,
+        labels: None,
+        helper: None,
+        master: None,
+        seq_adj: [None; 2],
+        synproxy: None,
+        start_nanos: None,
+        counters: None,
+    };
+
     /// A flow without NAT of which only the tuples are said.
     pub fn new(orig: Tuple) -> Self {
         Self {
             orig,
             reply: orig.mirror(),
-            zone: 0,
-            id: None,
-            status: None,
-            timeout: None,
-            mark: None,
-            protoinfo: None,
-            labels: None,
-            helper: None,
-            master: None,
-            seq_adj: [None; 2],
-            synproxy: None,
-            start_nanos: None,
-            counters: None,
+            ..Self::BLANK
         }
     }
 }

@@ -2,10 +2,11 @@
 //!
 //! Requests are appended to a buffer, then committed in chunks: one `send` for many, of which only the last asks for an
 //! acknowledgement. The kernel answers a failed request by its sequence number whether asked or not, and goes on after
-//! it; so when the last is answered, those that were not are done. The kernel finishes the whole chunk
-//! within `send`, so an answer that is not queued by then is lost (the queue was full, or the kernel had no memory): each
-//! request of unknown fate is then sent again, alone and in order. Those are all that were done and those whose error was
-//! lost, so the table ends up right; at worst the outcome reported is that of the second try.
+//! it; so when the last is answered, those that were not are done.
+//!
+//! The kernel finishes the whole chunk inside `send`, so an answer not queued by then is lost (the queue was full, or the
+//! kernel had no memory). Each request of unknown fate is resent alone, in order. The table ends up right; at worst the
+//! outcome reported is that of the second try.
 
 use std::io;
 

@@ -30,7 +30,7 @@ const FETCHES_MAX: u8 = 16;
 /// How far a member is with having everything.
 #[derive(Debug)]
 pub struct Join {
-    /// When it began to lack flows; `None` if it has them all.
+    /// When the member began to lack flows; `None` if it has them all.
     since: Option<Instant>,
     /// Nobody was there to ask.
     is_alone: bool,
@@ -38,7 +38,7 @@ pub struct Join {
     of: MemberSet,
     /// What is not there yet.
     parts: Parts,
-    /// For each member: snapshots brought all that it told before this sequence; 0 for nothing.
+    /// Per member: snapshots hold all that it told before this sequence; 0 for nothing.
     from: Option<[u64; MemberId::MAX]>,
     /// Whom it makes no sense to ask (again).
     tried: MemberSet,

@@ -160,7 +160,7 @@ impl Node {
             };
         let action = action(entry, &joined, stays_unmarked);
         let is_further = !joined.same_but_timeout(&state);
-        // We no longer tell that ours has ended, so a peer that missed it would refuse this lower claim in favour of ours.
+        // Our end is no longer told, so a peer that missed it would refuse this lower claim in favour of ours.
         let outlived = entry.origin == Origin::Own
             && entry.life == Life::Dead
             && (said.term, said.member) < (entry.term, me);

@@ -7,15 +7,6 @@ use crate::decode::DecodeError;
 use crate::flow::{L4, Tuple};
 use crate::nfnl::{Attributes, NLA_HDRLEN, attribute_header};
 
-/// A tuple to be written by [`read_tuple`].
-pub(super) const BLANK_TUPLE: Tuple = Tuple {
-    src: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-    dst: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-    proto: 0,
-    l4: L4::None,
-    zone: 0,
-};
-
 /// Writes the tuple that the attributes of a nest tell.
 #[inline]
 pub(super) fn read_tuple(tuple: &mut Tuple, attributes: Attributes<'_>) -> Result<(), DecodeError> {

@@ -1,9 +1,9 @@
 //! The filter of the event socket: a classic BPF program that the kernel runs before it queues an event.
 //!
-//! It leaves out what the reader's own requests did (but for ends, if the reader counts what passed), and what is told of unwanted flows while they live, by protocol and port of
-//! their original direction, wherever its attributes stand. What it does not understand passes, and so does every end: who knows
-//! such a flow all the same, by another's word, must learn that it is over. What is left out costs no room in the queue, so it
-//! cannot lead to an overrun either.
+//! It leaves out what the reader's own requests did (but for ends, if the reader counts what passed), and what is told of
+//! unwanted flows while they live, by protocol and port of their original direction, wherever its attributes stand. Messages
+//! that it cannot parse pass, and so does every end: whoever learned of the flow from elsewhere must hear that it is over. What
+//! is left out costs no room in the queue, so it cannot lead to an overrun either.
 
 use crate::consts::*;
 use libc::sock_filter;

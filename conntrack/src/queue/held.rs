@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 
 use crate::consts::*;
-use crate::decode::{BLANK_FLOW, DecodeError, read_flow};
+use crate::decode::{DecodeError, read_flow};
 use crate::flow::Flow;
 use crate::nfnl::{Attribute, Message};
 use crate::packet::{Packet, PacketError};
@@ -120,7 +120,7 @@ fn read_held<'a>(
             NFQA_SKB_INFO => held.skb_info = attribute.be32()?,
             NFQA_CAP_LEN => whole_length = Some(attribute.be32()?),
             NFQA_PAYLOAD => held.payload = attribute.value,
-            NFQA_CT => read_flow(held.flow.insert(BLANK_FLOW), attribute.nested())?,
+            NFQA_CT => read_flow(held.flow.insert(Flow::BLANK), attribute.nested())?,
             NFQA_CT_INFO => held.ct_info = ct_info(&attribute)?,
             _ => {}
         }
