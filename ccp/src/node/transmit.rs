@@ -3,6 +3,7 @@
 use super::{Audience, Node, Transmit};
 use crate::membership::PeerState;
 use crate::network::NetworkId;
+use crate::record::MemberId;
 use crate::sender::Flush;
 use crate::table::{Life, Pending};
 use crate::time::Instant;
@@ -55,48 +56,47 @@ impl Node {
         self.epoch = epoch;
     }
 
+    /// Acknowledgements first, as peers resend without them; then what was lost; then what is new.
     fn poll_body(
         &mut self,
         now: Instant,
         out: &mut Vec<u8>,
     ) -> Option<(Opcode, Audience, Urgency)> {
-        for peer in self
-            .membership
-            .peers()
-            .filter(|peer| peer.state == PeerState::Live)
-        {
-            let member = peer.member;
-            if let Some(ack) = self
-                .incoming
-                .get_mut(member.index())
-                .and_then(|incoming| incoming.poll_ack(now))
-            {
-                let counters = &mut self.counters;
-                counters.acks_sent += 1;
-                counters.acks_sent_with_gaps += u64::from(ack.names_gaps());
-                counters.tellings_asked += u64::from(ack.asks_anew());
-                ack.encode(out);
-                return Some((Opcode::Ack, Audience::Member(member), Urgency::Normal));
-            }
+        if let Some(member) = self.poll_ack(now, out) {
+            return Some((Opcode::Ack, Audience::Member(member), Urgency::Normal));
         }
         let bytes_max = (self.config.datagram_bytes_max).saturating_sub(HEADER_BYTES + TAG_BYTES);
         if let Some(member) = self.sender.poll_resend(&self.table, bytes_max, out) {
             return Some((Opcode::Delta, Audience::Member(member), Urgency::Urgent));
         }
-        if !self.flushing {
-            if !self.wants_to_flush() {
-                self.flush_now = false;
-                return None;
-            }
-            if self.flush_at() > now {
-                return None;
-            }
-            self.flushing = true;
-            self.flushed = Some(now);
+        let urgency = self.poll_flush(bytes_max, now, out)?;
+        Some((Opcode::Delta, Audience::Live, urgency))
+    }
+
+    /// The acknowledgement that is due, and to whom.
+    fn poll_ack(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<MemberId> {
+        let live = (self.membership.peers()).filter(|peer| peer.state == PeerState::Live);
+        for member in live.map(|peer| peer.member) {
+            let incoming = self.incoming.get_mut(member.index());
+            let Some(ack) = incoming.and_then(|incoming| incoming.poll_ack(now)) else {
+                continue;
+            };
+            self.counters.acks_sent += 1;
+            self.counters.acks_sent_with_gaps += u64::from(ack.names_gaps());
+            self.counters.tellings_asked += u64::from(ack.asks_anew());
+            ack.encode(out);
+            return Some(member);
+        }
+        None
+    }
+
+    /// The next delta of a flush: one that goes on, or that is due.
+    fn poll_flush(&mut self, bytes_max: usize, now: Instant, out: &mut Vec<u8>) -> Option<Urgency> {
+        if !self.flushing && !self.begin_flush(now) {
+            return None;
         }
         if !self.sender.has_peers() {
-            self.flushing = false;
-            self.flush_now = false;
+            self.end_flush();
             self.discard_pending();
             return None;
         }
@@ -118,14 +118,32 @@ impl Node {
             self.incoming_mut(member).ask_anew();
         }
         if made.is_none() {
-            self.flushing = false;
-            self.flush_now = false;
+            self.end_flush();
             self.handle_flushed();
             let tombstones = self.tombstones();
             self.sender.trim(&mut self.table, tombstones);
             return None;
         }
-        Some((Opcode::Delta, Audience::Live, urgency))
+        Some(urgency)
+    }
+
+    /// True if something waits, and has waited for long enough.
+    fn begin_flush(&mut self, now: Instant) -> bool {
+        if !self.wants_to_flush() {
+            self.flush_now = false;
+            return false;
+        }
+        if self.flush_at() > now {
+            return false;
+        }
+        self.flushing = true;
+        self.flushed = Some(now);
+        true
+    }
+
+    fn end_flush(&mut self) {
+        self.flushing = false;
+        self.flush_now = false;
     }
 
     pub(super) fn wants_to_flush(&self) -> bool {
