@@ -108,15 +108,7 @@ impl Node {
     pub(super) fn handle_upsert(&mut self, key: &FlowKey, state: FlowState, said: &Said) {
         self.counters.remote_changes += 1;
         let Some(slot) = self.table.find(key) else {
-            let entry = Entry {
-                state,
-                in_kernel: false,
-                ..said.entry(*key)
-            };
-            match self.insert(entry) {
-                Some(slot) => self.apply(Some(said), slot, Action::Create),
-                None => self.incoming_mut(said.member).refused += 1,
-            }
+            self.begin_copy(key, state, said);
             return;
         };
         let (me, pass) = (self.config.member, self.pass.number);
@@ -124,10 +116,9 @@ impl Node {
             return;
         };
         if !is_news(entry, me, said) && !has_moved(entry, &state, said) {
-            self.counters.remote_changes_stale += 1;
             let is_held =
                 entry.origin == Origin::Own && entry.life == Life::Live && !entry.in_kernel;
-            self.note_refused(slot, said);
+            self.refuse_claim(slot, said);
             if is_held {
                 // A packet of it waits here too. The peer's goes on as soon as we acknowledge, and is perhaps answered here.
                 self.apply(Some(said), slot, Action::Create);
@@ -140,24 +131,9 @@ impl Node {
             self.outbox.push(&mut self.table, slot, Change::Upsert);
             return;
         }
-        let is_split = entry.life == Life::Live
-            && state.status.seen_reply
-            && !entry.state.status.seen_reply
-            && match entry.origin {
-                Origin::Own => true,
-                Origin::Copy { member, .. } => member != said.member,
-                Origin::Found => false,
-            };
+        let is_split = is_split(entry, &state, said);
+        let stays_unmarked = stays_unmarked(entry, &state, said);
         let joined = join(entry, &state);
-        // Were it marked, the next packet that passes here would take it back, and so on for ever. Another connection of the
-        // same ports is a copy as any: by the bit its first answer is known.
-        let stays_unmarked = said.term.is_restless()
-            && !progress::begins_anew(key.proto, entry.state.proto_state, state.proto_state)
-            && match entry.origin {
-                Origin::Own => entry.life == Life::Live,
-                Origin::Copy { .. } => entry.is_unmarked,
-                Origin::Found => false,
-            };
         let action = action(entry, &joined, stays_unmarked);
         let is_further = !joined.same_but_timeout(&state);
         // Our end is no longer told, so a peer that missed it would refuse this lower claim in favour of ours.
@@ -196,8 +172,22 @@ impl Node {
         }
     }
 
-    /// A claim was refused for the sake of another.
-    fn note_refused(&mut self, slot: Slot, said: &Said) {
+    /// A flow that nobody told of before.
+    fn begin_copy(&mut self, key: &FlowKey, state: FlowState, said: &Said) {
+        let entry = Entry {
+            state,
+            in_kernel: false,
+            ..said.entry(*key)
+        };
+        match self.insert(entry) {
+            Some(slot) => self.apply(Some(said), slot, Action::Create),
+            None => self.incoming_mut(said.member).refused += 1,
+        }
+    }
+
+    /// A claim is refused for the sake of another.
+    fn refuse_claim(&mut self, slot: Slot, said: &Said) {
+        self.counters.remote_changes_stale += 1;
         let Some(entry) = self.table.get_mut(slot) else {
             return;
         };
@@ -368,33 +358,18 @@ impl Node {
         };
         let (mut gone, mut orphans) = (Vec::new(), Vec::new());
         for (slot, entry) in self.table.slots_from(0) {
-            match entry.origin {
-                Origin::Copy {
-                    member: carrier,
-                    run,
-                } if carrier == member && entry.life == Life::Live => {
-                    if run == run_now && !is_named(slot, entry)
-                        || run != run_now && runs_of_table.contains(run)
-                    {
-                        gone.push(slot);
-                    } else if run != run_now {
-                        orphans.push(slot);
-                    }
-                }
-                Origin::Copy { .. } | Origin::Own | Origin::Found => {}
+            let Some(run) = run_of_copy(entry, member) else {
+                continue;
+            };
+            if run == run_now {
+                gone.extend((!is_named(slot, entry)).then_some(slot));
+            } else if runs_of_table.contains(run) {
+                gone.push(slot);
+            } else {
+                orphans.push(slot);
             }
         }
-        for slot in gone {
-            self.counters.swept += 1;
-            if let Some(entry) = self.table.get_mut(slot) {
-                entry.life = Life::Dead;
-                entry.pending = Pending::Nothing;
-                // Perhaps another carries it, so the tombstone weighs nothing: it only waits for the kernel.
-                entry.claim = Claim::Found;
-            }
-            self.end_in_kernel(slot, None);
-            self.bury(slot);
-        }
+        gone.into_iter().for_each(|slot| self.end_swept(slot));
         for slot in orphans {
             if let Some(entry) = self.table.get_mut(slot) {
                 entry.origin = Origin::Found;
@@ -402,6 +377,19 @@ impl Node {
             }
             self.outbox.push(&mut self.table, slot, Change::Upsert);
         }
+    }
+
+    /// Nobody has told of the copy: it is gone.
+    fn end_swept(&mut self, slot: Slot) {
+        self.counters.swept += 1;
+        if let Some(entry) = self.table.get_mut(slot) {
+            entry.life = Life::Dead;
+            entry.pending = Pending::Nothing;
+            // Perhaps another carries it, so the tombstone weighs nothing: it only waits for the kernel.
+            entry.claim = Claim::Found;
+        }
+        self.end_in_kernel(slot, None);
+        self.bury(slot);
     }
 }
 
@@ -423,6 +411,14 @@ impl Said {
         entry.seq = self.seq;
         entry.term = self.term;
         entry.claim = self.claim;
+    }
+}
+
+/// In which of the member's runs it told of the flow, if that is a live copy of it.
+fn run_of_copy(entry: &Entry, of: MemberId) -> Option<u8> {
+    match (entry.origin, entry.life) {
+        (Origin::Copy { member, run }, Life::Live) if member == of => Some(run),
+        (Origin::Copy { .. } | Origin::Own | Origin::Found, _) => None,
     }
 }
 
@@ -449,6 +445,33 @@ fn join(entry: &Entry, theirs: &FlowState) -> FlowState {
         progress::join_ends(proto, ours.tcp, &mut joined);
     }
     joined
+}
+
+/// True if the flow was answered where its first packet did not pass (PROTOCOL.md 11.6).
+fn is_split(entry: &Entry, theirs: &FlowState, said: &Said) -> bool {
+    let is_elsewhere = match entry.origin {
+        Origin::Own => true,
+        Origin::Copy { member, .. } => member != said.member,
+        Origin::Found => false,
+    };
+    is_elsewhere
+        && entry.life == Life::Live
+        && theirs.status.seen_reply
+        && !entry.state.status.seen_reply
+}
+
+/// True if the kernel's entry is left without the copy bit for a while (PROTOCOL.md 7.8): were it marked, the next packet that
+/// passes here would take the flow back, and so on for ever. Another connection of the same ports is a copy as any: by the
+/// bit its first answer is known.
+fn stays_unmarked(entry: &Entry, theirs: &FlowState, said: &Said) -> bool {
+    let is_contended = match entry.origin {
+        Origin::Own => entry.life == Life::Live,
+        Origin::Copy { .. } => entry.is_unmarked,
+        Origin::Found => false,
+    };
+    is_contended
+        && said.term.is_restless()
+        && !progress::begins_anew(entry.key.proto, entry.state.proto_state, theirs.proto_state)
 }
 
 /// True if the sayer found more of the flow in its kernel than its carrier told us: packets passed there, and whoever saw
