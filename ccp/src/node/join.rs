@@ -317,19 +317,17 @@ impl Node {
         }
     }
 
-    /// Takes the join a step further, if something happened since the last step.
+    /// Advances the join if something happened since the last step.
     pub(super) fn step_join(&mut self, now: Instant) {
-        if !core::mem::take(&mut self.join.is_stirred) {
-            return;
+        if core::mem::take(&mut self.join.is_stirred) {
+            self.join.look_at = self.poll_join(now);
         }
-        self.join.look_at = self.go_on_joining(now);
     }
 
-    /// When to look again.
-    fn go_on_joining(&mut self, now: Instant) -> Option<Instant> {
+    /// One step of the join; returns when to call again if nothing happens.
+    fn poll_join(&mut self, now: Instant) -> Option<Instant> {
         let live = self.membership.live();
-        let unasked: MemberSet = live
-            .iter()
+        let unasked: MemberSet = (live.iter())
             .filter(|member| self.incoming(*member).is_unasked())
             .collect();
         let Some(since) = self.join.since else {
@@ -339,46 +337,21 @@ impl Node {
         if !self.pass.is_complete {
             return None;
         }
-        if let Some(fetch) = &self.join.fetch {
-            let (server, deadline) = (fetch.server, fetch.deadline());
-            if now >= deadline {
-                self.join.tried.insert(server);
-            } else if live.contains(server) {
-                return Some(deadline);
-            }
-            self.break_fetch();
+        if let Some(deadline) = self.check_fetch(live, now) {
+            return Some(deadline);
         }
-        let dead_after = self.config.dead_after;
         if live.is_empty() {
-            let alone_at = since + dead_after * 2;
-            if now >= alone_at {
-                self.join.is_alone = true;
-                self.end_join();
-            }
-            return Some(alone_at).filter(|_| now < alone_at);
+            return self.join_alone(since, now);
         }
         let met = *self.join.met.get_or_insert(now);
-        if now < met + dead_after && self.awaits_others(live) {
-            return Some(met + dead_after);
+        let met_all_at = met + self.config.dead_after;
+        if now < met_all_at && self.awaits_others(live) {
+            return Some(met_all_at);
         }
-        if !self.join.parts.is_empty() {
-            let patience = self.join.patience.max(met + LINK_PATIENCE);
-            let waits = now < patience;
-            // What the snapshot leaves out they can only tell if they kept it from before its begin.
-            let has_no_base = |member| {
-                let incoming = self.incoming(member);
-                incoming.is_lost() || incoming.base() == 0
-            };
-            if waits && live.iter().any(has_no_base) {
-                return Some(patience);
-            }
-            match self.server(live).filter(|_| !unasked.is_empty()) {
-                Some(server) if self.join.linked.contains(server) => {
-                    return self.begin_fetch(server, now);
-                }
-                Some(_) if waits => return Some(patience),
-                Some(_) | None => {}
-            }
+        if !self.join.parts.is_empty()
+            && let Some(at) = self.poll_snapshot(live, unasked, met, now)
+        {
+            return Some(at);
         }
         if self.join.awaits_snapshot() {
             // There is none to be had: everything is told instead.
@@ -386,13 +359,59 @@ impl Node {
             self.join.from = None;
         }
         self.ask(unasked);
-        if live
-            .iter()
-            .all(|member| self.incoming(member).is_complete())
-        {
+        let is_complete = |member| self.incoming(member).is_complete();
+        if live.iter().all(is_complete) {
             self.end_join();
         }
         None
+    }
+
+    /// The deadline of the fetch that goes on. One whose server is gone, or has been silent for too long, is broken off.
+    fn check_fetch(&mut self, live: MemberSet, now: Instant) -> Option<Instant> {
+        let fetch = self.join.fetch.as_ref()?;
+        let (server, deadline) = (fetch.server, fetch.deadline());
+        if now >= deadline {
+            self.join.tried.insert(server);
+        } else if live.contains(server) {
+            return Some(deadline);
+        }
+        self.break_fetch();
+        None
+    }
+
+    /// Nobody is there: after a while that is all there is to have. Until when to wait.
+    fn join_alone(&mut self, since: Instant, now: Instant) -> Option<Instant> {
+        let alone_at = since + self.config.dead_after * 2;
+        if now < alone_at {
+            return Some(alone_at);
+        }
+        self.join.is_alone = true;
+        self.end_join();
+        None
+    }
+
+    /// Begins to fetch a snapshot, or waits for whoever may give one; `None` if it is not to be had.
+    fn poll_snapshot(
+        &mut self,
+        live: MemberSet,
+        unasked: MemberSet,
+        met: Instant,
+        now: Instant,
+    ) -> Option<Instant> {
+        let patience = self.join.patience.max(met + LINK_PATIENCE);
+        // What the snapshot leaves out they can only tell if they kept it from before its begin.
+        let has_no_base = |member| {
+            let incoming = self.incoming(member);
+            incoming.is_lost() || incoming.base() == 0
+        };
+        if now < patience && live.iter().any(has_no_base) {
+            return Some(patience);
+        }
+        match self.server(live).filter(|_| !unasked.is_empty()) {
+            Some(server) if self.join.linked.contains(server) => self.begin_fetch(server, now),
+            Some(_) => Some(patience).filter(|patience| now < *patience),
+            None => None,
+        }
     }
 
     /// True if live peers hear others that we have not met yet.
