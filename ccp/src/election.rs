@@ -83,6 +83,19 @@ pub enum Load {
     Starved,
 }
 
+/// How many times longer a peer may be silent if it has said that its loop is late.
+const STARVED_PATIENCE: u32 = 3;
+
+impl Load {
+    /// How long a peer may be silent, if it says this of itself, before it is dead (PROTOCOL.md 12.7).
+    pub fn patience(self, dead_after: Duration) -> Duration {
+        match self {
+            Self::Normal => dead_after,
+            Self::Starved => dead_after * STARVED_PATIENCE,
+        }
+    }
+}
+
 /// What a member says of itself, in every hello and probe (PROTOCOL.md 12.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Standing {

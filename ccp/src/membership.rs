@@ -17,8 +17,6 @@ use core::time::Duration;
 const ANSWER_INTERVAL: Duration = Duration::from_millis(5);
 /// A turn that is late by this part of the dead interval is worth a word; less happens on any busy machine.
 const LATE_PART: u32 = 4;
-/// How many times longer a peer may be silent if it has said that its loop is late.
-const STARVED_PATIENCE: u32 = 3;
 
 /// What a member is to us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -352,10 +350,9 @@ impl Membership {
         let dead_after = self.dead_after;
         let peer = self.peers.iter_mut().find(|peer| {
             peer.state == PeerState::Live
-                && peer
-                    .session
-                    .as_ref()
-                    .is_none_or(|s| !s.hears_us || now.since(s.heard) >= s.patience(dead_after))
+                && peer.session.as_ref().is_none_or(|s| {
+                    !s.hears_us || now.since(s.heard) >= s.load.patience(dead_after)
+                })
         })?;
         peer.state = PeerState::Dead;
         peer.died = Some(now);
@@ -375,10 +372,9 @@ impl Membership {
         self.hello_at = now + self.hello_interval;
         let mut heard = Vec::new();
         for peer in &self.peers {
-            let fresh = peer
-                .session
-                .as_ref()
-                .filter(|session| now.since(session.heard) < session.patience(self.dead_after));
+            let fresh = peer.session.as_ref().filter(|session| {
+                now.since(session.heard) < session.load.patience(self.dead_after)
+            });
             if let Some(session) = fresh {
                 heard.push(Heard {
                     member: peer.member,
@@ -413,22 +409,12 @@ impl Membership {
             .filter_map(|peer| {
                 let session = peer.session.as_ref()?;
                 Some(if session.hears_us {
-                    session.heard + session.patience(self.dead_after)
+                    session.heard + session.load.patience(self.dead_after)
                 } else {
                     Instant::default()
                 })
             });
         deaths.fold(self.hello_at, Instant::min)
-    }
-}
-
-impl Session {
-    /// How long it may be silent.
-    fn patience(&self, dead_after: Duration) -> Duration {
-        match self.load {
-            Load::Normal => dead_after,
-            Load::Starved => dead_after * STARVED_PATIENCE,
-        }
     }
 }
 
@@ -473,9 +459,9 @@ impl Peer {
         self.session.as_ref().map(|session| session.incarnation)
     }
 
-    /// True if it says that its loop is late.
-    pub fn is_starved(&self) -> bool {
-        (self.session.as_ref()).is_some_and(|session| session.load == Load::Starved)
+    /// Whether its loop keeps its times, as it says.
+    pub fn load(&self) -> Option<Load> {
+        self.session.as_ref().map(|session| session.load)
     }
 
     /// When it was heard last.

@@ -10,6 +10,7 @@
 
 mod judge;
 
+use crate::election::Load;
 use crate::network::{NetworkId, NetworkSet};
 use crate::record::{MemberId, MemberSet};
 use crate::time::Instant;
@@ -26,8 +27,6 @@ pub const INTERFACES_MAX: usize = 64;
 pub const NAME_BYTES_MAX: usize = 20;
 /// Hosts are asked when an interface has been silent for this part of what makes it down.
 const ASK_PART: u32 = 2;
-/// An answer counts for so many times as long as silence may last.
-const ANSWER_LASTS: u32 = 2;
 /// A silent round is answered at once, but not before this part of the interval is over.
 const REPLY_PART: u32 = 4;
 
@@ -120,8 +119,8 @@ pub struct Other {
     pub member: MemberId,
     /// When it was heard last, over whatever.
     pub heard: Instant,
-    /// It says that its loop is late, so it may be silent for longer.
-    pub is_starved: bool,
+    /// Whether its loop keeps its times, as it says.
+    pub load: Load,
     /// What it says of its interfaces comes when it changes: what it said last still holds.
     pub tells: bool,
 }
@@ -421,92 +420,33 @@ impl Probes {
 
     /// Judges every interface, with these peers there; returns those that are others now.
     pub fn judge(&mut self, others: &[Other], now: Instant) -> Vec<usize> {
-        let Timers { dead_after, .. } = self.timers;
-        let excused = self.excused;
-        let elsewhere = |other: &Other, interfaces: &[Interface]| {
-            let heard = interfaces
-                .iter()
-                .filter_map(|it| it.peers.get(other.member.index()));
-            heard.filter_map(|it| it.at).fold(other.heard, Instant::max)
-        };
-        let heard_last: Vec<_> = (others.iter())
-            .map(|other| elsewhere(other, &self.interfaces))
+        let others: Vec<_> = (others.iter())
+            .map(|other| Other {
+                heard: self.heard_last(other),
+                ..*other
+            })
             .collect();
+        let times = judge::Times {
+            dead_after: self.timers.dead_after,
+            excused: self.excused,
+            now,
+        };
         let mut changed = Vec::new();
         for (at, interface) in self.interfaces.iter_mut().enumerate() {
-            let known = others.iter().zip(&heard_last).filter_map(|(other, last)| {
-                Some((other, *last, *interface.peers.get(other.member.index())?))
-            });
-            let (mut hears, mut is_heard, mut against_in, mut against_out) =
-                (false, false, false, false);
-            let (mut unseen_by, mut is_alone) = (false, true);
-            for (other, last, heard) in known {
-                let silence = if other.is_starved {
-                    dead_after * 3
-                } else {
-                    dead_after
-                };
-                let fresh = |at: Instant| now.since(at) < silence;
-                let is_witness = heard.up_since.is_some();
-                is_alone &= !is_witness;
-                let began = (heard.up_since)
-                    .map_or(interface.link_since, |at| at.max(interface.link_since));
-                // Our own lateness makes nothing good that was bad.
-                let since = |direction: &Direction| match direction.is {
-                    Judgement::Down => began,
-                    Judgement::Up | Judgement::Assumed => began.max(excused),
-                };
-                let (since_in, since_out) = (since(&interface.inbound), since(&interface.outbound));
-                hears |= heard.at.is_some_and(fresh);
-                let silent_since = heard.at.map_or(since_in, |at| at.max(since_in));
-                against_in |= is_witness && last >= silent_since + silence;
-                match heard.hears_us {
-                    Some((says, at)) if other.tells || fresh(at) => {
-                        is_heard |= says;
-                        against_out |= is_witness && !says && last >= since_out + silence;
-                    }
-                    Some(_) | None => {}
-                }
-                unseen_by |= is_witness && last >= began.max(excused) + silence * 3;
-            }
-            let answers = match interface.answered {
-                None => Answers::Never,
-                Some(at) if now.since(at) < dead_after * ANSWER_LASTS => Answers::Fresh,
-                // Who is there will say in time what it hears.
-                Some(_) if !is_alone => Answers::Never,
-                Some(_) => Answers::Stale,
-            };
-            let link = interface.watched.link;
-            let judged = |heard, against| {
-                Evidence {
-                    link,
-                    heard,
-                    against,
-                    answers,
-                }
-                .judge()
-            };
-            let (inbound, outbound) = (judged(hears, against_in), judged(is_heard, against_out));
-            let before = (
-                interface.inbound.is,
-                interface.outbound.is,
-                interface.is_unseen,
-            );
-            interface.inbound.turn(inbound, dead_after, now);
-            interface.outbound.turn(outbound, dead_after, now);
-            let was_seen = interface.peers.iter().any(|it| it.at.is_some());
-            interface.is_unseen = link == Link::Up && unseen_by && !was_seen;
-            if before
-                != (
-                    interface.inbound.is,
-                    interface.outbound.is,
-                    interface.is_unseen,
-                )
-            {
+            let before = interface.verdict();
+            interface.judge(&others, times);
+            if interface.verdict() != before {
                 changed.push(at);
             }
         }
         changed
+    }
+
+    /// When the peer was heard last, over whatever.
+    fn heard_last(&self, other: &Other) -> Instant {
+        let interfaces = self.interfaces.iter();
+        let heard = interfaces.filter_map(|it| it.peers.get(other.member.index())?.at);
+        heard.fold(other.heard, Instant::max)
     }
 }
 
@@ -527,27 +467,10 @@ impl Interface {
             answered: None,
         }
     }
-}
 
-impl Direction {
-    /// It is down at once, and up again when it has been good for `dead_after`: so it does not flap with every probe that
-    /// gets through.
-    fn turn(&mut self, judged: Judgement, dead_after: Duration, now: Instant) {
-        if judged == self.is {
-            self.better = None;
-            return;
-        }
-        if self.is == Judgement::Down {
-            let since = *self.better.get_or_insert(now);
-            if now.since(since) < dead_after {
-                return;
-            }
-        }
-        *self = Self {
-            is: judged,
-            since: now,
-            better: None,
-        };
+    /// What it is judged to be.
+    fn verdict(&self) -> (Judgement, Judgement, bool) {
+        (self.inbound.is, self.outbound.is, self.is_unseen)
     }
 }
 

@@ -147,7 +147,7 @@ impl Node {
                 Some(Other {
                     member: peer.member,
                     heard: peer.heard()?,
-                    is_starved: peer.is_starved(),
+                    load: peer.load()?,
                     tells: live.contains(peer.member),
                 })
             })

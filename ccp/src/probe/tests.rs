@@ -1,4 +1,5 @@
 use super::{Answers, Evidence, Judgement, Link, Other, Probes, Timers, Watched};
+use crate::election::Load;
 use crate::network::{NetworkId, NetworkSet};
 use crate::record::{MemberId, MemberSet};
 use crate::time::Instant;
@@ -150,7 +151,7 @@ impl Site {
                 .map(|peer| Other {
                     member: member(*peer),
                     heard: now,
-                    is_starved: false,
+                    load: Load::Normal,
                     tells: true,
                 })
                 .collect();
