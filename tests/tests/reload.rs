@@ -233,7 +233,10 @@ fn a_table_that_a_flushed_ruleset_takes_along_is_put_back() {
     for round in 1..=2 {
         gateway.run("nft flush ruleset");
         wait_until("the table is back", DEADLINE, || ours() == before);
-        let said = cluster.members[0].log().matches("they were put back").count();
+        let said = cluster.members[0]
+            .log()
+            .matches("they were put back")
+            .count();
         assert_eq!(said, 1, "once a minute, also in round {round}");
     }
 }
