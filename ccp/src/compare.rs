@@ -1,5 +1,5 @@
 //! Comparing what a member carries with a peer's copies of it: digests of buckets first, flows only where these differ
-//! (PROTOCOL.md 13.3).
+//! (PROTOCOL.md 13.2).
 //!
 //! Both walk their tables, a bounded piece at a time, and leave out what was told after the *cut*: so a change on its way
 //! makes no difference, unless it overtakes one of the walks. Such a difference is gone when looked at again a second later.

@@ -1,4 +1,4 @@
-//! What members tell each other of what passed: the body of a frame of their link (PROTOCOL.md 13.4).
+//! What members tell each other of what passed: the body of a frame of their link (PROTOCOL.md 15).
 
 use super::{SERVICES_MAX, Totals, Traffic};
 use conntrack::Counters;

@@ -1,5 +1,5 @@
 //! The audit between members: our copies are compared with what their carriers have, one carrier after the other
-//! (PROTOCOL.md 13.3). That each kernel has what its member's table says, each finds out for itself.
+//! (PROTOCOL.md 13.2). That each kernel has what its member's table says, each finds out for itself.
 
 use super::Node;
 use crate::audit::{Class, Difference};

@@ -1,4 +1,4 @@
-//! What is said over links when tables are compared: bodies of frames (PROTOCOL.md 13.3).
+//! What is said over links when tables are compared: bodies of frames (PROTOCOL.md 13.2).
 
 use super::cursor::{Reader, put_varint};
 use super::flow;

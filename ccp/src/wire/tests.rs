@@ -7,8 +7,9 @@ use crate::election::{Fitness, Load, Mode, Standing, State};
 use crate::network::NetworkSet;
 use crate::range::RangeSet;
 use crate::record::{
-    Claim, Endpoint, Expectation, Extra, Family, FlowKey, FlowState, Helper, MemberId, MemberSet,
-    Nat, Record, SeqAdj, Status, SynProxy, TcpOptions, TellingEnd, Term, Translator, ZoneDirection,
+    Claim, EXPECTED_MAX, Endpoint, Expectation, Extra, Family, FlowKey, FlowState, Helper,
+    MemberId, MemberSet, Nat, Record, SeqAdj, Status, SynProxy, TcpOptions, TellingEnd, Term,
+    Translator, ZoneDirection,
 };
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -570,5 +571,56 @@ fn what_a_helper_expects_travels_with_the_flow_that_announced_it() {
                 let _ = flow::take_record(&mut Reader::new(&short), &mut Skipped::default());
             }
         }
+    }
+}
+
+/// PROTOCOL.md 4.6
+#[test]
+fn a_record_has_room_for_as_many_expected_flows_as_the_protocol_says() {
+    let endpoint = Endpoint {
+        address: [9; 16],
+        port: 7,
+    };
+    let cases = [
+        (Family::V4, None, 7),
+        (Family::V4, Some(endpoint), 6),
+        (Family::V6, None, 2),
+        (Family::V6, Some(endpoint), 2),
+    ];
+    for (family, translated_to, room) in cases {
+        let key = FlowKey {
+            src: [0; 16],
+            dst: [0; 16],
+            l4: [1, 21],
+            zone: 0,
+            proto: 6,
+            family,
+            zone_direction: ZoneDirection::Both,
+        };
+        let expected = expectation(translated_to.map(|endpoint| (0, endpoint)));
+        let state = FlowState {
+            timeout_secs: 432_000,
+            nat: translated_to.map(|src| {
+                Box::new(Nat {
+                    src: Some(src),
+                    dst: None,
+                })
+            }),
+            extra: Some(Box::new(Extra {
+                helper: Helper::new(b"ftp"),
+                expected: vec![expected; EXPECTED_MAX],
+                ..Extra::default()
+            })),
+            ..FlowState::default()
+        };
+        let mut bytes = Vec::new();
+        flow::put_upsert(&mut bytes, &key, &state, Term::default(), Claim::Carried);
+        let Ok(Some(Record::Upsert { state: taken, .. })) =
+            flow::take_record(&mut Reader::new(&bytes), &mut Skipped::default())
+        else {
+            panic!("{family:?}: an upsert was put");
+        };
+        let taken = taken.extra.expect("it has a helper").expected.len();
+        assert_eq!(taken, room, "{family:?} {translated_to:?}");
     }
 }

@@ -86,7 +86,7 @@ fn lose(world: &mut World, at: usize, key: FlowKey) {
     });
 }
 
-/// PROTOCOL.md 13.3
+/// PROTOCOL.md 13.2
 #[test]
 fn copies_that_are_not_what_their_carriers_have_are_found_by_class_and_set_right_and_no_others() {
     for members in 2..4 {
