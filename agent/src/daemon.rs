@@ -208,6 +208,7 @@ pub fn run(path: &Path, config: &Config, policy: Policy, key: &MemberKey) -> Res
         networks,
         queue,
         holding,
+        learning: None,
         flaps: Flaps::default(),
         links,
         has_reports: false,

@@ -36,9 +36,11 @@ use ccp::time::Instant;
 use conntrack::{Pacer, Wait};
 use flaps::Flaps;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::time::{ClockId, clock_gettime};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{info, warn};
@@ -60,6 +62,8 @@ pub struct Driver {
     pub queue: Option<Queue>,
     /// What steers them there.
     pub holding: Option<Arc<Holding>>,
+    /// What has the rules hold first packets to the destinations that were learnt.
+    pub learning: Option<JoinHandle<()>>,
     /// Peers that come and go.
     pub flaps: Flaps,
     /// The sync networks.
@@ -187,10 +191,11 @@ impl Driver {
                 self.has_reports = self.kernel.has_changes() || self.take_reports();
             }
             let now = self.now();
-            self.core.handle_timeout(now);
+            self.audited(|it| {
+                it.core.handle_timeout(now);
+                it.read_rows();
+            });
             self.hand_out_keys(now);
-            let result = (self.kernel).read_rows(&mut self.core, &mut self.addresses);
-            self.faults.survive("read the kernel's table", result);
             let result = self.kernel.look_up(&mut self.core);
             self.faults
                 .survive("look up flows in the kernel's table", result);
@@ -199,7 +204,7 @@ impl Driver {
             self.probe(now);
             self.judge_packets();
             self.learn(now);
-            self.speak();
+            self.audited(Self::speak);
             self.answer_rolls();
             self.answer_audits(now);
             if let Some(totals) = self.core.poll_accounting(now) {
@@ -285,6 +290,20 @@ impl Driver {
         self.faults.survive("read the machine's addresses", result);
     }
 
+    /// Does some of the work; if that may be an audit's, the core hears what it took of the processor.
+    fn audited(&mut self, work: impl FnOnce(&mut Self)) {
+        let began = self.core.is_auditing().then(cpu_time);
+        work(self);
+        if let Some(began) = began {
+            self.core.note_audit_time(cpu_time().saturating_sub(began));
+        }
+    }
+
+    fn read_rows(&mut self) {
+        let result = (self.kernel).read_rows(&mut self.core, &mut self.addresses);
+        self.faults.survive("read the kernel's table", result);
+    }
+
     fn drain_events(&mut self) -> usize {
         let result = (self.kernel).drain_events(&mut self.core, &mut self.addresses);
         self.faults
@@ -323,6 +342,11 @@ impl Driver {
         let Some(holding) = self.holding.as_ref().filter(|holding| holding.learns()) else {
             return;
         };
+        // One at a time, should it hang: what is learnt meanwhile is in the next list.
+        let hangs = (self.learning.as_ref()).is_some_and(|it| !it.is_finished());
+        if hangs {
+            return;
+        }
         if let Some(destinations) = self.core.splits().poll_change(now) {
             let holding = Arc::clone(holding);
             // It runs programs; packets are not to wait for them.
@@ -332,7 +356,7 @@ impl Driver {
                     warn!(event = "not-held", %error, "the destinations whose first packets are held could not be replaced; the list before stays in force");
                 }
             });
-            self.faults.survive("start a thread", begun);
+            self.learning = self.faults.survive("start a thread", begun);
         }
     }
 
@@ -407,7 +431,7 @@ impl Driver {
                     let now = self.now();
                     self.log_key(member, &message);
                     self.core.set_wall_clock(wall_clock_nanos());
-                    self.core.handle_link_message(member, &message, now);
+                    self.audited(|it| it.core.handle_link_message(member, &message, now));
                     if !self.kernel.has_changes() {
                         self.apply(now);
                     }
@@ -525,6 +549,14 @@ impl Driver {
 
 fn micros_since(origin: std::time::Instant) -> Instant {
     Instant::from_micros(u64::try_from(origin.elapsed().as_micros()).unwrap_or(u64::MAX))
+}
+
+/// What this thread took of a processor so far, the kernel's work for it included.
+fn cpu_time() -> Duration {
+    // Never negative.
+    clock_gettime(ClockId::ThreadCPUTime)
+        .try_into()
+        .unwrap_or_default()
 }
 
 fn drain_eventfd(fd: BorrowedFd<'_>) {

@@ -160,11 +160,13 @@ fn answer(ask: Ask) {
 fn report() -> Report {
     let found = DifferenceCounts {
         missing: 1,
+        conflict: 2,
         ..DifferenceCounts::default()
     };
     let round = Round {
         seconds_ago: 12,
         milliseconds: 31,
+        cpu_us: 28_040,
         entries: 20_000,
         differences: found,
     };
@@ -207,10 +209,12 @@ fn audit_says_when_the_table_was_equal_last_and_what_was_found() {
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     for line in [
-        "last    12 s ago, 20000 entries in 31 ms",
-        "equal   72 s ago, 20000 entries in 31 ms",
+        "last    12 s ago, 20000 entries in 31 ms, 28.0 of a processor, but for 2 conflicts\n",
+        "equal   72 s ago, 20000 entries in 31 ms, 28.0 of a processor\n",
         "        with 2 (gw-b) 73 s ago, 19000 flows that it carries",
         "missing                    1                1",
+        "conflict                   2                2",
+        "`ctsync explain FLOW` names the one that is in the way",
     ] {
         assert!(text.contains(line), "{text}");
     }

@@ -25,19 +25,30 @@ pub enum Class {
     Nat,
     /// A copy had another state, status or mark than its original.
     Attribute,
+    /// A kernel has no place for a copy, as another flow has one of its tuples (7.10).
+    Conflict,
     /// The event, the delta or the end that makes it good was on its way.
     Lag,
 }
 
 impl Class {
     /// Every class.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Missing,
         Self::Ghost,
         Self::Nat,
         Self::Attribute,
+        Self::Conflict,
         Self::Lag,
     ];
+
+    /// True if kernels with such a difference are not what they should be: of a conflict either is right, lag passes.
+    pub fn is_unequal(self) -> bool {
+        match self {
+            Self::Missing | Self::Ghost | Self::Nat | Self::Attribute => true,
+            Self::Conflict | Self::Lag => false,
+        }
+    }
 }
 
 /// One difference.

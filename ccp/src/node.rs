@@ -57,7 +57,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use contract::DeltaId;
 use grace::Grace;
-use hashbrown::HashSet;
+use hashbrown::{HashMap, HashSet};
 use pass::Pass;
 use probes::Report;
 use refresh::Refresh;
@@ -81,8 +81,8 @@ pub struct Node {
     applies: VecDeque<Ticket>,
     /// Flows of which the kernel was asked something and has not answered: as many as the owner asks at a time.
     asked: HashSet<Slot, KeyedHash>,
-    /// Places of copies that are not in the kernel as they are this machine's own flows: of the table's at most.
-    kept_out: HashSet<u32, KeyedHash>,
+    /// Places of copies that are rightly not in the kernel, and why: kept out, or in conflict. Of the table's at most.
+    left_out: HashMap<u32, Outcome, KeyedHash>,
     events: VecDeque<Event>,
     /// What did not fit there of what this member has become.
     role: Option<election::StateChange>,
@@ -151,7 +151,7 @@ impl Node {
             roles: Roles::new(Election::new(config.member, config.roles, now)),
             applies: VecDeque::new(),
             asked: HashSet::with_hasher(KeyedHash::new(config.hash_seed)),
-            kept_out: HashSet::with_hasher(KeyedHash::new(config.hash_seed)),
+            left_out: HashMap::with_hasher(KeyedHash::new(config.hash_seed)),
             events: VecDeque::new(),
             role: None,
             packet_number: 0,
@@ -290,7 +290,7 @@ impl Node {
         self.now = now;
         let refused = outcome != Outcome::Done;
         self.asked.remove(&ticket.slot);
-        self.note_kept_out(ticket.slot, outcome);
+        self.note_left_out(ticket.slot, outcome);
         if let Some(entry) = self.table.get_mut(ticket.slot) {
             match (ticket.action, refused) {
                 // What is there is another flow.

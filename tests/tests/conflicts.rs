@@ -44,6 +44,14 @@ fn of_two_flows_with_one_reply_tuple_each_gateway_keeps_its_own_and_both_are_nam
             "{line}"
         );
     }
+    // It stays one, and nothing else differs.
+    for _ in 0..2 {
+        let report = cluster.members[0].ask("audit --repair");
+        let conflict = report.lines().find(|it| it.starts_with("conflict "));
+        assert!(conflict.is_some_and(|it| it.contains(" 1 ")), "{report}");
+        assert!(report.contains("equal   0 s ago, "), "{report}");
+        assert!(report.contains(", but for 1 conflict"), "{report}");
+    }
     let explained = cluster.members[0].ask("explain udp 10.0.0.51:1000 203.0.113.50:53");
     assert!(
         explained.contains("10.0.0.50 > 203.0.113.50") && explained.contains("a range of ports"),

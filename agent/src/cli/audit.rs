@@ -18,7 +18,7 @@ pub(super) struct Audit {
     /// Compare now, and wait for the outcome
     #[arg(long)]
     now: bool,
-    /// Compare now, and again until a round finds nothing but lag
+    /// Compare now, and again until a round finds nothing but lag and conflicts
     #[arg(long)]
     repair: bool,
     #[command(flatten)]
@@ -52,12 +52,17 @@ impl Audit {
     }
 }
 
-/// True if the last round found nothing but lag.
+/// True if the last round found nothing but lag, and conflicts: nothing is to be repaired where either kernel is right.
 fn is_equal(report: &Report) -> bool {
     report.last.as_ref().is_some_and(|round| {
-        let lag = round.differences.lag;
+        let DifferenceCounts { conflict, lag, .. } = round.differences;
         let nothing = DifferenceCounts::default();
-        round.differences == DifferenceCounts { lag, ..nothing }
+        round.differences
+            == DifferenceCounts {
+                conflict,
+                lag,
+                ..nothing
+            }
     })
 }
 
@@ -101,6 +106,12 @@ pub(super) fn page(out: &mut dyn Write, report: &Report) -> io::Result<()> {
     for ((class, last), (_, total)) in rows {
         writeln!(out, "{class:<9}  {last:>17}  {total:>15}")?;
     }
+    if of_last.conflict > 0 {
+        writeln!(
+            out,
+            "\nOf a conflict each kernel keeps its own flow: `ctsync explain FLOW` names the one that is in the way."
+        )?;
+    }
     if !history.is_empty() {
         writeln!(
             out,
@@ -120,18 +131,28 @@ fn words(round: Option<&Round>) -> String {
     let Round {
         seconds_ago,
         milliseconds,
+        cpu_us,
         entries,
-        differences: _,
+        differences: DifferenceCounts { conflict, .. },
     } = round;
-    format!("{seconds_ago} s ago, {entries} entries in {milliseconds} ms")
+    let but = match conflict {
+        0 => String::new(),
+        1 => ", but for 1 conflict".to_owned(),
+        _ => format!(", but for {conflict} conflicts"),
+    };
+    let cpu = *cpu_us as f64 / 1e3;
+    format!(
+        "{seconds_ago} s ago, {entries} entries in {milliseconds} ms, {cpu:.1} of a processor{but}"
+    )
 }
 
-fn by_class(counts: DifferenceCounts) -> [(&'static str, u64); 5] {
+fn by_class(counts: DifferenceCounts) -> [(&'static str, u64); 6] {
     let DifferenceCounts {
         missing,
         ghost,
         nat,
         attribute,
+        conflict,
         lag,
     } = counts;
     [
@@ -139,6 +160,7 @@ fn by_class(counts: DifferenceCounts) -> [(&'static str, u64); 5] {
         ("ghost", ghost),
         ("nat", nat),
         ("attribute", attribute),
+        ("conflict", conflict),
         ("lag", lag),
     ]
 }

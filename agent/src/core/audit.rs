@@ -14,8 +14,8 @@ use ccp::wire::flow::has_l4;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// A row costs 1.5 us or less. With as many rows as this a second, on the average, an audit takes 2 % of a processor.
-const ROWS_PER_SECOND: u64 = 13_000;
+/// A rest is as many times as long as what was done before took of a processor: so audits take 2 % of it at most.
+const REST: u32 = 50;
 /// Differences that are remembered.
 const HISTORY_MAX: usize = 256;
 
@@ -26,6 +26,9 @@ pub(super) struct Audit {
     due: Instant,
     began: Instant,
     rows: u64,
+    /// What audits took of a processor since the last round ended, and since the start.
+    spent: Duration,
+    spent_in_all: Duration,
     rounds: u64,
     /// The operator asked for the round that begins next: peers are to read their kernels' tables for it too.
     asked: bool,
@@ -55,6 +58,7 @@ struct Found {
 struct Done {
     at: Instant,
     took: Duration,
+    spent: Duration,
     rows: u64,
     counts: [u64; Class::ALL.len()],
 }
@@ -66,6 +70,8 @@ impl Audit {
             due: now + interval,
             began: now,
             rows: 0,
+            spent: Duration::ZERO,
+            spent_in_all: Duration::ZERO,
             rounds: 0,
             asked: false,
             is_fresh: false,
@@ -135,9 +141,8 @@ impl Core {
     fn end_round(&mut self) {
         let (counts, differences) = self.node.take_differences();
         let (now, audit) = (self.clock, &mut self.audit);
-        let rest = Duration::from_secs(1)
-            * u32::try_from(audit.rows / ROWS_PER_SECOND).unwrap_or(u32::MAX);
-        audit.due = now + audit.interval.max(rest);
+        let spent = std::mem::take(&mut audit.spent);
+        audit.due = now + audit.interval.max(spent.saturating_mul(REST));
         audit.rounds += 1;
         for (total, count) in audit.counts.iter_mut().zip(counts) {
             *total += count;
@@ -148,17 +153,32 @@ impl Core {
         let done = Done {
             at: now,
             took: now.since(audit.began),
+            spent,
             rows: audit.rows,
             counts,
         };
         audit.last = Some(done);
-        let only_lag = counts
-            .iter()
-            .zip(Class::ALL)
-            .all(|(count, class)| *count == 0 || class == Class::Lag);
-        if only_lag && self.node.comparing().is_equal() {
+        let is_equal = (counts.iter().zip(Class::ALL))
+            .all(|(count, class)| *count == 0 || !class.is_unequal());
+        if is_equal && self.node.comparing().is_equal() {
             audit.equal = Some(done);
         }
+    }
+
+    /// True if what is done next may be a part of an audit: [`Self::note_audit_time`] is to hear what it took.
+    pub fn is_auditing(&self) -> bool {
+        self.pass == Pass::Running || self.wants_pass() || self.node.compares()
+    }
+
+    /// A part of an audit, ours or a peer's, took so long of a processor.
+    pub fn note_audit_time(&mut self, spent: Duration) {
+        self.audit.spent += spent;
+        self.audit.spent_in_all += spent;
+    }
+
+    /// What audits took of a processor since the start.
+    pub(super) fn audit_time(&self) -> Duration {
+        self.audit.spent_in_all
     }
 
     /// A round begins as soon as it can; when so many are over, it is.
@@ -182,6 +202,7 @@ impl Core {
         let round = |done: Done| Round {
             seconds_ago: ago(done.at),
             milliseconds: u64::try_from(done.took.as_millis()).unwrap_or(u64::MAX),
+            cpu_us: micros(done.spent),
             entries: done.rows,
             differences: differences(done.counts),
         };
@@ -212,12 +233,19 @@ impl Core {
     }
 }
 
-fn differences([missing, ghost, nat, attribute, lag]: [u64; Class::ALL.len()]) -> DifferenceCounts {
+/// As numbers of microseconds are shown.
+pub(super) fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn differences(counts: [u64; Class::ALL.len()]) -> DifferenceCounts {
+    let [missing, ghost, nat, attribute, conflict, lag] = counts;
     DifferenceCounts {
         missing,
         ghost,
         nat,
         attribute,
+        conflict,
         lag,
     }
 }
@@ -237,6 +265,7 @@ fn difference(seconds_ago: u64, first_seconds_ago: u64, found: &Found) -> Differ
             Class::Ghost => "ghost",
             Class::Nat => "nat",
             Class::Attribute => "attribute",
+            Class::Conflict => "conflict",
             Class::Lag => "lag",
         }
         .into(),
@@ -251,3 +280,6 @@ fn difference(seconds_ago: u64, first_seconds_ago: u64, found: &Found) -> Differ
         member: carrier.map(|member| member.get()),
     }
 }
+
+#[cfg(test)]
+mod tests;

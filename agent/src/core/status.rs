@@ -240,6 +240,7 @@ impl Core {
             ("held_nat_unknown", held_nat_unknown),
             ("queue_faults", queue_faults),
             ("accounting_left_out", self.accounting.left_out()),
+            ("audit_cpu_us", super::audit::micros(self.audit_time())),
         ];
         own.into_iter()
             .chain(self.node.counters().iter())

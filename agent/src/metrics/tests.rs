@@ -92,6 +92,7 @@ fn status() -> Status {
         counters: Counters(vec![
             ("sent_bytes".into(), 12_345),
             ("datagrams_forged".into(), 0),
+            ("audit_cpu_us".into(), 1_500_000),
         ]),
     }
 }
@@ -186,6 +187,8 @@ fn scraper_gets_every_value_with_type_unit_and_help() {
         "# TYPE ctsync_sent_bytes counter\n# UNIT ctsync_sent_bytes bytes\n\
          # HELP ctsync_sent_bytes Bytes of datagrams sent and received, from the header to the tag.\nctsync_sent_bytes_total 12345\n",
         "# TYPE ctsync_passed_bytes counter\n# UNIT ctsync_passed_bytes bytes\n",
+        "# UNIT ctsync_audit_cpu_seconds seconds\n# HELP ctsync_audit_cpu_seconds Microseconds ",
+        "\nctsync_audit_cpu_seconds_total 1.5\n",
         "ctsync_passed_bytes_total{service=\"web\",direction=\"reply\"} 7\n",
         "# HELP ctsync_datagrams_forged Datagrams put away: not sealed by the member that they name. Damage, or an attack.\n",
     ] {

@@ -232,9 +232,13 @@ pub fn render(status: &Status, passed: &[ServiceTraffic]) -> String {
         }
     }
     page.passed(passed);
-    for (name, value) in &status.counters.0 {
-        page.family(name, "counter", HELP.get(&**name).map_or("", |it| it));
-        page.sample(&format!("{name}_total"), &[], number(*value));
+    for (counter, value) in &status.counters.0 {
+        let (name, value) = match counter.strip_suffix("_us") {
+            Some(name) => (format!("{name}_seconds"), micros(*value)),
+            None => (counter.to_string(), number(*value)),
+        };
+        page.family(&name, "counter", HELP.get(&**counter).map_or("", |it| it));
+        page.sample(&format!("{name}_total"), &[], value);
     }
     page.end()
 }

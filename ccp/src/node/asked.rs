@@ -44,11 +44,16 @@ impl Node {
         self.handle_applied(ticket, Outcome::KeptOut, self.now);
     }
 
-    pub(super) fn note_kept_out(&mut self, slot: Slot, outcome: Outcome) {
-        if outcome == Outcome::KeptOut {
-            self.kept_out.insert(slot.index());
-        } else if !self.kept_out.is_empty() {
-            self.kept_out.remove(&slot.index());
+    pub(super) fn note_left_out(&mut self, slot: Slot, outcome: Outcome) {
+        match outcome {
+            Outcome::KeptOut | Outcome::Conflict => {
+                self.left_out.insert(slot.index(), outcome);
+            }
+            Outcome::Done | Outcome::Full | Outcome::Refused => {
+                if !self.left_out.is_empty() {
+                    self.left_out.remove(&slot.index());
+                }
+            }
         }
     }
 }

@@ -160,6 +160,11 @@ impl Node {
         &self.comparing
     }
 
+    /// True if a comparison goes on, ours or a peer's.
+    pub fn compares(&self) -> bool {
+        self.comparing.goes_on() || self.comparing.answers(self.pass.last_began)
+    }
+
     /// True if a peer wants our kernel's table read before it is told what we have.
     pub fn wants_pass(&self) -> bool {
         let answers = self.comparing.answers.iter().flatten();

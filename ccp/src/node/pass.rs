@@ -4,7 +4,7 @@
 //! is newer than any row of it and left alone; flows that ended meanwhile are remembered, so that a row read before
 //! does not bring them back. What no row named is gone.
 
-use super::{Action, End, Node};
+use super::{Action, End, Node, Outcome};
 use crate::audit::{Class, Difference};
 use crate::outbox::Change;
 use crate::progress;
@@ -303,8 +303,8 @@ impl Node {
         }
     }
 
-    /// Copies that the kernel had refused are missing as well. As there may be hundreds of thousands, they are tried again as the
-    /// others that wait for room.
+    /// Copies that the kernel had refused are missing as well, if not rightly. As there may be hundreds of thousands, they are
+    /// tried again as the others that wait for room.
     fn note_all_refused(&mut self) {
         let expired = self.expired.slots();
         let refused: Vec<Slot> = (self.table.slots_from(0))
@@ -313,12 +313,14 @@ impl Node {
             .filter(|slot| expired.binary_search(slot).is_err())
             .collect();
         for slot in &refused {
-            // Of what is kept out on purpose nothing is missing.
-            let is_missed = !self.kept_out.contains(&slot.index());
-            if let Some(entry) = self.table.get(*slot).filter(|_| is_missed) {
-                let class = self.class_of_unseen(entry);
-                self.counters.reconciled += 1;
-                self.note_difference(*slot, class);
+            match (self.left_out.get(&slot.index()), self.table.get(*slot)) {
+                (Some(Outcome::Conflict), _) => self.note_difference(*slot, Class::Conflict),
+                (None, Some(entry)) => {
+                    let class = self.class_of_unseen(entry);
+                    self.counters.reconciled += 1;
+                    self.note_difference(*slot, class);
+                }
+                (Some(_), _) | (None, None) => {}
             }
         }
         self.no_room.refill(refused, self.now);

@@ -16,7 +16,7 @@ pub struct Report {
     pub rounds: u64,
     /// The last round; `None` before the first.
     pub last: Option<Round>,
-    /// The last round that found nothing but lag, also when copies were compared with what every peer carries.
+    /// The last round that found nothing but lag and conflicts, also when copies were compared with what every peer carries.
     pub equal: Option<Round>,
     /// What the copies of each peer's flows were found to be.
     pub peers: Vec<Proof>,
@@ -33,9 +33,11 @@ pub struct Round {
     pub seconds_ago: u64,
     /// How long it took.
     pub milliseconds: u64,
+    /// What it took of a processor, in microseconds, with the answers to peers since the round before.
+    pub cpu_us: u64,
     /// Entries that were compared.
     pub entries: u64,
-    /// What it found; all of it was repaired.
+    /// What it found; all of it was repaired, but conflicts.
     pub differences: DifferenceCounts,
 }
 
@@ -70,6 +72,8 @@ pub struct DifferenceCounts {
     pub nat: u64,
     /// A copy had another state, status or mark than its original.
     pub attribute: u64,
+    /// A kernel has no place for a copy: another flow has one of its tuples, and stays; `explain` names it.
+    pub conflict: u64,
     /// What makes it good was on its way.
     pub lag: u64,
 }

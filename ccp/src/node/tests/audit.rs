@@ -1,7 +1,8 @@
 //! What the audit finds, and how it calls it (PROTOCOL.md 13).
 
 use super::world::{Faults, TABLE_OLD, World, key, member, patch};
-use crate::node::{End, Node};
+use crate::audit::Class;
+use crate::node::{End, Node, Outcome};
 use crate::record::{Endpoint, FlowKey, Nat, Patch};
 use crate::table::Entry;
 use alloc::boxed::Box;
@@ -9,8 +10,8 @@ use core::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Missing, ghosts, translations, attributes, lag: since this was asked last.
-fn found(world: &mut World, at: usize) -> [u64; 5] {
+/// Missing, ghosts, translations, attributes, conflicts, lag: since this was asked last.
+fn found(world: &mut World, at: usize) -> [u64; Class::ALL.len()] {
     world.differences(at)
 }
 
@@ -24,16 +25,16 @@ fn what_a_carriers_kernel_did_not_tell_is_what_the_peers_kernels_lack() {
     }
     world.run(SECOND);
     world.read_table(0);
-    assert_eq!(found(&mut world, 0), [0; 5]);
+    assert_eq!(found(&mut world, 0), [0; 6]);
     world.close_unseen(0, key(0));
     world.change_unseen(0, key(1), 7);
     world.open_unseen(0, key(100));
     world.read_table(0);
     world.run(SECOND);
-    assert_eq!(found(&mut world, 0), [1, 1, 0, 1, 0]);
+    assert_eq!(found(&mut world, 0), [1, 1, 0, 1, 0, 0]);
     world.check();
     world.read_table(0);
-    assert_eq!(found(&mut world, 0), [0; 5]);
+    assert_eq!(found(&mut world, 0), [0; 6]);
 }
 
 #[test]
@@ -48,7 +49,7 @@ fn bits_of_the_mark_that_are_not_replicated_here_are_no_difference() {
     world.change(0, key(1), &marked);
     world.run(SECOND);
     world.read_table(1);
-    assert_eq!(found(&mut world, 1), [0; 5]);
+    assert_eq!(found(&mut world, 1), [0; 6]);
 }
 
 #[test]
@@ -67,7 +68,29 @@ fn what_an_event_tells_before_the_pass_is_over_is_lag() {
         world.forget(key(2));
     });
     world.run(SECOND);
-    assert_eq!(found(&mut world, 0), [0, 0, 0, 0, 1]);
+    assert_eq!(found(&mut world, 0), [0, 0, 0, 0, 0, 1]);
+    world.check();
+}
+
+/// PROTOCOL.md 13.1
+#[test]
+fn a_copy_that_another_flow_is_in_the_way_of_is_a_conflict_until_there_is_room_for_it() {
+    let mut world = World::new(2, Faults::NONE, 60);
+    world.run(SECOND);
+    world.answer_with(1, Outcome::Conflict);
+    world.open(0, key(1));
+    world.run(SECOND);
+    for _ in 0..2 {
+        world.read_table(1);
+        assert_eq!(found(&mut world, 1), [0, 0, 0, 0, 1, 0]);
+        world.run(SECOND);
+    }
+    world.answer_with(1, Outcome::Done);
+    world.read_table(1);
+    world.run(SECOND);
+    found(&mut world, 1);
+    world.read_table(1);
+    assert_eq!(found(&mut world, 1), [0; 6]);
     world.check();
 }
 
@@ -102,7 +125,7 @@ fn copies_that_are_not_what_their_carriers_have_are_found_by_class_and_set_right
         world.run(SECOND);
         world.compare(1);
         world.run(SECOND);
-        assert_eq!(found(&mut world, 1), [0; 5]);
+        assert_eq!(found(&mut world, 1), [0; 6]);
         assert!(world.node(1).comparing().is_equal());
         let proof = world.node(1).comparing().proof(member(0)).unwrap();
         assert_eq!(proof.flows, 3000);
@@ -129,7 +152,7 @@ fn copies_that_are_not_what_their_carriers_have_are_found_by_class_and_set_right
             world.run(Duration::from_micros(500));
         }
         world.run(SECOND * 3);
-        let [missing, ghosts, nat, attribute, _] = found(&mut world, 1);
+        let [missing, ghosts, nat, attribute, ..] = found(&mut world, 1);
         assert_eq!([missing, ghosts, nat, attribute], [50; 4], "{members}");
         assert!(!world.node(1).comparing().is_equal());
         for n in 0..50 {
@@ -140,7 +163,7 @@ fn copies_that_are_not_what_their_carriers_have_are_found_by_class_and_set_right
         }
         world.compare(1);
         world.run(SECOND * 3);
-        assert_eq!(found(&mut world, 1), [0; 5]);
+        assert_eq!(found(&mut world, 1), [0; 6]);
         assert!(world.node(1).comparing().is_equal());
     }
 }
@@ -160,7 +183,7 @@ fn flows_from_before_anybody_else_was_there_are_compared_as_all_others() {
     for _ in 0..2 {
         world.compare(1);
         world.run(SECOND * 3);
-        assert_eq!(found(&mut world, 1), [0; 5]);
+        assert_eq!(found(&mut world, 1), [0; 6]);
         world.check();
     }
     let proof = world.node(1).comparing().proof(member(0)).unwrap();
@@ -170,7 +193,7 @@ fn flows_from_before_anybody_else_was_there_are_compared_as_all_others() {
     spoil(&mut world, 1, key(1), |entry| entry.state.mark = 9);
     world.compare(1);
     world.run(SECOND * 3);
-    assert_eq!(found(&mut world, 1), [1, 0, 0, 1, 0]);
+    assert_eq!(found(&mut world, 1), [1, 0, 0, 1, 0, 0]);
     world.check();
 }
 

@@ -1,5 +1,6 @@
 //! Nodes, their kernels and the network between them, under one virtual clock. The same seed gives the same run.
 
+use crate::audit::Class;
 use crate::election;
 use crate::hold::{self, Ended};
 use crate::network::NetworkId;
@@ -277,7 +278,7 @@ impl World {
     }
 
     /// What passes over the table of `at` have shown since this was asked last, by class.
-    pub fn differences(&mut self, at: usize) -> [u64; 5] {
+    pub fn differences(&mut self, at: usize) -> [u64; Class::ALL.len()] {
         let node = self.gateways[at].node.as_mut().unwrap();
         node.take_differences().0
     }
