@@ -312,6 +312,12 @@ impl Core {
     pub fn handle_overrun(&mut self) {
         self.events.overruns += 1;
         self.pass_wanted = true;
+        self.node.handle_overrun();
+    }
+
+    /// What the kernel has of the flow of an [`Action::LookAndUpdate`]; true if it is to stay as it is.
+    pub fn handle_look(&mut self, ticket: Ticket, flow: &Flow) -> bool {
+        (self.node).handle_look(ticket, &convert::patch(flow, self.shared))
     }
 
     /// The kernel answered an [`Apply`].
@@ -357,7 +363,7 @@ impl Core {
         };
         let flow = convert::flow(apply.key, apply.state, shared);
         let expected = match action {
-            Action::Create | Action::Update | Action::Replace => {
+            Action::Create | Action::Update | Action::LookAndUpdate | Action::Replace => {
                 convert::expected(apply.key, apply.state)
             }
             Action::Delete | Action::Refresh => Vec::new(),

@@ -253,6 +253,7 @@ impl Kernel {
             if !core.has_read_table() {
                 self.keep_from_others(&mut batch, Step::Delete);
             }
+            self.look_first(&mut batch, core);
             result = self.work_off(&mut batch).and_then(|()| self.expect(&batch));
             for tried in batch.drain(..) {
                 let outcome = tried.outcome.unwrap_or(Outcome::Refused);
@@ -303,7 +304,7 @@ impl Kernel {
         {
             let step = match apply.action {
                 Action::Create => Step::Create,
-                Action::Update => Step::Update,
+                Action::Update | Action::LookAndUpdate => Step::Update,
                 Action::Replace => Step::Replace,
                 Action::Delete => Step::Delete,
                 Action::Refresh => Step::Refresh,
@@ -342,6 +343,20 @@ impl Kernel {
                 Ok(_) => Some(Outcome::Conflict),
                 Err(_) => Some(Outcome::Refused),
             };
+        }
+    }
+
+    /// Shows the core entries that packets may have changed while events were lost, before they are written.
+    fn look_first(&mut self, batch: &mut [Try], core: &mut Core) {
+        let is_look = |tried: &&mut Try| tried.apply.action == Action::LookAndUpdate;
+        for tried in batch.iter_mut().filter(is_look) {
+            let Flow { orig, zone, .. } = tried.apply.flow;
+            if let Ok(Some(found)) = self.lookup.get(&orig, zone)
+                && found.orig == orig
+                && core.handle_look(tried.apply.ticket, &found)
+            {
+                tried.outcome = Some(Outcome::Done);
+            }
         }
     }
 

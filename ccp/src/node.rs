@@ -297,7 +297,10 @@ impl Node {
                 _ if matches!(outcome, Outcome::Conflict | Outcome::KeptOut) => {
                     entry.in_kernel = false;
                 }
-                (Action::Create | Action::Update | Action::Replace, false) => {
+                (
+                    Action::Create | Action::Update | Action::LookAndUpdate | Action::Replace,
+                    false,
+                ) => {
                     entry.in_kernel = true;
                     if ticket.action == Action::Create {
                         self.no_room.note_room(now);
@@ -307,7 +310,7 @@ impl Node {
                     entry.in_kernel = false;
                 }
                 // It may be there as it was.
-                (Action::Update, true) | (Action::Refresh, false) => {}
+                (Action::Update | Action::LookAndUpdate, true) | (Action::Refresh, false) => {}
                 // It has run out, or somebody removed it, and the kernel has not told yet.
                 (Action::Refresh, true) => {
                     entry.in_kernel = false;

@@ -19,9 +19,18 @@ impl Node {
             let here = entry.map(|entry| (entry.life, entry.in_kernel));
             match (ticket.action, here) {
                 (Action::Delete, Some((Life::Dead, true)))
-                | (Action::Create | Action::Update | Action::Replace, Some((Life::Live, true)))
-                | (Action::Refresh, Some((Life::Live, true))) => break ticket,
-                (Action::Create | Action::Update | Action::Replace, Some((Life::Live, false))) => {
+                | (
+                    Action::Create
+                    | Action::Update
+                    | Action::LookAndUpdate
+                    | Action::Replace
+                    | Action::Refresh,
+                    Some((Life::Live, true)),
+                ) => break ticket,
+                (
+                    Action::Create | Action::Update | Action::LookAndUpdate | Action::Replace,
+                    Some((Life::Live, false)),
+                ) => {
                     ticket.action = Action::Create;
                     break ticket;
                 }

@@ -103,6 +103,8 @@ pub enum Action {
     Create,
     /// Change the entry.
     Update,
+    /// Change the entry after a look at it: [`Node::handle_look`](super::Node::handle_look) says whether it is to stay as it is.
+    LookAndUpdate,
     /// Make it anew: its translation is another, which an update cannot say.
     Replace,
     /// Remove the entry.

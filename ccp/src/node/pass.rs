@@ -4,7 +4,7 @@
 //! is newer than any row of it and left alone; flows that ended meanwhile are remembered, so that a row read before
 //! does not bring them back. What no row named is gone.
 
-use super::{Action, End, Node, Outcome};
+use super::{Action, End, Node, Outcome, Ticket};
 use crate::audit::{Class, Difference};
 use crate::outbox::Change;
 use crate::progress;
@@ -47,6 +47,18 @@ pub(super) struct Pass {
     is_void: bool,
     /// Flows that ended since it began; `None` while there is none.
     ended: Option<HashSet<FlowKey, KeyedHash>>,
+    unheard: Unheard,
+}
+
+/// Of which entries events may have been lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unheard {
+    /// Of none.
+    Nothing,
+    /// Of all, until a pass begins.
+    All,
+    /// Of those that the pass has not come to.
+    Rest,
 }
 
 impl Pass {
@@ -59,6 +71,7 @@ impl Pass {
             is_complete: false,
             is_void: false,
             ended: None,
+            unheard: Unheard::Nothing,
         }
     }
 
@@ -72,11 +85,26 @@ impl Pass {
         self.is_void = false;
         self.began = now;
         self.ended = Some(HashSet::with_hasher(KeyedHash::new(hash_seed)));
+        if self.unheard == Unheard::All {
+            self.unheard = Unheard::Rest;
+        }
     }
 
     /// A row that was read before what is known now may be on its way.
     pub fn note_missed(&mut self) {
         self.is_void = self.is_on();
+    }
+
+    /// True if packets may have brought an own or found flow further than is known, as events were lost.
+    pub fn may_be_further(&self, entry: &Entry) -> bool {
+        let is_unheard = match self.unheard {
+            Unheard::Nothing => false,
+            Unheard::All => true,
+            Unheard::Rest => entry.pass != self.number,
+        };
+        is_unheard
+            && entry.life == Life::Live
+            && matches!(entry.origin, Origin::Own | Origin::Found)
     }
 
     /// A flow ended: a row of it that was read before says nothing.
@@ -95,6 +123,11 @@ impl Pass {
 }
 
 impl Node {
+    /// The kernel had to drop events: a pass has to begin.
+    pub fn handle_overrun(&mut self) {
+        self.pass.unheard = Unheard::All;
+    }
+
     /// A pass over the kernel table begins, or begins again.
     pub fn begin_pass(&mut self) {
         self.pass.begin(self.config.hash_seed, self.now);
@@ -282,6 +315,9 @@ impl Node {
         self.note_all_refused();
         self.pass.is_complete = true;
         self.pass.last_began = self.pass.began;
+        if self.pass.unheard == Unheard::Rest {
+            self.pass.unheard = Unheard::Nothing;
+        }
         true
     }
 
@@ -301,6 +337,22 @@ impl Node {
                 Origin::Copy { .. } => self.apply(None, slot, Action::Create),
             }
         }
+    }
+
+    /// What the kernel has of the flow of an [`Action::LookAndUpdate`]. True if packets have brought it further than the claim
+    /// that took it over: then it is ours again, and the entry stays as it is.
+    pub fn handle_look(&mut self, ticket: Ticket, row: &Patch) -> bool {
+        let Some(entry) = self.table.get_mut(ticket.slot) else {
+            return false;
+        };
+        if row.nat != entry.state.nat() || !is_further(entry, row) {
+            return false;
+        }
+        entry.state.apply(row);
+        self.take_over(ticket.slot);
+        self.outbox
+            .push(&mut self.table, ticket.slot, Change::Upsert);
+        true
     }
 
     /// Copies that the kernel had refused are missing as well, if not rightly. As there may be hundreds of thousands, they are
@@ -373,6 +425,22 @@ fn class_of(entry: &Entry, row: &Patch) -> Class {
     }
 }
 
+/// True if packets brought the kernel's entry to where what is known has not come, or began it anew.
+fn is_further(entry: &Entry, row: &Patch) -> bool {
+    let (proto, told) = (entry.key.proto, entry.state.proto_state);
+    let state = row.proto_state.unwrap_or(told);
+    state != told
+        && (progress::merge(proto, told, state) == state
+            || progress::begins_anew(proto, told, state))
+        || has_more_bits(entry, row)
+}
+
+fn has_more_bits(entry: &Entry, row: &Patch) -> bool {
+    let told = entry.state.status;
+    let status = row.status.unwrap_or(told);
+    status.seen_reply && !told.seen_reply || status.assured && !told.assured
+}
+
 /// What was injected reads back with more than was asked for; states, status bits, translation and mark show where packets
 /// passed, or that somebody wrote the entry.
 fn compare(entry: &Entry, row: Row<'_>) -> Progress {
@@ -385,18 +453,11 @@ fn compare(entry: &Entry, row: Row<'_>) -> Progress {
     }
     let state = row.proto_state.unwrap_or(told.proto_state);
     let status = row.status.unwrap_or(told.status);
-    let has_more_bits =
-        status.seen_reply && !told.status.seen_reply || status.assured && !told.status.assured;
-    let proto = entry.key.proto;
-    let further = state != told.proto_state
-        && (progress::merge(proto, told.proto_state, state) == state
-            || progress::begins_anew(proto, told.proto_state, state))
-        || has_more_bits;
     if row.nat != told.nat() {
         Progress::Carrier(Class::Nat, Action::Replace)
-    } else if further && packets.is_none() {
+    } else if packets.is_none() && is_further(entry, row) {
         Progress::Ours
-    } else if has_more_bits {
+    } else if has_more_bits(entry, row) {
         // They cannot be taken away from an entry.
         Progress::Carrier(Class::Attribute, Action::Replace)
     } else if state != told.proto_state

@@ -111,7 +111,7 @@ impl Node {
             self.begin_copy(key, state, said);
             return;
         };
-        let (me, pass) = (self.config.member, self.pass.number);
+        let me = self.config.member;
         let Some(entry) = self.table.get_mut(slot) else {
             return;
         };
@@ -134,7 +134,10 @@ impl Node {
         let is_split = is_split(entry, &state, said);
         let stays_unmarked = stays_unmarked(entry, &state, said);
         let joined = join(entry, &state);
-        let action = action(entry, &joined, stays_unmarked);
+        let action = match action(entry, &joined, stays_unmarked) {
+            Some(Action::Update) if self.pass.may_be_further(entry) => Some(Action::LookAndUpdate),
+            action => action,
+        };
         let is_further = !joined.same_but_timeout(&state);
         // Our end is no longer told, so a peer that missed it would refuse this lower claim in favour of ours.
         let outlived = entry.origin == Origin::Own
@@ -142,7 +145,7 @@ impl Node {
             && (said.term, said.member) < (entry.term, me);
         entry.state = joined;
         entry.told = true;
-        entry.pass = pass;
+        entry.pass = self.pass.number;
         match entry.origin {
             Origin::Own | Origin::Found if is_further || outlived => {
                 // Packets passed here that the claimant did not know of when it took the flow over; or nobody knows that its
@@ -474,8 +477,8 @@ fn stays_unmarked(entry: &Entry, theirs: &FlowState, said: &Said) -> bool {
         && !progress::begins_anew(entry.key.proto, entry.state.proto_state, theirs.proto_state)
 }
 
-/// True if the sayer found more of the flow in its kernel than its carrier told us: packets passed there, and whoever saw
-/// them, or heard of them, was killed before we did.
+/// True if the sayer found more of the flow in its kernel than its carrier told us, or the flow after the end that we remember:
+/// packets passed there, and whoever saw them, or heard of them, was killed before we did.
 fn has_moved(entry: &Entry, theirs: &FlowState, said: &Said) -> bool {
     let ours = &entry.state;
     let told_by_another =
@@ -487,7 +490,8 @@ fn has_moved(entry: &Entry, theirs: &FlowState, said: &Said) -> bool {
             == theirs.proto_state
         || theirs.status.seen_reply && !ours.status.seen_reply
         || theirs.status.assured && !ours.status.assured;
-    said.claim == Claim::Found && told_by_another && goes_on && further
+    let begun_since = entry.life == Life::Dead && said.term > entry.term;
+    said.claim == Claim::Found && (told_by_another && goes_on && further || begun_since)
 }
 
 /// True if the sayer opened the flow without knowing that packets of it passed here, and nobody has answered it. Its packet

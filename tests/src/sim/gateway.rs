@@ -402,7 +402,13 @@ impl Daemon {
             if kernel.has_unread(&key) {
                 self.crossed.push(key);
             }
-            let outcome = carry_out(kernel, apply.action, apply.flow);
+            let stays = apply.action == Action::LookAndUpdate
+                && (kernel.entry(&key))
+                    .is_some_and(|entry| self.core.handle_look(apply.ticket, entry));
+            let outcome = match stays {
+                true => Outcome::Done,
+                false => carry_out(kernel, apply.action, apply.flow),
+            };
             self.core.handle_applied(apply.ticket, outcome, at);
         }
     }
@@ -437,7 +443,7 @@ pub fn key(incarnation: u64, number: u64) -> DatagramKey {
 fn carry_out(kernel: &mut Kernel, action: Action, flow: Flow) -> Outcome {
     let result = match action {
         Action::Create => create(kernel, flow),
-        Action::Update => match update(kernel, flow) {
+        Action::Update | Action::LookAndUpdate => match update(kernel, flow) {
             Err(Errno::NOENT) => create(kernel, flow),
             result => result,
         },

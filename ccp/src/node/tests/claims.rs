@@ -109,3 +109,55 @@ fn a_daemon_that_finds_itself_the_carrier_is_believed_by_who_did_not_hear_that_t
         assert!(is_firsts, "gateway {at}: {carrier:?}");
     }
 }
+
+/// 6.2: it was opened after the end that a third member remembers, and who opened it was lost before that one heard.
+#[test]
+fn a_flow_that_began_anew_is_not_taken_for_the_one_whose_end_is_remembered() {
+    let mut world = World::new(3, Faults::NONE, 63);
+    world.run(SECOND);
+    world.open(1, key(1));
+    world.run(SECOND);
+    world.change(0, key(1), &patch(7));
+    world.run(SECOND);
+    world.close(0, key(1));
+    world.run(Duration::from_millis(20));
+    assert_eq!(origin(&world, 2).map(|it| it.1), Some(Life::Dead));
+    world.cut(2, 0);
+    world.cut(2, 1);
+    world.open(0, key(1));
+    world.run(Duration::from_millis(20));
+    world.restart(0, false);
+    world.run(Duration::from_millis(1_200));
+    let found = origin(&world, 1);
+    assert_eq!(found, Some((Origin::Found, Life::Live)));
+    assert_eq!(origin(&world, 2).map(|it| it.1), Some(Life::Dead));
+    world.heal();
+    world.run(SECOND * 5);
+    world.check();
+}
+
+/// 7.12: the claim is older than what packets have done here since, of which no event came.
+#[test]
+fn a_claim_does_not_undo_what_packets_did_while_events_were_lost() {
+    for (seen_here, is_ours) in [(5, true), (3, false)] {
+        let mut world = World::new(2, Faults::NONE, 64);
+        world.run(SECOND);
+        world.open(0, key(1));
+        world.change(0, key(1), &patch(3));
+        world.run(SECOND);
+        world.cut(0, 1);
+        world.change(1, key(1), &patch(4));
+        world.change_unseen(0, key(1), seen_here);
+        world.plant(0, |node| node.handle_overrun());
+        world.heal();
+        world.run(SECOND);
+        let is_own = matches!(origin(&world, 0), Some((Origin::Own, _)));
+        assert_eq!(is_own, is_ours);
+        for at in 0..2 {
+            assert_eq!(world.kernel(at)[&key(1)].proto_state, seen_here.max(4));
+        }
+        world.read_table(0);
+        world.run(SECOND);
+        world.check();
+    }
+}

@@ -104,6 +104,16 @@ pub fn patch(proto_state: u8) -> Patch {
     }
 }
 
+/// What the kernel tells of an entry.
+pub fn row(state: &FlowState) -> Patch {
+    Patch {
+        timeout_secs: Some(state.timeout_secs),
+        proto_state: Some(state.proto_state),
+        status: Some(state.status),
+        ..Patch::default()
+    }
+}
+
 /// Bodies with the greatest numbers where small ones are expected, by opcode.
 pub fn hostile_bodies() -> Vec<(Opcode, Vec<u8>)> {
     let mut bodies = Vec::new();
@@ -290,12 +300,7 @@ impl World {
         let first = node.counters().reconciled == 0 && node.table().is_empty();
         node.begin_pass();
         for (key, state) in &gateway.kernel {
-            let patch = Patch {
-                timeout_secs: Some(state.timeout_secs),
-                proto_state: Some(state.proto_state),
-                status: Some(state.status),
-                ..Patch::default()
-            };
+            let patch = row(state);
             let unknown = if first { Origin::Found } else { Origin::Own };
             node.handle_row(
                 Row {
@@ -774,9 +779,14 @@ impl World {
 
     fn apply(&mut self, at: usize, (ticket, action, key, state, is_marked): Ask) {
         let gateway = &mut self.gateways[at];
-        if gateway.outcome == Outcome::Done {
+        let stays = action == Action::LookAndUpdate
+            && gateway.kernel.get(&key).is_some_and(|entry| {
+                let node = gateway.node.as_mut().unwrap();
+                node.handle_look(ticket, &row(entry))
+            });
+        if gateway.outcome == Outcome::Done && !stays {
             match action {
-                Action::Create | Action::Update | Action::Replace => {
+                Action::Create | Action::Update | Action::LookAndUpdate | Action::Replace => {
                     gateway.kernel.insert(key, state);
                     if is_marked {
                         gateway.marked.insert(key);
