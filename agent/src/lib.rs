@@ -6,7 +6,7 @@
 //!   `tls`, `addresses`, `interfaces`, `monitor`, `modes`, `roles` with `hooks`, `facts`, `key_log`.
 //! - What is asked of the kernel beside its table: `ruleset`, `filter`, put in place anew by `reload`.
 //! - What operators see: `cli`, `control`, `metrics`, `log` with `counter_warnings`, `doctor`, `dry_run`, `import`.
-//! - What all begins with: `daemon`, `config`, `identity`, `notify`; and what several need: `protocols`, `files`.
+//! - What all begins with: `daemon`, `config`, `identity`, `notify`; and what several need: `protocols`, `units`, `files`.
 
 mod accounting;
 pub mod addresses;
@@ -47,3 +47,4 @@ mod splits;
 mod tcp;
 mod tls;
 mod udp;
+mod units;

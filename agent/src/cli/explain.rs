@@ -5,12 +5,12 @@ use std::net::{IpAddr, SocketAddr};
 
 use clap::Args;
 
-use super::status::Age;
 use super::view::View;
 use super::{Daemon, Failure};
 use crate::control::answer::Origin;
 use crate::control::answer::explain::{Explanation, FlowQuery, Has, Known};
 use crate::policy::service::{has_types, parse_protocol};
+use crate::units::Age;
 
 #[derive(Debug, Args)]
 pub(super) struct Explain {
@@ -89,38 +89,62 @@ fn end(word: &str) -> Option<(IpAddr, u16)> {
 
 /// An explanation as people read it.
 pub(super) fn page(out: &mut dyn Write, explanation: &Explanation) -> io::Result<()> {
-    let Explanation {
-        forwarded,
-        service,
-        builtin,
-        rule,
-        rule_name,
-        sync,
-        delay_seconds,
-        hold,
-        known,
-        conflict,
-        peers,
-    } = explanation;
-    let by = match (service, rule) {
-        (None, _) => "no rule and no service matches it".to_owned(),
-        (Some(service), None) if *builtin => format!("built-in service {service}"),
-        (Some(service), None) => format!("service {service}"),
-        (Some(service), Some(rule)) => match rule_name {
-            Some(name) => format!("rule {rule} ({name}), service {service}"),
-            None => format!("rule {rule}, service {service}"),
-        },
-    };
-    writeln!(out, "decided by  {by}")?;
-    let delay = delay_seconds.map_or_else(String::new, |delay| format!(" by {delay} s"));
-    match forwarded {
-        true => writeln!(out, "sync        {sync}{delay}; hold {hold}")?,
-        false => writeln!(
+    writeln!(out, "decided by  {}", decided_by(explanation))?;
+    writeln!(out, "sync        {}", sync(explanation))?;
+    writeln!(out, "here        {}", here(&explanation.known))?;
+    if let Some(conflict) = &explanation.conflict {
+        writeln!(
             out,
-            "sync        never: it is the gateway's own, broadcast, multicast or link-local"
-        )?,
+            "conflict    another flow here has a tuple of it, and stays: {conflict}"
+        )?;
+        writeln!(
+            out,
+            "            where it has the tuple of the answers, packets of both directions pass by it; where both were translated\n            to one address and port, give each gateway a range of ports of its own"
+        )?;
     }
-    let here = match known {
+    for peer in &explanation.peers {
+        let has = match peer.has {
+            Has::Carries => "carries it",
+            Has::Yes => "has it in its kernel",
+            Has::Soon => "is being told",
+            Has::No => "was not told",
+            Has::AskCarrier => "is told by its carrier",
+        };
+        let since =
+            (peer.seconds).map_or_else(String::new, |it| format!(", as told {} ago", Age(it)));
+        writeln!(out, "member {:<3}  {}: {has}{since}", peer.id, peer.name)?;
+    }
+    Ok(())
+}
+
+/// The rule and the service that decided.
+fn decided_by(explanation: &Explanation) -> String {
+    let Some(service) = &explanation.service else {
+        return "no rule and no service matches it".to_owned();
+    };
+    match (explanation.rule, &explanation.rule_name) {
+        (None, _) if explanation.builtin => format!("built-in service {service}"),
+        (None, _) => format!("service {service}"),
+        (Some(rule), Some(name)) => format!("rule {rule} ({name}), service {service}"),
+        (Some(rule), None) => format!("rule {rule}, service {service}"),
+    }
+}
+
+/// Whether and when the peers are told, and whether its first packet waits for them.
+fn sync(explanation: &Explanation) -> String {
+    let Explanation { sync, hold, .. } = explanation;
+    if !explanation.forwarded {
+        return "never: it is the gateway's own, broadcast, multicast or link-local".to_owned();
+    }
+    match explanation.delay_seconds {
+        Some(delay) => format!("{sync} by {delay} s; hold {hold}"),
+        None => format!("{sync}; hold {hold}"),
+    }
+}
+
+/// What this member knows of the flow.
+fn here(known: &Known) -> String {
+    match known {
         Known::No => "not known: it is not there, or not told".to_owned(),
         Known::Delayed { seconds_left } => format!("waits, {seconds_left} s of its delay are left"),
         Known::Ended { member, seconds } => {
@@ -144,10 +168,9 @@ pub(super) fn page(out: &mut dyn Write, explanation: &Explanation) -> io::Result
                 Origin::Copy => "a copy",
             };
             let state = state.as_deref().unwrap_or("no state");
-            let kernel = if *in_kernel {
-                ""
-            } else {
-                ", not in this kernel"
+            let kernel = match in_kernel {
+                true => "",
+                false => ", not in this kernel",
             };
             let told = told_seconds_ago.map_or_else(
                 || "not told yet".to_owned(),
@@ -155,31 +178,7 @@ pub(super) fn page(out: &mut dyn Write, explanation: &Explanation) -> io::Result
             );
             format!("{origin}, of member {member}, {state}, {timeout} s left when {told}{kernel}")
         }
-    };
-    writeln!(out, "here        {here}")?;
-    if let Some(conflict) = conflict {
-        writeln!(
-            out,
-            "conflict    another flow here has a tuple of it, and stays: {conflict}"
-        )?;
-        writeln!(
-            out,
-            "            where it has the tuple of the answers, packets of both directions pass by it; where both were translated\n            to one address and port, give each gateway a range of ports of its own"
-        )?;
     }
-    for peer in peers {
-        let has = match peer.has {
-            Has::Carries => "carries it",
-            Has::Yes => "has it in its kernel",
-            Has::Soon => "is being told",
-            Has::No => "was not told",
-            Has::AskCarrier => "is told by its carrier",
-        };
-        let since =
-            (peer.seconds).map_or_else(String::new, |it| format!(", as told {} ago", Age(it)));
-        writeln!(out, "member {:<3}  {}: {has}{since}", peer.id, peer.name)?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -5,9 +5,10 @@ use std::io::Write;
 
 use clap::Args;
 
-use super::status::{Age, short};
+use super::status::short;
 use super::view::{View, is_well};
 use crate::control::answer::members::{Direction, Interface, Seen};
+use crate::units::Age;
 
 use super::{Daemon, Failure};
 

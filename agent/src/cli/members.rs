@@ -5,10 +5,10 @@ use std::io::Write;
 
 use clap::Args;
 
-use super::status::{Age, ago};
 use super::view::{View, is_well};
 use super::{Daemon, Failure};
 use crate::control::answer::members;
+use crate::units::{Age, time};
 
 #[derive(Debug, Args)]
 pub(super) struct Members {
@@ -50,7 +50,7 @@ impl Display for Page<'_> {
             Some(millis) => writeln!(
                 f,
                 "last failover  {} ago, of {} since the start",
-                ago(millis),
+                time(millis),
                 members.failovers
             )?,
             None => writeln!(f, "last failover  none since the start")?,
@@ -83,7 +83,7 @@ impl Display for Checks<'_> {
         }
         for check in self.0 {
             let text = match (check.due_ms, check.text.is_empty()) {
-                (Some(due), true) => format!("has to be heard of again in {}", ago(due)),
+                (Some(due), true) => format!("has to be heard of again in {}", time(due)),
                 (_, _) => check.text.clone(),
             };
             let line = format!("{:<20}  {:<8}  {text}", check.name, check.state);
@@ -129,7 +129,7 @@ impl Display for History<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "\n{:>14}  {:<16}  {:<16}  WHY", "AGO", "FROM", "TO")?;
         self.0.history.iter().try_for_each(|it| {
-            let ago = ago(it.ago_ms);
+            let ago = time(it.ago_ms);
             writeln!(f, "{ago:>14}  {:<16}  {:<16}  {}", it.from, it.to, it.why)
         })
     }

@@ -5,10 +5,10 @@ use std::io::Write;
 
 use clap::Args;
 
-use super::status::Age;
 use super::view::View;
 use super::{Daemon, Failure, flows};
 use crate::control::answer::{SplitDestination, SplitDestinations};
+use crate::units::Age;
 
 #[derive(Debug, Args)]
 pub(super) struct Paths {

@@ -10,6 +10,7 @@ use super::view::{View, is_well};
 use super::{Daemon, Failure};
 use crate::control::answer::sync::SyncStatus;
 use crate::control::answer::{self, HoldStatus, Latency, PeerHold, PeerState, PeerStatus};
+use crate::units::{Age, short_time, time};
 
 #[derive(Debug, Args)]
 pub(super) struct Status {
@@ -200,8 +201,8 @@ fn peer_line(f: &mut fmt::Formatter<'_>, peer: &PeerStatus) -> fmt::Result {
     };
     let link = if *linked { "up" } else { "down" };
     let synced = if *synced { "yes" } else { "no" };
-    let rtt = rtt_us.map_or_else(|| "-".to_owned(), round_trip);
-    let heard = last_heard_ms.map_or_else(|| "-".to_owned(), ago);
+    let rtt = rtt_us.map_or_else(|| "-".to_owned(), short_time);
+    let heard = last_heard_ms.map_or_else(|| "-".to_owned(), time);
     writeln!(
         f,
         "{id:<4}  {:<18}  {state:<10}  {link:<4}  {synced:<6}  {rtt:>10}  {heard:>9}  {unacknowledged:>7}  {missing:>7}  {refused:>7}",
@@ -261,7 +262,7 @@ pub(super) fn times(latency: &Latency) -> [String; 3] {
         p99_us,
         max_us,
     } = latency;
-    [p50_us, p99_us, max_us].map(|it| it.map_or_else(|| "-".to_owned(), round_trip))
+    [p50_us, p99_us, max_us].map(|it| it.map_or_else(|| "-".to_owned(), short_time))
 }
 
 /// `name`, cut to `width` characters; names are ASCII.
@@ -269,34 +270,5 @@ pub(super) fn short(name: &str, width: usize) -> String {
     match name.len() > width {
         true => format!("{}~", &name[..width - 1]),
         false => name.to_owned(),
-    }
-}
-
-pub(super) fn round_trip(micros: u64) -> String {
-    match micros {
-        0..1_000_000 => format!("{}.{:03} ms", micros / 1000, micros % 1000),
-        _ => ago(micros / 1000),
-    }
-}
-
-pub(super) fn ago(millis: u64) -> String {
-    match millis {
-        0..60_000 => format!("{}.{:03} s", millis / 1000, millis % 1000),
-        _ => Age(millis / 1000).to_string(),
-    }
-}
-
-/// Seconds, in the two largest units that fit.
-pub(super) struct Age(pub u64);
-
-impl Display for Age {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (minutes, hours, days) = (self.0 / 60, self.0 / 3600, self.0 / 86_400);
-        match self.0 {
-            0..60 => write!(f, "{} s", self.0),
-            60..3600 => write!(f, "{minutes} min {} s", self.0 % 60),
-            3600..86_400 => write!(f, "{hours} h {} min", minutes % 60),
-            _ => write!(f, "{days} d {} h", hours % 24),
-        }
     }
 }

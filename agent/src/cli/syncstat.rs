@@ -11,6 +11,7 @@ use crate::control::answer::{
     AtRisk, DeltaCounts, HeldStat, HoldStatus, NetworkStatus, PathStatus, PeerReach, Queues,
     SyncStat, Timers,
 };
+use crate::units::{percent, short_time};
 
 #[derive(Debug, Args)]
 pub(super) struct Syncstat {
@@ -56,96 +57,79 @@ impl Display for Page<'_> {
         for warning in warnings {
             writeln!(f, "  {warning}")?;
         }
-        writeln!(
-            f,
-            "\n{:<9}{:>12}{:>12}{:>12}{:>12}{:>12}",
-            "", "DELTAS", "CHANGES", "AGAIN", "ACKS", "REQUESTS"
-        )?;
-        told(f, "sent", sent)?;
-        told(f, "received", received)?;
-        let AtRisk {
-            asked_peers,
-            asked_by_peers,
-            tellings,
-            out_of_window,
-        } = at_risk;
-        writeln!(
-            f,
-            "\nat risk   asked peers {asked_peers}, asked by peers {asked_by_peers}, told everything {tellings}, out of window {out_of_window}"
-        )?;
-        let Queues {
-            unacknowledged,
-            missing,
-        } = queues;
-        writeln!(
-            f,
-            "queues    {unacknowledged} deltas unacknowledged, {missing} missing"
-        )?;
-        let Timers {
-            flush_us,
-            hello_ms,
-            dead_after_ms,
-        } = timers;
-        writeln!(
-            f,
-            "timers    flush {flush_us} us, hello {hello_ms} ms, dead after {dead_after_ms} ms"
-        )?;
+        delta_lines(f, sent, received)?;
+        risk_line(f, at_risk)?;
+        queue_line(f, queues)?;
+        timer_line(f, timers)?;
         held_lines(f, held)?;
-        writeln!(
-            f,
-            "\n{:<12}  {:<15}  {:<9}  {:<4}  {:>7}  {:>9}  {:>9}  {:>9}  {:>8}",
-            "NETWORK",
-            "INTERFACE",
-            "MODE",
-            "IS",
-            "MBIT/S",
-            "SENT B/S",
-            "RECV B/S",
-            "PEAK B/S",
-            "UNSENT"
-        )?;
-        for network in networks {
-            network_line(f, network)?;
-        }
-        for NetworkStatus {
-            name,
-            mode,
-            configured,
-            ..
-        } in networks.iter().filter(|it| it.mode != it.configured)
-        {
-            writeln!(
-                f,
-                "{name} was switched to {mode} by `ctsync mode`; the configuration says {configured}"
-            )?;
-        }
-        writeln!(
-            f,
-            "\n{:<18}  {:<12}  {:<4}  {:<8}  {:>11}  {:>8}  {:>7}  QUALITY",
-            "PEER", "NETWORK", "USED", "STATE", "ROUND TRIP", "LOSS OUT", "LOSS IN"
-        )?;
-        for peer in peers {
-            for path in &peer.reach.networks {
-                path_line(f, peer, path)?;
-            }
-        }
+        network_lines(f, networks)?;
+        path_lines(f, peers)?;
         let holds = peers.iter().map(|it| (it.id, it.name.as_str(), &it.hold));
-        status::holds_of_peers(f, holds)?;
-        Ok(())
+        status::holds_of_peers(f, holds)
     }
 }
 
-fn told(f: &mut fmt::Formatter<'_>, name: &str, told: &DeltaCounts) -> fmt::Result {
+fn delta_lines(
+    f: &mut fmt::Formatter<'_>,
+    sent: &DeltaCounts,
+    received: &DeltaCounts,
+) -> fmt::Result {
+    writeln!(
+        f,
+        "\n{:<9}{:>12}{:>12}{:>12}{:>12}{:>12}",
+        "", "DELTAS", "CHANGES", "AGAIN", "ACKS", "REQUESTS"
+    )?;
+    delta_line(f, "sent", sent)?;
+    delta_line(f, "received", received)
+}
+
+fn delta_line(f: &mut fmt::Formatter<'_>, name: &str, counts: &DeltaCounts) -> fmt::Result {
     let DeltaCounts {
         deltas,
         changes,
         again,
         acknowledgements,
         requests,
-    } = told;
+    } = counts;
     writeln!(
         f,
         "{name:<9}{deltas:>12}{changes:>12}{again:>12}{acknowledgements:>12}{requests:>12}"
+    )
+}
+
+fn risk_line(f: &mut fmt::Formatter<'_>, at_risk: &AtRisk) -> fmt::Result {
+    let AtRisk {
+        asked_peers,
+        asked_by_peers,
+        tellings,
+        out_of_window,
+    } = at_risk;
+    writeln!(
+        f,
+        "\nat risk   asked peers {asked_peers}, asked by peers {asked_by_peers}, told everything {tellings}, out of window {out_of_window}"
+    )
+}
+
+fn queue_line(f: &mut fmt::Formatter<'_>, queues: &Queues) -> fmt::Result {
+    let Queues {
+        unacknowledged,
+        missing,
+    } = queues;
+    writeln!(
+        f,
+        "queues    {unacknowledged} deltas unacknowledged, {missing} missing"
+    )
+}
+
+fn timer_line(f: &mut fmt::Formatter<'_>, timers: &Timers) -> fmt::Result {
+    let Timers {
+        flush_us,
+        hello_ms,
+        dead_after_ms,
+    } = timers;
+    writeln!(
+        f,
+        "timers    flush {flush_us} us, hello {hello_ms} ms, dead after {dead_after_ms} ms"
     )
 }
 
@@ -174,6 +158,39 @@ fn held_lines(f: &mut fmt::Formatter<'_>, held: &HeldStat) -> fmt::Result {
     )
 }
 
+/// A line for each network, and one for each whose mode is not the configured one.
+fn network_lines(f: &mut fmt::Formatter<'_>, networks: &[NetworkStatus]) -> fmt::Result {
+    writeln!(
+        f,
+        "\n{:<12}  {:<15}  {:<9}  {:<4}  {:>7}  {:>9}  {:>9}  {:>9}  {:>8}",
+        "NETWORK",
+        "INTERFACE",
+        "MODE",
+        "IS",
+        "MBIT/S",
+        "SENT B/S",
+        "RECV B/S",
+        "PEAK B/S",
+        "UNSENT"
+    )?;
+    for network in networks {
+        network_line(f, network)?;
+    }
+    for NetworkStatus {
+        name,
+        mode,
+        configured,
+        ..
+    } in networks.iter().filter(|it| it.mode != it.configured)
+    {
+        writeln!(
+            f,
+            "{name} was switched to {mode} by `ctsync mode`; the configuration says {configured}"
+        )?;
+    }
+    Ok(())
+}
+
 fn network_line(f: &mut fmt::Formatter<'_>, network: &NetworkStatus) -> fmt::Result {
     let NetworkStatus {
         name,
@@ -195,30 +212,36 @@ fn network_line(f: &mut fmt::Formatter<'_>, network: &NetworkStatus) -> fmt::Res
     )
 }
 
+/// A line for each peer and network.
+fn path_lines(f: &mut fmt::Formatter<'_>, peers: &[PeerReach]) -> fmt::Result {
+    writeln!(
+        f,
+        "\n{:<18}  {:<12}  {:<4}  {:<8}  {:>11}  {:>8}  {:>7}  QUALITY",
+        "PEER", "NETWORK", "USED", "STATE", "ROUND TRIP", "LOSS OUT", "LOSS IN"
+    )?;
+    for peer in peers {
+        for path in &peer.reach.networks {
+            path_line(f, peer, path)?;
+        }
+    }
+    Ok(())
+}
+
 fn path_line(f: &mut fmt::Formatter<'_>, peer: &PeerReach, path: &PathStatus) -> fmt::Result {
     let used = if path.name == peer.reach.network {
         "yes"
     } else {
         "no"
     };
-    let rtt = path.rtt_us.map_or_else(
-        || "-".to_owned(),
-        |micros| format!("{}.{:03} ms", micros / 1000, micros % 1000),
-    );
-    let percent = |permille: Option<u16>| {
-        permille.map_or_else(
-            || "-".to_owned(),
-            |loss| format!("{}.{} %", loss / 10, loss % 10),
-        )
-    };
+    let rtt = path.rtt_us.map_or_else(|| "-".to_owned(), short_time);
+    let [loss_out, loss_in] = [path.loss_out_permille, path.loss_in_permille]
+        .map(|loss| loss.map_or_else(|| "-".to_owned(), percent));
     let quality = if path.degraded { "wan-quality" } else { "good" };
     writeln!(
         f,
-        "{:<18}  {:<12}  {used:<4}  {:<8}  {rtt:>11}  {:>8}  {:>7}  {quality}",
+        "{:<18}  {:<12}  {used:<4}  {:<8}  {rtt:>11}  {loss_out:>8}  {loss_in:>7}  {quality}",
         peer.name,
         path.name,
         path.state.name(),
-        percent(path.loss_out_permille),
-        percent(path.loss_in_permille),
     )
 }

@@ -7,10 +7,11 @@ use clap::Args;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::status::{Age, Peers, round_trip, short};
+use super::status::{Peers, short};
 use super::{Daemon, Failure, print_json, screen};
 use crate::control::answer::services::{ServiceCost, Services};
 use crate::control::answer::{Counters, HoldStatus, Status};
+use crate::units::{Age, short_time};
 
 /// Counters shown: those that grow fastest, as many as a small terminal has room for.
 const RATES_MAX: usize = 14;
@@ -153,7 +154,7 @@ fn paths(now: &Status) -> String {
                 short(&peer.name, 18),
                 short(&path.name, 14),
                 path.state.name(),
-                path.rtt_us.map_or_else(|| "-".to_owned(), round_trip),
+                path.rtt_us.map_or_else(|| "-".to_owned(), short_time),
                 loss(path.loss_in_permille),
                 loss(path.loss_out_permille),
             );
@@ -173,7 +174,7 @@ fn held(before: &Status, now: &Status, elapsed: Duration) -> String {
         return String::new();
     }
     let released = latency.count.saturating_sub(before.holds.latency.count);
-    let time = |it: Option<u64>| it.map_or_else(|| "-".to_owned(), round_trip);
+    let time = |it: Option<u64>| it.map_or_else(|| "-".to_owned(), short_time);
     format!(
         "{waiting} packets held, {} a second let go; half of them within {}, 99 % within {}\n\n",
         a_second(released, elapsed),

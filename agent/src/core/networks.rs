@@ -5,6 +5,7 @@ use crate::control::answer::{
     AtRisk, DeltaCounts, HeldStat, PathState, PathStatus, PeerReach, Queues, Reach, SyncStat,
     Timers,
 };
+use crate::units::{percent, short_time};
 use ccp::membership::{Hearing, PeerState};
 use ccp::modes::{Generation, Mode};
 use ccp::network::NetworkId;
@@ -190,19 +191,8 @@ fn path_warnings(name: &str, reach: &Reach) -> impl Iterator<Item = String> {
 
 /// Round trip and loss, as people read it.
 fn quality(path: &PathStatus) -> String {
-    let rtt = path.rtt_us.map_or_else(
-        || "unknown".to_owned(),
-        |micros| format!("{}.{:03} ms", micros / 1000, micros % 1000),
-    );
-    let percent = |permille: Option<u16>| {
-        permille.map_or_else(
-            || "unknown".to_owned(),
-            |loss| format!("{}.{} %", loss / 10, loss % 10),
-        )
-    };
-    format!(
-        "the round trip is {rtt}, the loss {} out and {} in",
-        percent(path.loss_out_permille),
-        percent(path.loss_in_permille)
-    )
+    let rtt = path.rtt_us.map_or_else(|| "unknown".to_owned(), short_time);
+    let [loss_out, loss_in] = [path.loss_out_permille, path.loss_in_permille]
+        .map(|loss| loss.map_or_else(|| "unknown".to_owned(), percent));
+    format!("the round trip is {rtt}, the loss {loss_out} out and {loss_in} in")
 }

@@ -1,0 +1,39 @@
+//! Times and rates as people read them, with their units.
+
+use std::fmt::{self, Display};
+
+/// A number of microseconds: in milliseconds below a second, else as [`time`] has it.
+pub fn short_time(micros: u64) -> String {
+    match micros {
+        0..1_000_000 => format!("{}.{:03} ms", micros / 1000, micros % 1000),
+        _ => time(micros / 1000),
+    }
+}
+
+/// A number of milliseconds: in seconds below a minute, else as [`Age`] has it.
+pub fn time(millis: u64) -> String {
+    match millis {
+        0..60_000 => format!("{}.{:03} s", millis / 1000, millis % 1000),
+        _ => Age(millis / 1000).to_string(),
+    }
+}
+
+/// A rate in permille, as percent.
+pub fn percent(permille: u16) -> String {
+    format!("{}.{} %", permille / 10, permille % 10)
+}
+
+/// Seconds, in the two largest units that fit.
+pub struct Age(pub u64);
+
+impl Display for Age {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (minutes, hours, days) = (self.0 / 60, self.0 / 3600, self.0 / 86_400);
+        match self.0 {
+            0..60 => write!(f, "{} s", self.0),
+            60..3600 => write!(f, "{minutes} min {} s", self.0 % 60),
+            3600..86_400 => write!(f, "{hours} h {} min", minutes % 60),
+            _ => write!(f, "{days} d {} h", hours % 24),
+        }
+    }
+}
