@@ -8,7 +8,9 @@ use std::fmt::Write;
 use std::sync::LazyLock;
 
 use crate::control::answer::accounting::ServiceTraffic;
-use crate::control::answer::{Latency, PathState, PathStatus, PeerState, PeerStatus, Status};
+use crate::control::answer::{
+    Counters, FlowCounts, HoldStatus, Latency, PathState, PathStatus, PeerState, PeerStatus, Status,
+};
 
 /// What an answer is.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -128,118 +130,12 @@ const STATES: &[&str] = &[
 /// The whole answer.
 pub fn render(status: &Status, passed: &[ServiceTraffic]) -> String {
     let mut page = Page::default();
-    let member = &status.member;
-    page.family("build", "info", "Version of the daemon.");
-    page.sample("build_info", &[("version", &status.version)], 1.0);
-    page.family("member", "info", "Who this member is.");
-    page.sample(
-        "member_info",
-        &[
-            ("cluster", &status.cluster.to_string()),
-            ("member", &member.id.to_string()),
-            ("name", &member.name),
-        ],
-        1.0,
-    );
-    page.gauge(
-        "uptime_seconds",
-        "Time since the daemon began its work.",
-        number(status.uptime_seconds),
-    );
-    page.gauge(
-        "key_age_seconds",
-        "Time since the key that seals datagrams came into use.",
-        number(status.key.age_seconds),
-    );
-    page.gauge(
-        "sync_complete",
-        "1 if everything that the others have is here too.",
-        truth(status.sync.complete),
-    );
-    page.gauge(
-        "sync_incomplete_seconds",
-        "Time since that was so last, or since the start; 0 while it is.",
-        number(status.sync.incomplete_ms) / 1e3,
-    );
-    page.family("state", "stateset", "What this member is in the cluster.");
-    for state in STATES {
-        let is_it = truth(status.role.state == *state);
-        page.sample("state", &[("ctsync_state", state)], is_it);
-    }
-    let flows = [
-        ("own", status.flows.own),
-        ("copy", status.flows.copies),
-        ("found", status.flows.found),
-    ];
-    page.family(
-        "flows",
-        "gauge",
-        "Flows that are known, by how this member came to know them.",
-    );
-    for (origin, count) in flows {
-        page.sample("flows", &[("origin", origin)], number(count));
-    }
-    page.gauge(
-        "held_now",
-        "Packets that wait until the peers have their flow.",
-        number(status.holds.now),
-    );
-    page.gauge(
-        "hold_deadline_seconds",
-        "Time that a packet waits at most.",
-        micros(status.holds.deadline_us),
-    );
-    let latency = &status.holds.latency;
-    if let Some(max) = latency.max_us {
-        page.gauge(
-            "hold_max_seconds",
-            "Longest time that a held packet waited, of those that were acknowledged.",
-            micros(max),
-        );
-    }
-    page.family(
-        "hold_seconds",
-        "summary",
-        "Time that held packets waited, of those that were acknowledged.",
-    );
-    page.summary("hold_seconds", &[], latency);
-    page.family(
-        "peer_hold_seconds",
-        "summary",
-        "Time that held packets waited for the peer, of those that it acknowledged.",
-    );
-    for peer in &status.peers {
-        let labels = [("peer", &*peer.name)];
-        page.summary("peer_hold_seconds", &labels, &peer.hold.latency);
-    }
-    for PeerGauge { name, help, value } in PEER_GAUGES {
-        page.family(name, "gauge", help);
-        for peer in &status.peers {
-            if let Some(value) = value(peer) {
-                page.sample(name, &[("peer", &peer.name)], value);
-            }
-        }
-    }
-    for PathGauge { name, help, value } in PATH_GAUGES {
-        page.family(name, "gauge", help);
-        for peer in &status.peers {
-            for path in &peer.reach.networks {
-                if let Some(value) = value(path) {
-                    let labels = [("peer", &*peer.name), ("network", &*path.name)];
-                    page.sample(name, &labels, value);
-                }
-            }
-        }
-    }
+    page.member(status);
+    page.flows(&status.flows);
+    page.holds(&status.holds);
+    page.peers(&status.peers);
     page.passed(passed);
-    for (counter, value) in &status.counters.0 {
-        let (name, value) = match counter.strip_suffix("_us") {
-            Some(name) => (format!("{name}_seconds"), micros(*value)),
-            None => (counter.to_string(), number(*value)),
-        };
-        page.family(&name, "counter", HELP.get(&**counter).map_or("", |it| it));
-        page.sample(&format!("{name}_total"), &[], value);
-    }
+    page.counters(&status.counters);
     page.end()
 }
 
@@ -247,6 +143,132 @@ pub fn render(status: &Status, passed: &[ServiceTraffic]) -> String {
 struct Page(String);
 
 impl Page {
+    fn member(&mut self, status: &Status) {
+        let member = &status.member;
+        self.family("build", "info", "Version of the daemon.");
+        self.sample("build_info", &[("version", &status.version)], 1.0);
+        self.family("member", "info", "Who this member is.");
+        self.sample(
+            "member_info",
+            &[
+                ("cluster", &status.cluster.to_string()),
+                ("member", &member.id.to_string()),
+                ("name", &member.name),
+            ],
+            1.0,
+        );
+        self.gauge(
+            "uptime_seconds",
+            "Time since the daemon began its work.",
+            number(status.uptime_seconds),
+        );
+        self.gauge(
+            "key_age_seconds",
+            "Time since the key that seals datagrams came into use.",
+            number(status.key.age_seconds),
+        );
+        self.gauge(
+            "sync_complete",
+            "1 if everything that the others have is here too.",
+            truth(status.sync.complete),
+        );
+        self.gauge(
+            "sync_incomplete_seconds",
+            "Time since this member last had all that the others have, or since its start; 0 while it has.",
+            number(status.sync.incomplete_ms) / 1e3,
+        );
+        self.family("state", "stateset", "What this member is in the cluster.");
+        for state in STATES {
+            let is_it = truth(status.role.state == *state);
+            self.sample("state", &[("ctsync_state", state)], is_it);
+        }
+    }
+
+    fn flows(&mut self, flows: &FlowCounts) {
+        let origins = [
+            ("own", flows.own),
+            ("copy", flows.copies),
+            ("found", flows.found),
+        ];
+        self.family(
+            "flows",
+            "gauge",
+            "Flows that are known, by how this member came to know them.",
+        );
+        for (origin, count) in origins {
+            self.sample("flows", &[("origin", origin)], number(count));
+        }
+    }
+
+    fn holds(&mut self, holds: &HoldStatus) {
+        self.gauge(
+            "held_now",
+            "Packets that wait until the peers have their flow.",
+            number(holds.now),
+        );
+        self.gauge(
+            "hold_deadline_seconds",
+            "Time that a packet waits at most.",
+            micros(holds.deadline_us),
+        );
+        let latency = &holds.latency;
+        if let Some(max) = latency.max_us {
+            self.gauge(
+                "hold_max_seconds",
+                "Longest time that a held packet waited, of those that were acknowledged.",
+                micros(max),
+            );
+        }
+        self.family(
+            "hold_seconds",
+            "summary",
+            "Time that held packets waited, of those that were acknowledged.",
+        );
+        self.summary("hold_seconds", &[], latency);
+    }
+
+    fn peers(&mut self, peers: &[PeerStatus]) {
+        self.family(
+            "peer_hold_seconds",
+            "summary",
+            "Time that held packets waited for the peer, of those that it acknowledged.",
+        );
+        for peer in peers {
+            let labels = [("peer", &*peer.name)];
+            self.summary("peer_hold_seconds", &labels, &peer.hold.latency);
+        }
+        for PeerGauge { name, help, value } in PEER_GAUGES {
+            self.family(name, "gauge", help);
+            for peer in peers {
+                if let Some(value) = value(peer) {
+                    self.sample(name, &[("peer", &peer.name)], value);
+                }
+            }
+        }
+        for PathGauge { name, help, value } in PATH_GAUGES {
+            self.family(name, "gauge", help);
+            for peer in peers {
+                for path in &peer.reach.networks {
+                    if let Some(value) = value(path) {
+                        let labels = [("peer", &*peer.name), ("network", &*path.name)];
+                        self.sample(name, &labels, value);
+                    }
+                }
+            }
+        }
+    }
+
+    fn counters(&mut self, counters: &Counters) {
+        for (counter, value) in &counters.0 {
+            let (name, value) = match counter.strip_suffix("_us") {
+                Some(name) => (format!("{name}_seconds"), micros(*value)),
+                None => (counter.to_string(), number(*value)),
+            };
+            self.family(&name, "counter", HELP.get(&**counter).map_or("", |it| it));
+            self.sample(&format!("{name}_total"), &[], value);
+        }
+    }
+
     fn family(&mut self, name: &str, kind: &str, help: &str) {
         self.line(format_args!("# TYPE ctsync_{name} {kind}"));
         // A unit is the last part of the name.
