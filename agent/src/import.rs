@@ -255,38 +255,42 @@ impl Reader {
                 }
             };
             match list.name() {
-                "Protocol" => {
-                    let mut protocols = Vec::new();
-                    for child in &list.children {
-                        match protocol(&child.name().to_lowercase()) {
-                            Some(protocol) => protocols.push(protocol),
-                            None => self.note(
-                                child,
-                                "write its number, in the policy too: the name is not known here",
-                            ),
-                        }
-                    }
-                    if !protocols.is_empty() {
-                        self.facts.filter.protocols = Some((sense, protocols));
-                    }
-                }
-                "Address" => {
-                    let addresses = list.children.iter().map(|it| it.word(1).to_owned());
-                    let loopback = |it: &String| it.starts_with("127.") || it.starts_with("::1");
-                    let addresses: Vec<_> = addresses.filter(|it| !loopback(it)).collect();
-                    if !addresses.is_empty() {
-                        let reason = "what begins or ends at the gateway is never replicated, and its addresses are \
-                                      found out: leave them out of the rules in which they stand only for that";
-                        self.note(list, reason);
-                        self.facts.filter.addresses = Some((sense, addresses));
-                    }
-                }
+                "Protocol" => self.filter_protocols(list, sense),
+                "Address" => self.filter_addresses(list, sense),
                 "State" => self.note(
                     list,
                     "every state is replicated, so that a handshake survives; `sync: delayed` leaves short flows out",
                 ),
                 _ => self.note(list, "this is no filter of conntrackd that is known here"),
             }
+        }
+    }
+
+    fn filter_protocols(&mut self, list: &Statement, sense: Sense) {
+        let mut protocols = Vec::new();
+        for child in &list.children {
+            match protocol(&child.name().to_lowercase()) {
+                Some(protocol) => protocols.push(protocol),
+                None => self.note(
+                    child,
+                    "write its number, in the policy too: the name is not known here",
+                ),
+            }
+        }
+        if !protocols.is_empty() {
+            self.facts.filter.protocols = Some((sense, protocols));
+        }
+    }
+
+    fn filter_addresses(&mut self, list: &Statement, sense: Sense) {
+        let addresses = list.children.iter().map(|it| it.word(1).to_owned());
+        let loopback = |it: &String| it.starts_with("127.") || it.starts_with("::1");
+        let addresses: Vec<_> = addresses.filter(|it| !loopback(it)).collect();
+        if !addresses.is_empty() {
+            let reason = "what begins or ends at the gateway is never replicated, and its addresses are \
+                          found out: leave them out of the rules in which they stand only for that";
+            self.note(list, reason);
+            self.facts.filter.addresses = Some((sense, addresses));
         }
     }
 }

@@ -142,22 +142,31 @@ impl Rtnl {
                     continue;
                 }
                 interrupted |= message.nl_flags().contains(NlmF::DUMP_INTR);
-                match message.nl_payload() {
-                    NlPayload::Err(error) => {
-                        return Err(io::Error::from_raw_os_error(-*error.error()));
-                    }
-                    _ if *message.nl_type() == u16::from(Nlmsg::Done) => {
-                        return Ok(if interrupted {
-                            Dumped::Interrupted
-                        } else {
-                            Dumped::Whole(rows)
-                        });
-                    }
-                    NlPayload::Payload(payload) => rows.extend(row(payload)),
-                    NlPayload::Ack(_) | NlPayload::DumpExtAck(_) | NlPayload::Empty => {}
+                match part(&message)? {
+                    Part::Row(payload) => rows.extend(row(payload)),
+                    Part::Nothing => {}
+                    Part::End if interrupted => return Ok(Dumped::Interrupted),
+                    Part::End => return Ok(Dumped::Whole(rows)),
                 }
             }
         }
+    }
+}
+
+/// One message of the answer to a dump.
+enum Part<'a, P> {
+    Row(&'a P),
+    Nothing,
+    End,
+}
+
+/// What a message is; an error if it carries one.
+fn part<P: Size>(message: &Nlmsghdr<u16, P>) -> io::Result<Part<'_, P>> {
+    match message.nl_payload() {
+        NlPayload::Err(error) => Err(io::Error::from_raw_os_error(-*error.error())),
+        _ if *message.nl_type() == u16::from(Nlmsg::Done) => Ok(Part::End),
+        NlPayload::Payload(payload) => Ok(Part::Row(payload)),
+        NlPayload::Ack(_) | NlPayload::DumpExtAck(_) | NlPayload::Empty => Ok(Part::Nothing),
     }
 }
 
