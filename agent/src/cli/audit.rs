@@ -41,12 +41,16 @@ impl Audit {
     }
 
     fn ask(&self) -> Result<Report, Failure> {
-        let mut report = self.daemon.connect()?.audit(self.now || self.repair)?;
+        let mut client = self.daemon.connect()?;
+        let mut report = match self.now || self.repair {
+            true => client.audit_now()?,
+            false => client.audit()?,
+        };
         for _ in 1..ROUNDS_MAX {
             if !self.repair || is_equal(&report) {
                 break;
             }
-            report = self.daemon.connect()?.audit(true)?;
+            report = client.audit_now()?;
         }
         Ok(report)
     }

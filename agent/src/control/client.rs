@@ -134,9 +134,14 @@ impl Client {
         self.ask(Verb::KeysRoll)
     }
 
-    /// What the audit has found; `now`: after a round that begins now.
-    pub fn audit(&mut self, now: bool) -> Result<Report, ClientError> {
-        self.ask(if now { Verb::AuditNow } else { Verb::Audit })
+    /// What the audit has found.
+    pub fn audit(&mut self) -> Result<Report, ClientError> {
+        self.ask(Verb::Audit)
+    }
+
+    /// The same after a round that begins now.
+    pub fn audit_now(&mut self) -> Result<Report, ClientError> {
+        self.ask(Verb::AuditNow)
     }
 
     /// What the members are.

@@ -61,17 +61,15 @@ impl Core {
         }
     }
 
-    /// What was found of the interface of this number, in words.
-    pub fn interface_sentence(&self, at: usize) -> Option<(String, bool)> {
+    /// What was found of the interface of this number, in words: `Err` if something is wrong with it.
+    pub fn interface_sentence(&self, at: usize) -> Option<Result<String, String>> {
         let interface = self.node.probes().interfaces().get(at)?;
         let name = &interface.watched.name;
-        let bad = fault(interface);
-        let sentence = match (&bad, interface.is_unseen) {
-            (Some(fault), _) => format!("interface {name} {fault}"),
-            (None, true) => unseen(name),
-            (None, false) => format!("interface {name} {}", found(interface)),
-        };
-        Some((sentence, bad.is_some() || interface.is_unseen))
+        Some(match (fault(interface), interface.is_unseen) {
+            (Some(fault), _) => Err(format!("interface {name} {fault}")),
+            (None, true) => Err(unseen(name)),
+            (None, false) => Ok(format!("interface {name} {}", found(interface))),
+        })
     }
 
     /// What is wrong with the interfaces, in words.

@@ -96,8 +96,8 @@ impl Driver {
                 }
                 Event::Role(change) => self.roles.handle_change(&change, self.core.last_reason()),
                 Event::Interface(at) => match self.core.interface_sentence(at) {
-                    Some((said, true)) => warn!(event = "interface", "{said}"),
-                    Some((said, false)) => info!(event = "interface", "{said}"),
+                    Some(Ok(said)) => info!(event = "interface", "{said}"),
+                    Some(Err(fault)) => warn!(event = "interface", "{fault}"),
                     None => {}
                 },
                 Event::Late(late) => warn!(
