@@ -123,7 +123,9 @@ const EX_CONFIG: u8 = 78;
 enum Failure {
     /// A problem was found; all that is to be said.
     Problem(String),
-    /// The same, and it is printed already.
+    /// What was asked for cannot be; what would do.
+    Usage(String),
+    /// A problem, and it is printed already.
     Printed,
     /// The daemon cannot start with these files, however often it is tried.
     Misconfigured(String),
@@ -217,6 +219,7 @@ impl Failure {
     fn exit_code(&self) -> ExitCode {
         match self {
             Self::Problem(_) | Self::Printed | Self::Output(_) => ExitCode::from(1),
+            Self::Usage(_) => ExitCode::from(2),
             Self::NoDaemon(_) => ExitCode::from(3),
             Self::Misconfigured(_) => ExitCode::from(EX_CONFIG),
         }
@@ -226,9 +229,10 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Problem(text) | Self::Misconfigured(text) | Self::NoDaemon(text) => {
-                f.write_str(text)
-            }
+            Self::Problem(text)
+            | Self::Usage(text)
+            | Self::Misconfigured(text)
+            | Self::NoDaemon(text) => f.write_str(text),
             Self::Printed => Ok(()),
             Self::Output(error) => write!(f, "cannot print the result ({error})"),
         }

@@ -362,23 +362,35 @@ impl Config {
 
     /// As [`Self::load`], and the member's key, which has to be the one that the file says.
     pub fn load_with_key(path: &Path) -> Result<(Self, MemberKey), LoadError> {
+        let (config, key) = Self::load_and_judge_key(path)?;
+        Ok((config, key?))
+    }
+
+    /// The same for who can use one without the other.
+    pub fn load_and_judge_key(
+        path: &Path,
+    ) -> Result<(Self, Result<MemberKey, LoadError>), ConfigError> {
         let file = file::parse(&file::read(path)?, path)?;
         let places = file.public_key_places();
         let config = resolve::resolve(file).map_err(|fault| fault.in_file(path))?;
-        let key_file = identity::file(&config.key_file);
+        let place = places.get(&config.this.id.get().into()).copied().flatten();
+        let key = config.load_key(place, path);
+        Ok((config, key))
+    }
+
+    /// This member's key; `place` is where its public half stands in the file at `path`.
+    fn load_key(&self, place: Option<error::Place>, path: &Path) -> Result<MemberKey, LoadError> {
+        let key_file = identity::file(&self.key_file);
         let key = MemberKey::load(&key_file)?;
-        if key.public() == config.this.public_key {
-            return Ok((config, key));
+        if key.public() == self.this.public_key {
+            return Ok(key);
         }
-        let fault = error::Fault {
-            place: places.get(&config.this.id.get().into()).copied().flatten(),
-            problem: error::Problem::OtherKey {
-                member: config.this.id,
-                key_file,
-                public_key: key.public(),
-            },
+        let problem = error::Problem::OtherKey {
+            member: self.this.id,
+            key_file,
+            public_key: key.public(),
         };
-        Err(fault.in_file(path).into())
+        Err(error::Fault { place, problem }.in_file(path).into())
     }
 
     /// The UDP port of datagrams, and the TCP port of links.

@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::config::{Config, DEFAULT_COPY_BIT, HoldMode};
+use crate::paragraph;
 
 pub mod differences;
 mod iptables;
@@ -159,35 +160,13 @@ impl fmt::Display for Finding {
             cure,
         } = self;
         let verdict = verdict.name();
-        paragraph(f, &format!("{verdict:<7}  {check:<12}  "), found)?;
+        paragraph::write(f, &format!("{verdict:<7}  {check:<12}  "), found)?;
         if !why.is_empty() {
-            paragraph(f, "         why           ", why)?;
-            paragraph(f, "         cure          ", cure)?;
+            paragraph::write(f, "         why           ", why)?;
+            paragraph::write(f, "         cure          ", cure)?;
         }
         Ok(())
     }
-}
-
-/// Longer lines are continued on the next.
-const COLUMNS_MAX: usize = 100;
-
-/// A text beside its heading, broken at blanks; a word that is longer than a line stands out.
-fn paragraph(f: &mut fmt::Formatter<'_>, heading: &str, text: &str) -> fmt::Result {
-    f.write_str(heading)?;
-    let mut column = heading.len();
-    for (index, word) in text.split(' ').enumerate() {
-        let width = word.chars().count();
-        if index > 0 && column + 1 + width > COLUMNS_MAX {
-            write!(f, "\n{:1$}", "", heading.len())?;
-            column = heading.len();
-        } else if index > 0 {
-            f.write_str(" ")?;
-            column += 1;
-        }
-        f.write_str(word)?;
-        column += width;
-    }
-    f.write_str("\n")
 }
 
 #[cfg(test)]

@@ -281,7 +281,9 @@ impl KeyError {
             KeyErrorKind::NotAKey => format!(
                 "move it away, make another with `ctsync keygen --out {file}`, and write what it prints into `members` everywhere"
             ),
-            KeyErrorKind::Unreadable(_) => "let the user that ctsync runs as own it".into(),
+            KeyErrorKind::Unreadable(_) => {
+                "run it as root, with sudo; the unit hands the key to the daemon, a daemon without it has to own the file".into()
+            }
             KeyErrorKind::NotAFile => "name the file that holds the key with `key_file`".into(),
             KeyErrorKind::TooOpen { .. } => format!("run `chmod 600 {file}`"),
             KeyErrorKind::Exists => {

@@ -5,7 +5,7 @@
 //! - What it is fed by and what it does: `driver`, the loop, with `kernel`, `queue`, `networks` over `udp`, `tcp` under
 //!   `tls`, `addresses`, `interfaces`, `monitor`, `modes`, `roles` with `hooks`, `facts`, `key_log`.
 //! - What is asked of the kernel beside its table: `ruleset`, `filter`, put in place anew by `reload`.
-//! - What operators see: `cli`, `control`, `metrics`, `log` with `counter_warnings`, `doctor`, `dry_run`, `import`.
+//! - What operators see: `cli`, `control`, `metrics`, `log` with `counter_warnings`, `doctor`, `dry_run`, `import`, `paragraph`.
 //! - What all begins with: `daemon`, `config`, `identity`, `notify`; and what several need: `protocols`, `units`, `files`.
 
 mod accounting;
@@ -37,6 +37,7 @@ mod modes;
 mod monitor;
 mod networks;
 mod notify;
+mod paragraph;
 pub mod policy;
 mod protocols;
 mod queue;

@@ -465,13 +465,13 @@ fn wrong_configuration_is_an_object_with_json() {
         &files.config(),
     ]));
     assert_eq!((code, said.as_str()), (1, ""));
-    let expected = serde_json::json!({ "error": {
+    let expected = serde_json::json!({ "errors": [{
         "file": files.config(),
         "line": line,
         "column": 9,
         "reason": "member 9 is not among `members`",
         "cure": "write `1` or `2`, or add it there",
-    }});
+    }]});
     assert_eq!(
         serde_json::from_str::<serde_json::Value>(&json).unwrap(),
         expected
@@ -479,9 +479,11 @@ fn wrong_configuration_is_an_object_with_json() {
 }
 
 #[test]
-fn missing_key_fails_the_check() {
+fn missing_key_fails_the_check_which_names_what_is_wrong_with_the_policy_as_well() {
     let files = Files::new(EXAMPLE);
     fs::remove_file(files.path("member.key")).unwrap();
+    let policy = files.path("policy.yaml");
+    fs::write(&policy, "services: { x: { sync: perhaps } }\n").unwrap();
     let (code, printed, said) = outcome(&mut ctsync(&["check", "--config", &files.config()]));
     assert_eq!((code, printed.as_str()), (1, ""));
     assert!(
@@ -491,6 +493,8 @@ fn missing_key_fails_the_check() {
         )),
         "{said}"
     );
+    let place = format!("\nctsync: {}:1:", policy.display());
+    assert!(said.contains(&place), "{said}");
 }
 
 #[test]
@@ -585,6 +589,10 @@ fn wrong_usage_is_2_and_help_is_0() {
         assert_eq!((code, printed.as_str()), (2, ""), "{arguments:?}");
         assert!(said.contains("Usage: ctsync"), "{said}");
     }
+    let without_ports = ["explain", "tcp", "10.0.0.1", "10.0.0.2"];
+    let (code, _, said) = outcome(&mut ctsync(&without_ports));
+    assert_eq!(code, 2);
+    assert!(said.contains("is not a flow; write it as"), "{said}");
     for arguments in [
         &["--help"][..],
         &["--version"],

@@ -84,5 +84,5 @@ fn promtool_is_content_with_the_rules() {
     let said = run(Command::new(promtool(directory.path()))
         .args(["check", "rules"])
         .arg(&rules));
-    assert!(said.contains("SUCCESS: 12 rules found"), "{said}");
+    assert!(said.contains("SUCCESS: 13 rules found"), "{said}");
 }

@@ -41,20 +41,21 @@ struct Fault<'a> {
 /// Why a configuration is refused.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Refusal<'a> {
-    error: Fault<'a>,
+    /// All that is wrong.
+    errors: Vec<Fault<'a>>,
 }
 
 impl Check {
     pub fn execute(&self, out: &mut dyn Write) -> Result<(), Failure> {
-        let config = match Config::load_with_key(&self.config) {
-            Ok((config, _)) => config,
-            Err(error) => return self.refuse(out, Fault::of(&error), &error.to_string()),
+        let (config, key) = match Config::load_and_judge_key(&self.config) {
+            Ok(loaded) => loaded,
+            Err(error) => return self.refuse(out, &[error.into()]),
         };
-        let policy = match config.load_policy(&self.config) {
-            Ok(policy) => policy,
-            Err(error) => {
-                let text = error.to_string();
-                return self.refuse(out, Fault::of(&error.into()), &text);
+        let policy = match (key, config.load_policy(&self.config)) {
+            (Ok(_), Ok(policy)) => policy,
+            (key, policy) => {
+                let errors = [key.err(), policy.err().map(LoadError::from)];
+                return self.refuse(out, &errors.into_iter().flatten().collect::<Vec<_>>());
             }
         };
         match (self.policy, self.json) {
@@ -78,11 +79,14 @@ impl Check {
         Ok(())
     }
 
-    fn refuse(&self, out: &mut dyn Write, fault: Fault<'_>, text: &str) -> Result<(), Failure> {
+    /// Both files, and the key, are judged before this: who mends one thing should not meet the next only then.
+    fn refuse(&self, out: &mut dyn Write, errors: &[LoadError]) -> Result<(), Failure> {
         if !self.json {
-            return Err(Failure::Problem(text.to_owned()));
+            let texts: Vec<_> = errors.iter().map(ToString::to_string).collect();
+            return Err(Failure::Problem(texts.join("\nctsync: ")));
         }
-        print_json(out, &Refusal { error: fault })?;
+        let errors = errors.iter().map(Fault::of).collect();
+        print_json(out, &Refusal { errors })?;
         Err(Failure::Printed)
     }
 }

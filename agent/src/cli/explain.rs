@@ -9,7 +9,7 @@ use super::view::View;
 use super::{Daemon, Failure};
 use crate::control::answer::Origin;
 use crate::control::answer::explain::{Explanation, FlowQuery, Has, Known};
-use crate::policy::service::{has_types, parse_protocol};
+use crate::policy::service::{has_ports, has_types, parse_protocol};
 use crate::units::Age;
 
 #[derive(Debug, Args)]
@@ -29,7 +29,7 @@ impl Explain {
             .flat_map(|word| word.split_ascii_whitespace())
             .collect();
         let query = parse(&words).ok_or_else(|| {
-            Failure::Problem(format!(
+            Failure::Usage(format!(
                 "`{}` is not a flow; write it as `tcp 10.1.0.1:5555 10.2.0.1:80`, or as `conntrack -L` prints it",
                 words.join(" ")
             ))
@@ -39,8 +39,14 @@ impl Explain {
     }
 }
 
-/// The flow that these words name, in either form.
+/// The flow that these words name, in either form: with ports if its protocol has them.
 fn parse(words: &[&str]) -> Option<FlowQuery> {
+    let query = read(words)?;
+    let is_whole = query.sport != 0 && query.dport != 0 || !has_ports(query.proto);
+    (is_whole && query.src.is_ipv4() == query.dst.is_ipv4()).then_some(query)
+}
+
+fn read(words: &[&str]) -> Option<FlowQuery> {
     // With `-o extended` the family comes first.
     let words = match words {
         ["ipv4" | "ipv6", _, rest @ ..] => rest,
@@ -216,6 +222,9 @@ mod tests {
             "tpc 10.0.0.1 10.0.0.2",
             "tcp here there",
             "tcp 6 src=10.0.0.1",
+            "tcp 10.0.0.1 10.0.0.2",
+            "udp 10.0.0.1:53 10.0.0.2",
+            "tcp 10.0.0.1:1 [2001:db8::1]:2",
         ] {
             let words: Vec<_> = wrong.split_ascii_whitespace().collect();
             assert_eq!(parse(&words), None, "{wrong}");

@@ -44,6 +44,9 @@ impl Display for Page<'_> {
         let (sync, sync_up) = (count(&|it| it.sync), count(&|it| it.sync && it.is_up()));
         writeln!(f, "required          {all}, {up} of them up")?;
         writeln!(f, "required secured  {sync}, {sync_up} of them up\n")?;
+        if self.0.is_empty() {
+            return writeln!(f, "none is monitored: see `interfaces` in ctsync.yaml(5)");
+        }
         let rows: Vec<_> = self.0.iter().map(Row::new).collect();
         let widest = |heading: &str, length: fn(&Row<'_>) -> usize| {
             rows.iter().map(length).fold(heading.len(), usize::max)

@@ -8,6 +8,7 @@ use clap::Args;
 use super::view::{View, is_well};
 use super::{Daemon, Failure};
 use crate::control::answer::members;
+use crate::paragraph;
 use crate::units::{Age, time};
 
 #[derive(Debug, Args)]
@@ -86,8 +87,11 @@ impl Display for Checks<'_> {
                 (Some(due), true) => format!("has to be heard of again in {}", time(due)),
                 (_, _) => check.text.clone(),
             };
-            let line = format!("{:<20}  {:<8}  {text}", check.name, check.state);
-            writeln!(f, "{}", line.trim_end())?;
+            let row = format!("{:<20}  {:<8}", check.name, check.state);
+            match text.as_str() {
+                "" => writeln!(f, "{}", row.trim_end())?,
+                text => paragraph::write(f, &(row + "  "), text)?,
+            }
         }
         Ok(())
     }
@@ -112,14 +116,13 @@ fn member_lines(f: &mut fmt::Formatter<'_>, member: &members::Member) -> fmt::Re
             .then_some("its daemon does not get to run in time"),
     );
     let mut reasons = reasons.into_iter();
-    writeln!(
-        f,
-        "{:<6}  {name:<18}  {:<16}  {priority:>8}  {age:>14}  {}",
-        member.id,
-        member.state,
-        reasons.next().unwrap_or("-")
-    )?;
-    reasons.try_for_each(|reason| writeln!(f, "{:70}  {reason}", ""))
+    let row = format!(
+        "{:<6}  {name:<18}  {:<16}  {priority:>8}  {age:>14}  ",
+        member.id, member.state
+    );
+    paragraph::write(f, &row, reasons.next().unwrap_or("-"))?;
+    let below = " ".repeat(row.chars().count());
+    reasons.try_for_each(|reason| paragraph::write(f, &below, reason))
 }
 
 /// The changes of this member, newest first.
@@ -130,7 +133,8 @@ impl Display for History<'_> {
         writeln!(f, "\n{:>14}  {:<16}  {:<16}  WHY", "AGO", "FROM", "TO")?;
         self.0.history.iter().try_for_each(|it| {
             let ago = time(it.ago_ms);
-            writeln!(f, "{ago:>14}  {:<16}  {:<16}  {}", it.from, it.to, it.why)
+            let row = format!("{ago:>14}  {:<16}  {:<16}  ", it.from, it.to);
+            paragraph::write(f, &row, &it.why)
         })
     }
 }

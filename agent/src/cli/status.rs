@@ -10,6 +10,7 @@ use super::view::{View, is_well};
 use super::{Daemon, Failure};
 use crate::control::answer::sync::SyncStatus;
 use crate::control::answer::{self, HoldStatus, Latency, PeerHold, PeerState, PeerStatus};
+use crate::paragraph;
 use crate::units::{Age, short_time, time};
 
 #[derive(Debug, Args)]
@@ -58,13 +59,8 @@ impl Display for Page<'_> {
             "member   {} ({}) of cluster {cluster}",
             member.id, member.name
         )?;
-        writeln!(
-            f,
-            "state    {} for {}: {}",
-            role.state,
-            Age(role.seconds),
-            role.why
-        )?;
+        let state = format!("{} for {}: {}", role.state, Age(role.seconds), role.why);
+        paragraph::write(f, "state    ", &state)?;
         writeln!(f, "running  {}, version {version}", Age(*uptime_seconds))?;
         writeln!(
             f,

@@ -1,7 +1,7 @@
 //! What can be wrong with a configuration: where, why, and what to write instead.
 
 use std::fmt;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 
@@ -285,7 +285,13 @@ impl Problem {
         match self {
             Self::Unreadable { error } => said(
                 format!("cannot be read ({error})"),
-                "create it (the package ships an example), or name another with --config",
+                match error.kind() {
+                    ErrorKind::PermissionDenied => "run it as root, with sudo",
+                    _ => {
+                        "create it (the package ships examples), or name another: a configuration with --config, policies under \
+                         `policy` in it"
+                    }
+                },
             ),
             Self::TooLarge { bytes_max } => said(
                 format!("is larger than {} KiB", bytes_max / 1024),

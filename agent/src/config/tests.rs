@@ -406,7 +406,7 @@ fn file_that_is_not_there_is_said_to_be_missing() {
     assert_eq!(
         error.to_string(),
         "/nowhere/ctsync.yaml: cannot be read (No such file or directory (os error 2)); \
-         create it (the package ships an example), or name another with --config"
+         create it (the package ships examples), or name another: a configuration with --config, policies under `policy` in it"
     );
 }
 

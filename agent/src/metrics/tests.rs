@@ -5,6 +5,7 @@ use std::thread;
 
 use super::*;
 use crate::control::answer::accounting::{Accounting, ServiceTraffic, Traffic};
+use crate::control::answer::members::Check;
 use crate::control::answer::sync::SyncStatus;
 use crate::control::answer::{
     Counters, FlowCounts, HoldStatus, KeyStatus, Latency, MemberStatus, PathState, PathStatus,
@@ -54,7 +55,7 @@ fn status() -> Status {
             state: "standby".into(),
             seconds: 61,
             why: "gw-b ranks first".into(),
-            checks: Vec::new(),
+            checks: vec![Check::built_in("full-sync", false, "1.5 s".into())],
         },
         peers: vec![PeerStatus {
             id: 2,

@@ -182,6 +182,15 @@ impl Page {
             let is_it = truth(status.role.state == *state);
             self.sample("state", &[("ctsync_state", state)], is_it);
         }
+        self.family(
+            "check_ok",
+            "gauge",
+            "1 if the check says that all is well; a member with one that does not is not fit.",
+        );
+        for check in &status.role.checks {
+            let is_ok = truth(check.state == "ok");
+            self.sample("check_ok", &[("check", &check.name)], is_ok);
+        }
     }
 
     fn flows(&mut self, flows: &FlowCounts) {
