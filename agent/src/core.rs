@@ -51,7 +51,7 @@ use facts::Alike;
 use judge::{Began, PolicyCounters};
 use keys::{Limits, OwnKeys};
 use links::LinkCounters;
-use passes::Pass;
+use passes::Passes;
 use reload::Rejudging;
 use roles::{Roles, RolesSetup};
 use scope::Scope;
@@ -140,12 +140,7 @@ pub struct Core {
     me: MemberId,
     peers: Vec<MemberId>,
     started: Instant,
-    pass: Pass,
-    first_pass: bool,
-    /// The table has to be read (again).
-    pass_wanted: bool,
-    /// Not before then, so that a kernel that loses events all the time is not read all the time.
-    pass_not_before: Instant,
+    passes: Passes,
     audit: Audit,
     accounting: Accounting,
     /// An interval of it is over.
@@ -215,10 +210,7 @@ impl Core {
             me,
             peers: node.peers.clone(),
             started: now,
-            pass: Pass::Never,
-            first_pass: true,
-            pass_wanted: true,
-            pass_not_before: now,
+            passes: Passes::new(now),
             audit: Audit::new(audit_interval, now),
             accounting: Accounting::new(accounting_interval, node.incarnation, now),
             accounting_ended: false,
@@ -311,7 +303,7 @@ impl Core {
     /// The kernel had to drop events: its table has to be read again.
     pub fn handle_overrun(&mut self) {
         self.events.overruns += 1;
-        self.pass_wanted = true;
+        self.passes.want();
         self.node.handle_overrun();
     }
 
@@ -327,7 +319,7 @@ impl Core {
 
     /// True once the kernel's table was read to its end: before that, entries are taken to be there that perhaps are not.
     pub fn has_read_table(&self) -> bool {
-        !self.first_pass
+        self.passes.has_ended()
     }
 
     /// The kernel took a flow without its helper, which it has not.

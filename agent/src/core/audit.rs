@@ -4,7 +4,6 @@
 //! and datagrams have their turn, and then rests. What rounds have found is kept for the operator.
 
 use super::Core;
-use super::passes::Pass;
 use crate::control::answer::audit::{Difference, DifferenceCounts, Equal, Proof, Report, Round};
 use crate::convert::ip;
 use crate::protocols;
@@ -167,7 +166,7 @@ impl Core {
 
     /// True if what is done next may be a part of an audit: [`Self::note_audit_time`] is to hear what it took.
     pub fn is_auditing(&self) -> bool {
-        self.pass == Pass::Running || self.wants_pass() || self.node.compares()
+        self.passes.is_running() || self.wants_pass() || self.node.compares()
     }
 
     /// A part of an audit, ours or a peer's, took so long of a processor.
@@ -183,12 +182,10 @@ impl Core {
 
     /// A round begins as soon as it can; when so many are over, it is.
     pub fn ask_round(&mut self) -> u64 {
-        self.pass_wanted = true;
+        self.passes.want();
         self.audit.asked = true;
-        match self.pass {
-            Pass::Running => self.audit.rounds + 2,
-            Pass::Never | Pass::Done => self.audit.rounds + 1 + u64::from(self.audit.is_comparing),
-        }
+        let before = self.passes.is_running() || self.audit.is_comparing;
+        self.audit.rounds + 1 + u64::from(before)
     }
 
     /// Rounds that are over.

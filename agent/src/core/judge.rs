@@ -233,7 +233,7 @@ impl Core {
                 self.wall_clock_nanos.saturating_sub(start),
             )),
             // One that was there before us may be of any age. Later, the birth of one that we do not know was lost not long ago.
-            None if self.first_pass => Began::Before,
+            None if !self.passes.has_ended() => Began::Before,
             None => Began::Now,
         }
     }

@@ -9,36 +9,75 @@ use ccp::time::Instant;
 use conntrack::Flow;
 use std::time::Duration;
 
-/// Where the comparison with the kernel table stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Pass {
-    /// The table was never read.
-    Never,
-    /// It is being read.
-    Running,
-    /// It was read.
-    Done,
+/// From the end of one pass to the next at least, so that a kernel that loses events all the time is not read all the time.
+const PASS_INTERVAL: Duration = Duration::from_millis(500);
+
+/// The passes over the kernel's table: whether one goes on, and when the next begins.
+#[derive(Debug)]
+pub(super) struct Passes {
+    is_running: bool,
+    /// One has come to its end.
+    has_ended: bool,
+    /// The table has to be read (again).
+    is_wanted: bool,
+    not_before: Instant,
 }
 
-/// From the end of one reading of the kernel's table to the next at least.
-const PASS_INTERVAL: Duration = Duration::from_millis(500);
+impl Passes {
+    /// The first is wanted at once.
+    pub fn new(now: Instant) -> Self {
+        Self {
+            is_running: false,
+            has_ended: false,
+            is_wanted: true,
+            not_before: now,
+        }
+    }
+
+    /// The table is to be read from its start, after the pass that goes on if one does.
+    pub fn want(&mut self) {
+        self.is_wanted = true;
+    }
+
+    pub fn is_running(&self) -> bool {
+        self.is_running
+    }
+
+    /// True if every entry was seen once: until then, those that were there before us may not have been.
+    pub fn has_ended(&self) -> bool {
+        self.has_ended
+    }
+
+    fn begin(&mut self) {
+        self.is_wanted = false;
+        self.is_running = true;
+    }
+
+    fn rest(&mut self, now: Instant) {
+        self.is_running = false;
+        self.not_before = now + PASS_INTERVAL;
+    }
+}
 
 impl Core {
     /// True if the kernel's table should be read from its start: call [`Self::begin_pass`], then read.
     pub fn wants_pass(&self) -> bool {
-        let is_wanted =
-            self.pass_wanted || self.node.wants_pass() || self.round_due() <= self.clock;
-        is_wanted && self.pass != Pass::Running && self.pass_not_before <= self.clock
+        self.pass_timeout().is_some_and(|at| at <= self.clock)
     }
 
     /// When a pass has to begin; `None` while one goes on.
     pub(super) fn pass_timeout(&self) -> Option<Instant> {
-        let at = if self.pass_wanted || self.node.wants_pass() {
-            self.pass_not_before
-        } else {
-            self.pass_not_before.max(self.round_due())
+        let Passes {
+            is_running,
+            is_wanted,
+            not_before,
+            ..
+        } = self.passes;
+        let at = match is_wanted || self.node.wants_pass() {
+            true => not_before,
+            false => not_before.max(self.round_due()),
         };
-        (self.pass != Pass::Running).then_some(at)
+        (!is_running).then_some(at)
     }
 
     /// When the table is to be read though nothing was lost.
@@ -49,8 +88,7 @@ impl Core {
 
     /// The kernel's table is read from its start, now or again.
     pub fn begin_pass(&mut self) {
-        self.pass_wanted = false;
-        self.pass = Pass::Running;
+        self.passes.begin();
         if self.rejudging == Rejudging::Wanted {
             self.rejudging = Rejudging::Running;
         }
@@ -73,10 +111,9 @@ impl Core {
         }
         self.count_row(&key, flow, decision);
         if self.admits(&key, flow, decision, began) {
-            let unknown = if self.first_pass {
-                Origin::Found
-            } else {
-                Origin::Own
+            let unknown = match self.passes.has_ended() {
+                true => Origin::Own,
+                false => Origin::Found,
             };
             self.node.handle_row(
                 Row {
@@ -91,10 +128,9 @@ impl Core {
 
     /// The kernel's table was read to its end.
     pub fn end_pass(&mut self) {
-        self.pass = Pass::Done;
-        self.pass_not_before = self.clock + PASS_INTERVAL;
+        self.passes.rest(self.clock);
         if self.node.end_pass() {
-            self.first_pass = false;
+            self.passes.has_ended = true;
             self.scope.end_pass();
             if self.rejudging == Rejudging::Running {
                 self.rejudging = Rejudging::Over;
@@ -102,14 +138,13 @@ impl Core {
             self.accounting_ended |= self.accounting.end_pass(self.clock);
             self.compare();
         } else {
-            self.pass_wanted = true;
+            self.passes.want();
         }
     }
 
     /// Reading the kernel's table failed half-way; it has to be read again.
     pub fn fail_pass(&mut self) {
-        self.pass = Pass::Done;
-        self.pass_not_before = self.clock + PASS_INTERVAL;
-        self.pass_wanted = true;
+        self.passes.rest(self.clock);
+        self.passes.want();
     }
 }

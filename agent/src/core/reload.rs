@@ -33,7 +33,7 @@ impl Core {
         self.ended = Ended::default();
         self.tell_policy();
         self.rejudging = Rejudging::Wanted;
-        self.pass_wanted = true;
+        self.passes.want();
     }
 
     /// True if more rows of the kernel's table may be handed in now.
