@@ -32,15 +32,24 @@ pub(super) struct Audit {
     /// The operator asked for the round that begins next: peers are to read their kernels' tables for it too.
     asked: bool,
     is_fresh: bool,
-    /// The table was read, and copies are being compared with what their carriers have.
-    is_comparing: bool,
-    /// It was read once more meanwhile.
-    again: bool,
+    stage: Stage,
     last: Option<Done>,
     /// When a round found nothing last.
     equal: Option<Done>,
     counts: [u64; Class::ALL.len()],
     history: VecDeque<Found>,
+}
+
+/// What an audit does beside reading the table, which [`super::passes`] knows of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// It waits for the table to be read.
+    Resting,
+    /// The table was read, and copies are being compared with what their carriers have.
+    Comparing {
+        /// It was read once more meanwhile.
+        read_again: bool,
+    },
 }
 
 /// A difference that is remembered.
@@ -74,8 +83,7 @@ impl Audit {
             rounds: 0,
             asked: false,
             is_fresh: false,
-            is_comparing: false,
-            again: false,
+            stage: Stage::Resting,
             last: None,
             equal: None,
             counts: [0; Class::ALL.len()],
@@ -117,22 +125,26 @@ impl Audit {
 impl Core {
     /// The table was read: now copies are compared with what their carriers have.
     pub(super) fn compare(&mut self) {
-        if self.audit.is_comparing {
-            self.audit.again = true;
+        if let Stage::Comparing { read_again } = &mut self.audit.stage {
+            *read_again = true;
             return;
         }
-        self.audit.is_comparing = true;
+        self.audit.stage = Stage::Comparing { read_again: false };
         let is_fresh = std::mem::take(&mut self.audit.is_fresh);
         self.node.begin_comparison(is_fresh);
     }
 
     pub(super) fn handle_audit_timeout(&mut self) {
-        if self.audit.is_comparing && !self.node.comparing().goes_on() {
-            self.end_round();
-            self.audit.is_comparing = false;
-            if std::mem::take(&mut self.audit.again) {
-                self.compare();
-            }
+        let Stage::Comparing { read_again } = self.audit.stage else {
+            return;
+        };
+        if self.node.comparing().goes_on() {
+            return;
+        }
+        self.end_round();
+        self.audit.stage = Stage::Resting;
+        if read_again {
+            self.compare();
         }
     }
 
@@ -184,7 +196,7 @@ impl Core {
     pub fn ask_round(&mut self) -> u64 {
         self.passes.want();
         self.audit.asked = true;
-        let before = self.passes.is_running() || self.audit.is_comparing;
+        let before = self.passes.is_running() || self.audit.stage != Stage::Resting;
         self.audit.rounds + 1 + u64::from(before)
     }
 
