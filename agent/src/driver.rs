@@ -6,6 +6,8 @@
 
 mod answers;
 pub mod flaps;
+mod holds;
+mod links;
 mod report;
 
 use crate::accounting::writer::Writer;
@@ -14,13 +16,10 @@ use crate::control::Ask;
 use crate::control::answer::Rolled;
 use crate::control::answer::audit;
 use crate::core::Core;
-use crate::core::LinkMessage;
-use crate::core::keys::KeyMessage;
-use crate::core::seal::DatagramKey;
-use crate::counter_warnings::{CounterWarning, CounterWarnings};
+use crate::counter_warnings::CounterWarnings;
 use crate::doctor::differences::Differences;
 use crate::filter::Filter;
-use crate::kernel::{Kernel, wall_clock_nanos};
+use crate::kernel::Kernel;
 use crate::key_log::KeyLog;
 use crate::log::Faults;
 use crate::modes::Modes;
@@ -30,7 +29,7 @@ use crate::queue::Queue;
 use crate::reload::{Done, Reloader};
 use crate::roles::RolesIo;
 use crate::ruleset::hold::Holding;
-use crate::tcp::{Links, Report};
+use crate::tcp::Links;
 use ccp::record::MemberId;
 use ccp::time::Instant;
 use conntrack::{Pacer, Wait};
@@ -43,14 +42,9 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
-use tracing::{info, warn};
 
 /// Datagrams taken at a time, before events and timers get their turn.
 const DATAGRAMS_AT_A_TIME: usize = 32;
-/// Reports of links taken at a time: each can bring 200 flows, which the kernel takes a millisecond for.
-const REPORTS_AT_A_TIME: usize = 4;
-/// Frames of a full sync made at a time for a link: 2 ms of work.
-const FRAMES_AT_A_TIME: usize = 16;
 
 /// Everything that the loop works with.
 pub struct Driver {
@@ -130,10 +124,9 @@ impl Driver {
         let mut pacer = Pacer::new();
         let mut events = Wait::Socket;
         let mut drained = self.now();
-        let mut alive = Instant::default();
+        let mut next_second = Instant::default();
         let mut warnings = CounterWarnings::default();
-        self.monitor
-            .follow(&mut self.core, self.addresses.links(), &mut self.faults);
+        self.follow_links();
         loop {
             let ready = self.wait(events, drained)?;
             if ready.stop {
@@ -154,79 +147,106 @@ impl Driver {
                 // What a peer says, or a packet does, is weighed against what our kernel has said by now.
                 self.drain_events();
             }
-            if ready.datagrams {
-                self.receive();
-            }
-            if ready.packets {
-                self.take_packets();
-            }
-            if ready.probes {
-                let result = self.monitor.receive(&mut self.core, now);
-                self.faults.survive("receive probes", result);
-            }
-            if ready.addresses {
-                self.read_addresses();
-                self.networks.follow(&self.addresses, &mut self.faults);
-            }
-            if self.addresses.take_change() {
-                self.core.set_addresses(self.addresses.set().clone());
-                self.monitor
-                    .follow(&mut self.core, self.addresses.links(), &mut self.faults);
-            }
-            if ready.woken {
-                drain_eventfd(self.woken.as_fd());
-                self.answer();
-                while let Some(done) = self.reloader.poll() {
-                    // The table may have none of what was learnt.
-                    self.core.splits().renew();
-                    if let Done::Reloaded(reload) = done {
-                        self.filter.want(reload.unwanted.clone());
-                        self.core.set_policy(Arc::clone(&reload.policy));
-                        self.filter_events();
-                        reload.answer();
-                    }
-                }
-            }
-            if ready.woken || self.has_reports {
-                self.has_reports = self.kernel.has_changes() || self.take_reports();
-            }
+            self.take_in(ready, now);
             let now = self.now();
-            self.audited(|it| {
-                it.core.handle_timeout(now);
-                it.read_rows();
-            });
-            self.hand_out_keys(now);
-            let result = self.kernel.look_up(&mut self.core);
-            self.faults
-                .survive("look up flows in the kernel's table", result);
-            self.apply(now);
-            self.transmit(now);
-            self.probe(now);
-            self.judge_packets();
-            self.learn(now);
-            self.audited(Self::speak);
-            self.answer_rolls();
-            self.answer_audits(now);
-            if let Some(totals) = self.core.poll_accounting(now) {
-                self.accounting.write(totals);
-            }
-            self.report();
-            if alive <= now {
-                (self.alive)();
-                self.filter_events();
-                self.read_addresses();
-                self.networks.follow(&self.addresses, &mut self.faults);
-                self.monitor
-                    .follow(&mut self.core, self.addresses.links(), &mut self.faults);
-                self.roles.look(&mut self.core);
-                self.networks.handle_second(now);
-                self.core.splits().forget_old(now);
-                self.warn_of_counters(&mut warnings);
-                self.tell_progress(now);
-                self.tell_flaps(now);
-                alive = now + ALIVE_INTERVAL;
+            self.work(now);
+            if next_second <= now {
+                self.every_second(now, &mut warnings);
+                next_second = now + ALIVE_INTERVAL;
             }
         }
+    }
+
+    /// Takes what has come, but for the kernel's events.
+    fn take_in(&mut self, ready: Ready, now: Instant) {
+        if ready.datagrams {
+            self.receive();
+        }
+        if ready.packets {
+            self.take_packets();
+        }
+        if ready.probes {
+            let result = self.monitor.receive(&mut self.core, now);
+            self.faults.survive("receive probes", result);
+        }
+        if ready.addresses {
+            self.read_addresses();
+            self.networks.follow(&self.addresses, &mut self.faults);
+        }
+        if self.addresses.take_change() {
+            self.core.set_addresses(self.addresses.set().clone());
+            self.follow_links();
+        }
+        if ready.woken {
+            drain_eventfd(self.woken.as_fd());
+            self.answer();
+            self.take_reloads();
+        }
+        if ready.woken || self.has_reports {
+            self.has_reports = self.kernel.has_changes() || self.take_reports();
+        }
+    }
+
+    /// Does what the core has to do now, and has the kernel and the peers do what it asks of them.
+    fn work(&mut self, now: Instant) {
+        self.audited(|it| {
+            it.core.handle_timeout(now);
+            it.read_rows();
+        });
+        self.hand_out_keys(now);
+        self.look_up();
+        self.apply(now);
+        self.transmit(now);
+        self.probe(now);
+        self.judge_packets();
+        self.learn(now);
+        self.audited(Self::speak);
+        self.answer_rolls();
+        self.answer_audits(now);
+        if let Some(totals) = self.core.poll_accounting(now) {
+            self.accounting.write(totals);
+        }
+        self.report();
+    }
+
+    fn every_second(&mut self, now: Instant, warnings: &mut CounterWarnings) {
+        (self.alive)();
+        self.filter_events();
+        self.read_addresses();
+        self.networks.follow(&self.addresses, &mut self.faults);
+        self.follow_links();
+        self.roles.look(&mut self.core);
+        self.networks.handle_second(now);
+        self.core.splits().forget_old(now);
+        self.warn_of_counters(warnings);
+        self.tell_progress(now);
+        self.tell_flaps(now);
+    }
+
+    /// Puts policies in force that were loaded anew.
+    fn take_reloads(&mut self) {
+        while let Some(done) = self.reloader.poll() {
+            // The table may have none of what was learnt.
+            self.core.splits().renew();
+            if let Done::Reloaded(reload) = done {
+                self.filter.want(reload.unwanted.clone());
+                self.core.set_policy(Arc::clone(&reload.policy));
+                self.filter_events();
+                reload.answer();
+            }
+        }
+    }
+
+    /// Has the interfaces monitored that there are now.
+    fn follow_links(&mut self) {
+        let links = self.addresses.links();
+        self.monitor.follow(&mut self.core, links, &mut self.faults);
+    }
+
+    fn look_up(&mut self) {
+        let result = self.kernel.look_up(&mut self.core);
+        self.faults
+            .survive("look up flows in the kernel's table", result);
     }
 
     fn now(&self) -> Instant {
@@ -235,7 +255,7 @@ impl Driver {
 
     fn wait(&self, events: Wait, drained: Instant) -> io::Result<Ready> {
         let mut until = self.core.poll_timeout().min(self.now() + ALIVE_INTERVAL);
-        // Under load the event socket is not watched: where nobody waits, the kernel has nobody to wake for each event.
+        // Under load the event socket is not polled: with no waiter, the kernel has nobody to wake for each event.
         let watched = match events {
             Wait::Socket => 6,
             Wait::For(pause) => {
@@ -328,61 +348,6 @@ impl Driver {
         }
     }
 
-    /// Learns from flows that were seen on two gateways which first packets to hold.
-    fn learn(&mut self, now: Instant) {
-        while let Some(key) = self.core.poll_split() {
-            if let Some((address, bits)) = self.core.splits().learn(&key, now) {
-                info!(
-                    event = "split",
-                    destination = format!("{address}/{bits}"),
-                    "a flow passes this gateway one way and another the other: first packets to there are held"
-                );
-            }
-        }
-        let Some(holding) = self.holding.as_ref().filter(|holding| holding.learns()) else {
-            return;
-        };
-        // One at a time, should it hang: what is learnt meanwhile is in the next list.
-        let hangs = (self.learning.as_ref()).is_some_and(|it| !it.is_finished());
-        if hangs {
-            return;
-        }
-        if let Some(destinations) = self.core.splits().poll_change(now) {
-            let holding = Arc::clone(holding);
-            // It runs programs; packets are not to wait for them.
-            let thread = std::thread::Builder::new().name("destinations".into());
-            let begun = thread.spawn(move || {
-                if let Err(error) = holding.replace(destinations) {
-                    warn!(event = "not-held", %error, "the destinations whose first packets are held could not be replaced; the list before stays in force");
-                }
-            });
-            self.learning = self.faults.survive("start a thread", begun);
-        }
-    }
-
-    fn take_packets(&mut self) {
-        let now = self.now();
-        if let Some(queue) = &mut self.queue {
-            let result = queue.drain(&mut self.core, now);
-            self.faults.survive("read held packets", result);
-        }
-    }
-
-    /// No more packets are steered here, and those that wait go on: who closes a queue drops what is in it.
-    fn let_go(&mut self) {
-        drop(self.holding.take());
-        self.take_packets();
-        self.core.end_holds();
-        self.judge_packets();
-    }
-
-    fn judge_packets(&mut self) {
-        if let Some(queue) = &mut self.queue {
-            let result = queue.judge(&mut self.core);
-            self.faults.survive("let go of held packets", result);
-        }
-    }
-
     fn apply(&mut self, now: Instant) {
         let result = self.kernel.apply(&mut self.core, now);
         self.faults.survive("write the kernel's table", result);
@@ -400,120 +365,11 @@ impl Driver {
         self.faults.survive("ask hosts whether they answer", result);
     }
 
-    /// True if there may be more of them.
-    fn take_reports(&mut self) -> bool {
-        for _ in 0..REPORTS_AT_A_TIME {
-            let Some(report) = self.links.poll_report() else {
-                return false;
-            };
-            match report {
-                Report::Up(member) => {
-                    let now = self.now();
-                    self.core.handle_link_up(member, now);
-                    info!(
-                        event = "link-up",
-                        member = member.get(),
-                        name = self.name(member),
-                        "there is a link to the peer: keys are exchanged"
-                    );
-                }
-                Report::Down(member) => {
-                    let now = self.now();
-                    self.core.handle_link_down(member, now);
-                    info!(
-                        event = "link-down",
-                        member = member.get(),
-                        name = self.name(member),
-                        "the link to the peer is gone; the keys that it has stay good"
-                    );
-                }
-                Report::Said(member, message) => {
-                    let now = self.now();
-                    self.log_key(member, &message);
-                    self.core.set_wall_clock(wall_clock_nanos());
-                    self.audited(|it| it.core.handle_link_message(member, &message, now));
-                    if !self.kernel.has_changes() {
-                        self.apply(now);
-                    }
-                    if matches!(message, LinkMessage::Facts(_)) {
-                        self.differences.look(&self.core.facts());
-                        self.filter_events();
-                    }
-                }
-                Report::Stranger => self.core.handle_stranger(),
-                Report::Failure => self.core.handle_link_failure(),
-            }
-        }
-        true
-    }
-
     /// Leaves out what can be left out, as the members' policies are now.
     fn filter_events(&mut self) {
         let now = self.now();
         let result = self.filter.follow(&self.core, &mut self.kernel, now);
         self.faults.survive("filter the kernel's events", result);
-    }
-
-    /// Draws a key if one is wanted, and hands peers what they are to have.
-    fn hand_out_keys(&mut self, now: Instant) {
-        if self.core.wants_key(now)
-            && let Some(key) = self.faults.survive("draw a key", DatagramKey::random())
-        {
-            self.core.roll_key(key, now);
-        }
-        let unheard = self.core.poll_unheard();
-        for member in MemberId::all() {
-            if unheard.contains(member) {
-                self.links.nudge(member);
-            }
-        }
-    }
-
-    /// Says what there is to say over the links.
-    fn speak(&mut self) {
-        self.core.set_wall_clock(wall_clock_nanos());
-        for member in MemberId::all() {
-            for _ in 0..FRAMES_AT_A_TIME {
-                if !self.links.has_room(member) {
-                    break;
-                }
-                match self.core.poll_link_message(member) {
-                    Some(message) => {
-                        self.log_key(self.core.member(), &message);
-                        self.links.tell(member, message);
-                    }
-                    None => break,
-                }
-            }
-        }
-    }
-
-    /// Writes the key that `member` hands out to where the operator wants it.
-    fn log_key(&mut self, member: MemberId, message: &LinkMessage) {
-        if let Some(log) = &mut self.key_log
-            && let LinkMessage::Key(KeyMessage::Offer(offer)) = message
-        {
-            let result = log.write(member, offer);
-            self.faults
-                .survive("write a key to the file for captures", result);
-        }
-    }
-
-    fn answer_rolls(&mut self) {
-        if !self.core.is_rolling() {
-            for answer in self.rolls.drain(..) {
-                // An asker that went away meanwhile needs no answer.
-                let _ = answer.send(self.core.rolled());
-            }
-        }
-    }
-
-    fn answer_audits(&mut self, now: Instant) {
-        let rounds = self.core.rounds();
-        for (_, answer) in self.audits.extract_if(.., |(round, _)| *round <= rounds) {
-            // An asker that went away meanwhile needs no answer.
-            let _ = answer.send(self.core.audit(now));
-        }
     }
 
     fn name(&self, member: MemberId) -> &str {
@@ -526,24 +382,6 @@ impl Driver {
         self.core.leave(now);
         self.transmit(now);
         self.report();
-    }
-
-    fn warn_of_counters(&self, warnings: &mut CounterWarnings) {
-        let counters = self.core.counters();
-        let value = |wanted: &str| {
-            counters
-                .iter()
-                .find(|(name, _)| name == wanted)
-                .map_or(0, |(_, value)| *value)
-        };
-        for CounterWarning {
-            counter,
-            grown,
-            advice,
-        } in warnings.look(self.origin.elapsed(), value)
-        {
-            warn!(event = "counter", counter, grown, "{advice}");
-        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::Driver;
 use crate::control::Ask;
+use ccp::time::Instant;
 
 /// Rows of a page of flows that a client may ask for, so that one question costs the loop well under a millisecond.
 const PAGE_ROWS_MAX: usize = 1024;
@@ -71,6 +72,25 @@ impl Driver {
                     self.rolls.push(answer);
                 }
             }
+        }
+    }
+
+    /// Answers those who waited for another key to be in use.
+    pub(super) fn answer_rolls(&mut self) {
+        if !self.core.is_rolling() {
+            for answer in self.rolls.drain(..) {
+                // An asker that went away meanwhile needs no answer.
+                let _ = answer.send(self.core.rolled());
+            }
+        }
+    }
+
+    /// Answers those whose round of the audit is over.
+    pub(super) fn answer_audits(&mut self, now: Instant) {
+        let rounds = self.core.rounds();
+        for (_, answer) in self.audits.extract_if(.., |(round, _)| *round <= rounds) {
+            // An asker that went away meanwhile needs no answer.
+            let _ = answer.send(self.core.audit(now));
         }
     }
 }

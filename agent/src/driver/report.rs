@@ -8,6 +8,7 @@ use ccp::time::Instant;
 use tracing::{info, warn};
 
 use super::Driver;
+use crate::counter_warnings::{CounterWarning, CounterWarnings};
 
 impl Driver {
     /// What happened since the last call.
@@ -55,45 +56,8 @@ impl Driver {
                         "all flows of the peer are in this kernel"
                     );
                 }
-                Event::Mode(changed) => {
-                    let names = self.core.names();
-                    let name_of = |members: MemberSet| {
-                        let names: Vec<_> = (members.iter())
-                            .filter_map(|it| names.get(&it).map(String::as_str))
-                            .collect();
-                        names.join(" and ")
-                    };
-                    self.modes.handle_changed(changed, name_of);
-                    if let Changed::Used { network, mode, .. } = changed {
-                        self.networks.set_mode(network, mode);
-                    }
-                }
-                Event::Switched(Switch { member, from, to }) => {
-                    let paths = self.core.node().paths();
-                    let works = paths.hears_us(member).contains(from);
-                    let (from_name, to) = (self.networks.name(from), self.networks.name(to));
-                    let (name, member_number) = (name(member), member.get());
-                    if works {
-                        info!(
-                            event = "network-better",
-                            member = member_number,
-                            name,
-                            from = from_name,
-                            to,
-                            "a better sync network is used to the peer"
-                        );
-                    } else {
-                        warn!(
-                            event = "network-lost",
-                            member = member_number,
-                            name,
-                            from = from_name,
-                            to,
-                            "a sync network does not reach the peer, another took over"
-                        );
-                        self.links.leave(member, from);
-                    }
-                }
+                Event::Mode(changed) => self.report_mode(changed),
+                Event::Switched(switch) => self.report_switch(switch),
                 Event::Role(change) => self.roles.handle_change(&change, self.core.last_reason()),
                 Event::Interface(at) => match self.core.interface_sentence(at) {
                     Some(Ok(said)) => info!(event = "interface", "{said}"),
@@ -133,6 +97,46 @@ impl Driver {
         }
     }
 
+    fn report_mode(&mut self, changed: Changed) {
+        let names = self.core.names();
+        let name_of = |members: MemberSet| {
+            let names: Vec<_> = (members.iter())
+                .filter_map(|it| names.get(&it).map(String::as_str))
+                .collect();
+            names.join(" and ")
+        };
+        self.modes.handle_changed(changed, name_of);
+        if let Changed::Used { network, mode, .. } = changed {
+            self.networks.set_mode(network, mode);
+        }
+    }
+
+    fn report_switch(&self, Switch { member, from, to }: Switch) {
+        let works = (self.core.node().paths().hears_us(member)).contains(from);
+        let (from_name, to) = (self.networks.name(from), self.networks.name(to));
+        let (name, number) = (self.name(member), member.get());
+        if works {
+            info!(
+                event = "network-better",
+                member = number,
+                name,
+                from = from_name,
+                to,
+                "a better sync network is used to the peer"
+            );
+        } else {
+            warn!(
+                event = "network-lost",
+                member = number,
+                name,
+                from = from_name,
+                to,
+                "a sync network does not reach the peer, another took over"
+            );
+            self.links.leave(member, from);
+        }
+    }
+
     /// Of peers that came and went too often for each time to be told.
     pub(super) fn tell_flaps(&mut self, now: Instant) {
         while let Some((member, times)) = self.flaps.poll(now) {
@@ -162,6 +166,25 @@ impl Driver {
                 event = "full-sync-progress",
                 member, name, flows, of_about, lasts_ms, "full sync goes on"
             );
+        }
+    }
+
+    /// What counters say that should not grow.
+    pub(super) fn warn_of_counters(&self, warnings: &mut CounterWarnings) {
+        let counters = self.core.counters();
+        let value = |wanted: &str| {
+            counters
+                .iter()
+                .find(|(name, _)| name == wanted)
+                .map_or(0, |(_, value)| *value)
+        };
+        for CounterWarning {
+            counter,
+            grown,
+            advice,
+        } in warnings.look(self.origin.elapsed(), value)
+        {
+            warn!(event = "counter", counter, grown, "{advice}");
         }
     }
 }
