@@ -41,11 +41,7 @@ pub fn open_flows(lab: &Lab, duration: Duration) -> Vec<Flow> {
         Path::Plain.client(Family::Ipv4),
         Path::Plain.server(Family::Ipv4),
     );
-    let listener = lab.server.inside(|| UdpSocket::bind((server, 0)));
-    let listener = listener.expect("the server has the address");
-    listener
-        .set_read_timeout(Some(ANSWER_DEADLINE))
-        .expect("a timeout that is not zero");
+    let listener = lab.server.udp_socket((server, 0), ANSWER_DEADLINE);
     let port = listener
         .local_addr()
         .expect("a socket has an address")

@@ -74,13 +74,7 @@ impl Crowd {
     #[track_caller]
     pub fn udp(&mut self, lab: &Lab, path: Path, family: Family, count: usize) {
         raise_file_limit();
-        let server = lab
-            .server
-            .inside(|| UdpSocket::bind((path.listener(family), 0)));
-        let server = server.expect("the server has the address");
-        server
-            .set_read_timeout(Some(ANSWER_DEADLINE))
-            .expect("a timeout that is not zero");
+        let server = (lab.server).udp_socket((path.listener(family), 0), ANSWER_DEADLINE);
         let port = server.local_addr().expect("a socket has an address").port();
         lab.client.inside(|| {
             for _ in 0..count {

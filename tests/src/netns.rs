@@ -7,6 +7,7 @@
 
 use std::fs;
 use std::io::Write as _;
+use std::net::{ToSocketAddrs, UdpSocket};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::thread;
@@ -128,6 +129,17 @@ impl Namespace {
             enter(&name);
             work()
         })
+    }
+
+    /// A UDP socket inside, on this address. A datagram that has not come after `patience` is an error.
+    #[track_caller]
+    pub fn udp_socket(&self, address: impl ToSocketAddrs + Send, patience: Duration) -> UdpSocket {
+        let socket = self.inside(|| UdpSocket::bind(address));
+        let socket = socket.unwrap_or_else(|error| panic!("{}: {error}", self.label));
+        socket
+            .set_read_timeout(Some(patience))
+            .expect("a timeout that is not zero");
+        socket
     }
 
     /// Makes a cable: interface `name` here, `peer_name` in `peer`, both up.

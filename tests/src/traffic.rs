@@ -391,28 +391,16 @@ fn tcp(lab: &Lab, path: Path, family: Family) -> (TcpStream, TcpStream) {
 /// Opens a UDP flow through the lab with one datagram from the client; returns both ends, and whom the server sees.
 #[track_caller]
 fn udp(lab: &Lab, path: Path, family: Family) -> (UdpSocket, UdpSocket, SocketAddr) {
-    let server = lab
-        .server
-        .inside(|| UdpSocket::bind((path.listener(family), 0)));
-    let server = server.expect("the server has the address");
+    let server = (lab.server).udp_socket((path.listener(family), 0), OPEN_DEADLINE);
     let port = server.local_addr().expect("a socket has an address").port();
-    let client = lab
-        .client
-        .inside(|| UdpSocket::bind((path.client(family), 0)));
-    let client = client.expect("the client has the address");
+    let client = (lab.client).udp_socket((path.client(family), 0), NOTICE_STOP);
     client
         .connect((path.server(family), port))
         .expect("there is a route");
     client.send(b"open").expect("there is a route");
-    server
-        .set_read_timeout(Some(OPEN_DEADLINE))
-        .expect("a timeout that is not zero");
     let (_, peer) = server
         .recv_from(&mut [0; 8])
         .expect("the client's datagram comes through");
-    client
-        .set_read_timeout(Some(NOTICE_STOP))
-        .expect("a timeout that is not zero");
     (client, server, peer)
 }
 

@@ -292,14 +292,7 @@ struct Phone {
 impl Phone {
     #[track_caller]
     fn open(machine: &Namespace, address: IpAddr) -> Phone {
-        let open = |port| {
-            let socket = machine.inside(|| UdpSocket::bind((address, port)));
-            let socket = socket.expect("the machine has the address");
-            socket
-                .set_read_timeout(Some(DEADLINE))
-                .expect("a timeout that is not zero");
-            socket
-        };
+        let open = |port| machine.udp_socket((address, port), DEADLINE);
         Phone {
             address,
             signals: open(5060),

@@ -283,12 +283,7 @@ fn socket(machine: &Namespace, port: u16) -> UdpSocket {
         "client" => Path::Plain.client(Family::Ipv4),
         _ => Path::Plain.server(Family::Ipv4),
     };
-    let socket = machine.inside(|| UdpSocket::bind((address, port)));
-    let socket = socket.expect("the machine has the address");
-    socket
-        .set_read_timeout(Some(DEADLINE))
-        .expect("a timeout that is not zero");
-    socket
+    machine.udp_socket((address, port), DEADLINE)
 }
 
 /// On this kernel: where it attaches flows to held packets they are held, which `translated.rs` shows.

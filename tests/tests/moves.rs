@@ -70,12 +70,9 @@ fn a_masqueraded_flow_has_the_address_of_the_uplink_that_its_packets_leave_by() 
          }; }",
     );
     let cluster = Cluster::start(&lab, Transport::Unicast);
-    let server = lab.server.inside(|| UdpSocket::bind("203.0.113.100:4000"));
-    let client = lab.client.inside(|| UdpSocket::bind("10.0.0.101:4000"));
-    let (server, client) = (server.unwrap(), client.unwrap());
-    server
-        .set_read_timeout(Some(Duration::from_millis(100)))
-        .unwrap();
+    let patience = Duration::from_millis(100);
+    let server = lab.server.udp_socket("203.0.113.100:4000", patience);
+    let client = lab.client.udp_socket("10.0.0.101:4000", patience);
     let comes_from = |address: &str| {
         let address: IpAddr = address.parse().unwrap();
         wait_until("packets have the address", AGREE_DEADLINE, || {

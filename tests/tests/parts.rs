@@ -2,7 +2,7 @@
 //! the flow goes on with it through another gateway.
 
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use conntrack::{Dump, DumpItem, Flow};
@@ -10,7 +10,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use tests::cluster::{Cluster, Settings, Transport};
 use tests::lab::{Family, Lab, Path};
-use tests::netns::{Namespace, wait_until};
+use tests::netns::wait_until;
 use tests::table::{table, wait_equal};
 use tests::traffic::{Connection, Kind};
 
@@ -53,14 +53,8 @@ fn flows_of_one_tuple_in_two_zones_are_two_flows_everywhere() {
             gateway.nft(zones);
         }
         let _cluster = Cluster::start(&lab, Transport::Unicast);
-        let open = |at: &Namespace, address, port| {
-            let socket = at.inside(|| UdpSocket::bind((address, port)));
-            let socket = socket.expect("the machine has the address");
-            socket.set_read_timeout(Some(DEADLINE)).expect("not zero");
-            socket
-        };
-        let client = open(&lab.client, path.client(Family::Ipv4), 4000);
-        let server = open(&lab.server, path.listener(Family::Ipv4), 5000);
+        let client = (lab.client).udp_socket((path.client(Family::Ipv4), 4000), DEADLINE);
+        let server = (lab.server).udp_socket((path.listener(Family::Ipv4), 5000), DEADLINE);
         let tenants = TENANTS.map(|tenant| {
             let tos = SockRef::from(&client).set_tos_v4(tenant);
             tos.expect("it is a socket of IPv4");
