@@ -1,25 +1,22 @@
 //! Nodes, their kernels and the network between them, under one virtual clock. The same seed gives the same run.
 
-use crate::audit::Class;
 use crate::election;
 use crate::hold::{self, Ended};
-use crate::network::NetworkId;
-use crate::node::{
-    Action, Audience, Config, End, Event, HeldPacket, Local, Node, Outcome, Row, Ticket,
-};
-use crate::record::{
-    Claim, Family, FlowKey, FlowState, MemberId, Packets, Patch, Status, TellingEnd, Term,
-    ZoneDirection,
-};
-use crate::table::Origin;
+use crate::node::{Action, Audience, Config, Event, Node, Outcome, Ticket};
+use crate::record::{Family, FlowKey, FlowState, MemberId, Patch, Status, ZoneDirection};
 use crate::time::Instant;
 use crate::timer::Timer;
-use crate::wire::flow;
-use crate::wire::header::{HEADER_BYTES, Header, Opcode};
+use crate::wire::header::{HEADER_BYTES, Header};
 use alloc::collections::{BTreeMap, BTreeSet};
 use core::time::Duration;
 use std::collections::VecDeque;
 use std::vec::Vec;
+
+pub use network::{deltas_of_life_and_end, hostile_bodies};
+
+mod flows;
+mod kernel;
+mod network;
 
 /// The kernel table that every member has at first.
 pub const TABLE_OLD: u64 = 1000;
@@ -102,60 +99,6 @@ pub fn patch(proto_state: u8) -> Patch {
         }),
         ..Patch::default()
     }
-}
-
-/// What the kernel tells of an entry.
-pub fn row(state: &FlowState) -> Patch {
-    Patch {
-        timeout_secs: Some(state.timeout_secs),
-        proto_state: Some(state.proto_state),
-        status: Some(state.status),
-        ..Patch::default()
-    }
-}
-
-/// Bodies with the greatest numbers where small ones are expected, by opcode.
-pub fn hostile_bodies() -> Vec<(Opcode, Vec<u8>)> {
-    let mut bodies = Vec::new();
-    let max = |len: usize| std::vec![0xff; len];
-    for len in 0..120 {
-        for opcode in [Opcode::Delta, Opcode::Ack, Opcode::Hello] {
-            bodies.push((opcode, max(len)));
-            bodies.push((opcode, std::vec![0; len]));
-            bodies.push((opcode, std::vec![0x7f; len]));
-        }
-    }
-    for number in [0, 1, u64::MAX >> 1, crate::wire::SEQ_MAX, u64::MAX] {
-        let mut ack = Vec::new();
-        for _ in 0..6 {
-            crate::wire::cursor::put_varint(&mut ack, number);
-            bodies.push((Opcode::Ack, ack.clone()));
-        }
-        let mut delta = number.to_be_bytes().to_vec();
-        bodies.push((Opcode::Delta, delta.clone()));
-        let number = number.min(crate::wire::SEQ_MAX);
-        flow::put_told(
-            &mut delta,
-            TellingEnd {
-                member: member(1),
-                base: number,
-                from: number,
-            },
-        );
-        bodies.push((Opcode::Delta, delta));
-    }
-    bodies
-}
-
-/// The delta `seq` tells that a flow is carried, the next one that it ended after others had claimed it.
-pub fn deltas_of_life_and_end(seq: u64, key: &FlowKey) -> [(Opcode, Vec<u8>); 2] {
-    let mut state = FlowState::default();
-    state.apply(&patch(3));
-    let mut carried = seq.to_be_bytes().to_vec();
-    flow::put_upsert(&mut carried, key, &state, Term::default(), Claim::Carried);
-    let mut ended = (seq + 1).to_be_bytes().to_vec();
-    flow::put_delete(&mut ended, key, Term::default().next(), Claim::Carried);
-    [carried, ended].map(|body| (Opcode::Delta, body))
 }
 
 impl World {
@@ -245,90 +188,6 @@ impl World {
         }
     }
 
-    /// There is a link between the two, if both run.
-    pub fn link(&mut self, a: usize, b: usize) {
-        let now = self.now;
-        if self.gateways[a].node.is_some() && self.gateways[b].node.is_some() {
-            for (at, other) in [(a, b), (b, a)] {
-                let node = self.gateways[at].node.as_mut().unwrap();
-                node.handle_link_up(member(other), now);
-            }
-        }
-    }
-
-    /// The link between the two breaks.
-    pub fn unlink(&mut self, a: usize, b: usize) {
-        let now = self.now;
-        self.streams
-            .retain(|(_, ends, ..)| *ends != [a, b] && *ends != [b, a]);
-        for (at, other) in [(a, b), (b, a)] {
-            if let Some(node) = &mut self.gateways[at].node {
-                node.handle_link_down(member(other), now);
-            }
-        }
-    }
-
-    /// A pass.
-    pub fn read_table(&mut self, at: usize) {
-        self.read_table_while(at, |_| {});
-    }
-
-    /// Something happens to what `at` knows that should not.
-    pub fn plant(&mut self, at: usize, plant: impl FnOnce(&mut Node)) {
-        plant(self.gateways[at].node.as_mut().unwrap());
-    }
-
-    /// The copies of `at` are compared with what the others carry.
-    pub fn compare(&mut self, at: usize) {
-        let now = self.now;
-        let node = self.gateways[at].node.as_mut().unwrap();
-        node.handle_timeout(now);
-        node.begin_comparison(false);
-        self.drain(at);
-    }
-
-    /// What passes over the table of `at` have shown since this was asked last, by class.
-    pub fn differences(&mut self, at: usize) -> [u64; Class::ALL.len()] {
-        let node = self.gateways[at].node.as_mut().unwrap();
-        node.take_differences().0
-    }
-
-    /// A pass; `meanwhile` happens after the last row was read.
-    pub fn read_table_while(&mut self, at: usize, meanwhile: impl FnOnce(&mut Self)) {
-        let gateway = &mut self.gateways[at];
-        let node = gateway.node.as_mut().unwrap();
-        let first = node.counters().reconciled == 0 && node.table().is_empty();
-        node.begin_pass();
-        for (key, state) in &gateway.kernel {
-            let patch = row(state);
-            let unknown = if first { Origin::Found } else { Origin::Own };
-            node.handle_row(
-                Row {
-                    key,
-                    state: &patch,
-                    mark_mask: 0xff,
-                },
-                unknown,
-            );
-        }
-        meanwhile(self);
-        let node = self.gateways[at].node.as_mut().unwrap();
-        assert!(node.end_pass());
-        self.drain(at);
-    }
-
-    /// A pass during which the kernel tells a patch of a flow that nobody knows; its result.
-    pub fn pass_with_update(&mut self, at: usize, key: FlowKey) -> bool {
-        let node = self.gateways[at].node.as_mut().unwrap();
-        node.begin_pass();
-        let marked = Patch {
-            mark: Some(1),
-            ..Patch::default()
-        };
-        node.handle_local(&key, Local::Update(&marked));
-        node.end_pass()
-    }
-
     /// The daemon ends, its kernel goes on.
     pub fn stop(&mut self, at: usize) {
         self.gateways[at].node = None;
@@ -370,175 +229,6 @@ impl World {
         self.gateways[at].calls
     }
 
-    pub fn cut(&mut self, a: usize, b: usize) {
-        self.cut.extend([(a, b), (b, a)]);
-    }
-
-    pub fn cut_one_way(&mut self, from: usize, to: usize) {
-        self.cut.insert((from, to));
-    }
-
-    pub fn heal(&mut self) {
-        self.cut.clear();
-    }
-
-    pub fn hold_kernel(&mut self, at: usize) {
-        self.gateways[at].held = Some(VecDeque::new());
-    }
-
-    /// What the kernel of `at` has been asked while its answers are held.
-    pub fn asked(&self, at: usize) -> Vec<Action> {
-        let asks = self.gateways[at].held.iter().flatten();
-        asks.map(|ask| ask.1).collect()
-    }
-
-    pub fn release_kernel(&mut self, at: usize) {
-        for ask in self.gateways[at].held.take().unwrap() {
-            self.apply(at, ask);
-        }
-        self.drain(at);
-    }
-
-    pub fn answer_with(&mut self, at: usize, outcome: Outcome) {
-        self.gateways[at].outcome = outcome;
-    }
-
-    pub fn open(&mut self, at: usize, key: FlowKey) {
-        self.open_unseen(at, key);
-        self.local(at, &key, Local::New(&patch(1)));
-    }
-
-    pub fn open_unseen(&mut self, at: usize, key: FlowKey) {
-        let mut state = FlowState::default();
-        state.apply(&patch(1));
-        self.gateways[at].kernel.insert(key, state);
-        self.carriers.insert(key, at);
-    }
-
-    pub fn update(&mut self, at: usize, key: FlowKey, proto_state: u8) {
-        self.change(at, key, &patch(proto_state));
-    }
-
-    pub fn change(&mut self, at: usize, key: FlowKey, patch: &Patch) {
-        let state = self.gateways[at].kernel.get_mut(&key).unwrap();
-        state.apply(patch);
-        self.carriers.insert(key, at);
-        self.local(at, &key, Local::Update(patch));
-    }
-
-    pub fn change_unseen(&mut self, at: usize, key: FlowKey, proto_state: u8) {
-        let state = self.gateways[at].kernel.get_mut(&key).unwrap();
-        state.apply(&patch(proto_state));
-    }
-
-    pub fn close(&mut self, at: usize, key: FlowKey) {
-        self.close_unseen(at, key);
-        self.local(at, &key, Local::Destroy(End::Over));
-    }
-
-    pub fn close_unseen(&mut self, at: usize, key: FlowKey) {
-        assert!(self.gateways[at].kernel.remove(&key).is_some());
-        assert_eq!(self.carriers.remove(&key), Some(at));
-    }
-
-    /// The kernel of `at` drops an entry, whoever carries the flow.
-    pub fn drop_entry(&mut self, at: usize, key: FlowKey, end: End) {
-        assert!(self.gateways[at].kernel.remove(&key).is_some());
-        self.local(at, &key, Local::Destroy(end));
-    }
-
-    /// A packet passes that changes nothing of the flow; whether it made an event, as it cleared the copy bit.
-    pub fn pass(&mut self, at: usize, key: FlowKey) -> bool {
-        let was_marked = self.gateways[at].marked.remove(&key);
-        if was_marked {
-            let passed = Patch {
-                packets: Some(Packets::Passed),
-                nat: self.gateways[at].kernel[&key].nat(),
-                ..patch(3)
-            };
-            self.local(at, &key, Local::Update(&passed));
-        }
-        was_marked
-    }
-
-    /// Nobody carries it any longer: it has ended for all.
-    pub fn forget(&mut self, key: FlowKey) {
-        self.carriers.remove(&key);
-    }
-
-    pub fn expire_copy(&mut self, at: usize, key: FlowKey) {
-        assert_ne!(self.carriers.get(&key), Some(&at));
-        assert!(self.gateways[at].kernel.remove(&key).is_some());
-        self.local(at, &key, Local::Destroy(End::Over));
-    }
-
-    /// The kernel tells something.
-    pub fn local(&mut self, at: usize, key: &FlowKey, change: Local<'_>) {
-        if let Some(node) = &mut self.gateways[at].node {
-            node.handle_local(key, change);
-            self.drain(at);
-        }
-    }
-
-    /// Some flows begin, change, move and end, a few a millisecond.
-    pub fn work(&mut self, steps: usize) {
-        for _ in 0..steps {
-            let at = self.random(self.gateways.len() as u64) as usize;
-            match self.random(10) {
-                0..4 => {
-                    self.fresh += 1;
-                    self.open(at, key(self.fresh));
-                }
-                4..7 => {
-                    if let Some(key) = self.pick(|world, key, _| world.kernel(at).contains_key(key))
-                    {
-                        let further = (self.kernel(at)[&key].proto_state + 1).min(5);
-                        self.update(at, key, further);
-                    }
-                }
-                _ => {
-                    if let Some(key) =
-                        self.pick(|world, key, carrier| carrier == at && world.is_quiet(at, key))
-                    {
-                        self.close(at, key);
-                    }
-                }
-            }
-            let pause = self.random(700);
-            self.run(Duration::from_micros(pause));
-        }
-    }
-
-    /// True if nobody but `at` believes that it carries the flow. A kernel ends a flow long after its last packet, never
-    /// while the claims of that packet are on their way.
-    fn is_quiet(&self, at: usize, key: &FlowKey) -> bool {
-        let mut nodes = (self.gateways.iter().enumerate())
-            .filter_map(|(i, gateway)| Some((i, gateway.node.as_ref()?)));
-        nodes.all(|(i, node)| {
-            let slot = node.table().find(key);
-            match slot.and_then(|slot| node.table().get(slot)) {
-                Some(entry) if i == at => entry.origin == Origin::Own,
-                Some(entry) => {
-                    matches!(entry.origin, Origin::Copy { member: carrier, .. } if carrier == member(at))
-                }
-                None => i != at,
-            }
-        })
-    }
-
-    /// A packet is held at `at`.
-    pub fn hold(&mut self, at: usize, packet: u32, kind: HeldPacket, key: FlowKey, patch: &Patch) {
-        let now = self.now;
-        let node = self.gateways[at].node.as_mut().unwrap();
-        node.handle_hold(packet, kind, &key, patch, now);
-        self.drain(at);
-    }
-
-    pub fn end_holds(&mut self, at: usize) {
-        self.gateways[at].node.as_mut().unwrap().end_holds();
-        self.drain(at);
-    }
-
     /// What has become of packets since the last call: when, which, why.
     pub fn verdicts(&mut self, at: usize) -> Vec<(u32, Ended)> {
         core::mem::take(&mut self.gateways[at].verdicts)
@@ -564,15 +254,6 @@ impl World {
             }
         }
         panic!("never settles");
-    }
-
-    fn pick(&mut self, fits: impl Fn(&Self, &FlowKey, usize) -> bool) -> Option<FlowKey> {
-        let fitting: Vec<FlowKey> = (self.carriers.iter())
-            .filter(|(key, at)| fits(self, key, **at))
-            .map(|(key, _)| *key)
-            .collect();
-        let at = self.random(fitting.len().max(1) as u64) as usize;
-        fitting.get(at).copied()
     }
 
     fn random(&mut self, below: u64) -> u64 {
@@ -625,65 +306,6 @@ impl World {
                 None => self.deliver(),
             }
         }
-    }
-
-    fn deliver_said(&mut self) {
-        let now = self.now;
-        let (_, [from, to], kind, body) = self.streams.pop_front().unwrap();
-        if self.cut.contains(&(from, to)) {
-            let later = now + Duration::from_millis(20);
-            self.streams.push_back((later, [from, to], kind, body));
-            let streams = self.streams.make_contiguous();
-            streams.sort_by_key(|(at, ..)| *at);
-            return;
-        }
-        let Some(node) = &mut self.gateways[to].node else {
-            return;
-        };
-        node.handle_link_message(member(from), kind, &body, now)
-            .unwrap();
-        self.gateways[to].calls += 1;
-        self.drain(to);
-    }
-
-    fn deliver(&mut self) {
-        let (_, (to, datagram)) = self.wire.pop_first().unwrap();
-        let Some(node) = &mut self.gateways[to].node else {
-            return;
-        };
-        let (header, body) = Header::decode(&datagram).unwrap();
-        node.handle_datagram(&header, body, NetworkId::FIRST, self.now)
-            .unwrap();
-        self.gateways[to].calls += 1;
-        self.drain(to);
-    }
-
-    /// As if `from` had said this, with its key.
-    pub fn inject(&mut self, from: usize, to: usize, (opcode, body): &(Opcode, Vec<u8>)) {
-        let mut out = Vec::new();
-        let node = self.gateways[from].node.as_mut().unwrap();
-        node.packet_number += 1;
-        let header = Header {
-            cluster: 1,
-            opcode: *opcode,
-            source: member(from),
-            destination: crate::wire::header::Destination::All,
-            interface: 0,
-            urgency: crate::wire::header::Urgency::Urgent,
-            incarnation: node.config.incarnation,
-            epoch: node.epoch,
-            packet_number: node.packet_number,
-        };
-        out.extend_from_slice(body);
-        let now = self.now;
-        // An error is an answer too.
-        let _ = self.gateways[to].node.as_mut().unwrap().handle_datagram(
-            &header,
-            &out,
-            NetworkId::FIRST,
-            now,
-        );
-        self.drain(to);
     }
 
     /// Does everything that a node has to do now.
@@ -745,63 +367,6 @@ impl World {
         for (to, datagram) in sent {
             self.send(at, to, &datagram);
         }
-    }
-
-    fn send(&mut self, from: usize, to: Audience, datagram: &[u8]) {
-        let live = self.node(from).membership().live();
-        for at in 0..self.gateways.len() {
-            let wanted = match to {
-                Audience::Member(to) => to == member(at),
-                Audience::Everyone => at != from,
-                Audience::Live => live.contains(member(at)),
-            };
-            if !wanted || self.cut.contains(&(from, at)) || self.percent(self.faults.loss) {
-                continue;
-            }
-            let copies = if self.percent(self.faults.duplicates) {
-                2
-            } else {
-                1
-            };
-            for _ in 0..copies {
-                let late = if self.percent(self.faults.late) {
-                    self.random(20_000)
-                } else {
-                    0
-                };
-                self.sent += 1;
-                let arrival = self.now + Duration::from_micros(LATENCY + late);
-                self.wire
-                    .insert((arrival, self.sent), (at, datagram.to_vec()));
-            }
-        }
-    }
-
-    fn apply(&mut self, at: usize, (ticket, action, key, state, is_marked): Ask) {
-        let gateway = &mut self.gateways[at];
-        let stays = action == Action::LookAndUpdate
-            && gateway.kernel.get(&key).is_some_and(|entry| {
-                let node = gateway.node.as_mut().unwrap();
-                node.handle_look(ticket, &row(entry))
-            });
-        if gateway.outcome == Outcome::Done && !stays {
-            match action {
-                Action::Create | Action::Update | Action::LookAndUpdate | Action::Replace => {
-                    gateway.kernel.insert(key, state);
-                    if is_marked {
-                        gateway.marked.insert(key);
-                    } else {
-                        gateway.marked.remove(&key);
-                    }
-                }
-                Action::Delete => {
-                    gateway.kernel.remove(&key);
-                }
-                Action::Refresh => {}
-            }
-        }
-        let node = gateway.node.as_mut().unwrap();
-        node.handle_applied(ticket, gateway.outcome, self.now);
     }
 
     /// Every kernel has every flow that lives, in the same state, and nothing else.
