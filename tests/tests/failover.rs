@@ -5,7 +5,7 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use tests::failover::{Failover, Outcome, Protection};
+use tests::demo::failover::{Failover, Outcome, Protection};
 use tests::lab::{Family, Path};
 use tests::traffic::Kind;
 

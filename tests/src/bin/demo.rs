@@ -1,5 +1,5 @@
 //! The demonstration: connections of every kind, and the gateway under them dies. First with ctsync, then without.
-//! `demo asymmetric` shows another: connections whose directions pass different gateways ([`split`]).
+//! `demo asymmetric` shows another: connections whose directions pass different gateways ([`asymmetric`]).
 //!
 //! Exits with 0 if every connection went on with ctsync, and every one died without; else with 1.
 
@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use rustix::process::geteuid;
 
-use tests::failover::{Failover, Outcome, Protection, every_connection};
+use tests::demo::asymmetric;
+use tests::demo::failover::{Failover, Outcome, Protection, every_connection};
+use tests::demo::story::{Paint, Story};
 use tests::lab::{Path, SERVICE_IPV4, SHARED_IPV4};
 use tests::leftovers::remove_on_interrupt;
-use tests::split;
-use tests::story::{Paint, Story};
 use tests::traffic::{Kind, Progress};
 
 /// How long the connections flow before their gateway dies.
@@ -28,7 +28,7 @@ fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     let holds = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [] => survive(&paint),
-        ["asymmetric"] => split::demonstrate(&paint),
+        ["asymmetric"] => asymmetric::demonstrate(&paint),
         _ => {
             eprintln!("demo: it takes nothing, or the word asymmetric");
             return ExitCode::from(2);

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use crate::cluster::{Cluster, Settings};
 use crate::connects::{Connects, connect, connect_within};
+use crate::demo::story::{Paint, Story};
 use crate::lab::{Family, Lab, Path};
 use crate::netns::wait_until;
-use crate::story::{Paint, Story};
 
 /// A SYN or SYN/ACK that was dropped is sent again after a second.
 const SENT_AGAIN: Duration = Duration::from_millis(900);

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use tests::failover::{Failover, Protection, every_connection};
+use tests::demo::failover::{Failover, Protection, every_connection};
 
 #[test]
 fn no_connection_survives_its_gateway_without_ctsync() {

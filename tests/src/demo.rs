@@ -1,0 +1,5 @@
+//! What the program `demo` shows, and the tests of failover check.
+
+pub mod asymmetric;
+pub mod failover;
+pub mod story;
