@@ -80,6 +80,9 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(|it: char| !(it.is_ascii_alphanumeric() || it == '_'))
 }
 
+/// What `#![no_std]` and `#![forbid(unsafe_code)]` do not keep out.
+const IMPURE: [&str; 5] = ["std::", "println!", "static mut", "rand::", "core::arch"];
+
 #[test]
 fn the_protocol_needs_no_std_no_clock_and_nothing_of_the_kernel() {
     let lib = read("ccp/src/lib.rs");
@@ -90,7 +93,7 @@ fn the_protocol_needs_no_std_no_clock_and_nothing_of_the_kernel() {
         .into_iter()
         .filter(|it| it.starts_with("ccp/src/") && !is_test(it));
     nowhere(pure, |line| {
-        line.contains("std::") || words(line).any(|it| it == "conntrack")
+        IMPURE.iter().any(|it| line.contains(it)) || words(line).any(|it| it == "conntrack")
     });
     assert!(!read("ccp/Cargo.toml").contains("conntrack"));
     assert!(!words(&read("conntrack/Cargo.toml")).any(|it| it == "ccp"));
@@ -191,6 +194,35 @@ fn what_documents_point_to_is_there() {
         );
     }
     assert!(missing.is_empty(), "{missing:#?}");
+}
+
+#[test]
+fn every_rule_that_is_cited_is_in_the_protocol() {
+    let protocol = read("ccp/PROTOCOL.md");
+    let is_there = |rule: &str| {
+        ["- ", "## "]
+            .iter()
+            .any(|it| protocol.contains(&format!("\n{it}{rule} ")))
+    };
+    let cited_after = |text: &str, mark: &str| -> Vec<String> {
+        let is_of_rule = |it: char| it.is_ascii_digit() || it == '.';
+        let rest = text.split(mark).skip(1);
+        let cited = rest.map(|it| it.split(|it| !is_of_rule(it)).next().unwrap_or_default());
+        cited
+            .map(|it| it.trim_end_matches('.').to_owned())
+            .collect()
+    };
+    let mut missing = Vec::new();
+    for file in files(".rs").into_iter().chain(files(".lua")) {
+        let cited = cited_after(&read(&file), "PROTOCOL.md ");
+        let wrong = cited
+            .into_iter()
+            .filter(|it| !it.is_empty() && !is_there(it));
+        missing.extend(wrong.map(|rule| format!("{file}: {rule}")));
+    }
+    let own = cited_after(&protocol, "(").into_iter();
+    missing.extend(own.filter(|it| it.contains('.') && !is_there(it)));
+    assert!(missing.is_empty(), "{missing:?}");
 }
 
 /// Whether a text is the path of a file or folder of ours.
