@@ -232,6 +232,17 @@ impl Daemon {
             .arg(&self.config))
     }
 
+    /// The flows that it knows: a row of `ctsync flows --json` each.
+    #[track_caller]
+    pub fn flows(&self) -> Vec<Value> {
+        let listed = self.ask_json("flows");
+        let rows = listed
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).expect("a row is JSON"));
+        // The last line has their number.
+        rows.filter(|row| row.get("end").is_none()).collect()
+    }
+
     /// What a verb prints, also one that ends as a problem.
     pub fn shown(&self, words: &[&str]) -> String {
         let mut command = Command::new(program());
@@ -249,6 +260,13 @@ impl Daemon {
     /// Its configuration file.
     pub fn config(&self) -> &Path {
         &self.config
+    }
+
+    /// Writes its policy anew; it has it from the next reload or start on.
+    #[track_caller]
+    pub fn write_policy(&self, text: &str) {
+        let file = self.config.with_file_name("policy.yaml");
+        fs::write(file, text).expect("the directory is ours");
     }
 
     /// The path that `PLACE` stands for in [`Settings::more`].

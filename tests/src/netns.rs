@@ -7,7 +7,7 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::net::{ToSocketAddrs, UdpSocket};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs, UdpSocket};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::thread;
@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use socket2::{Domain, Socket, Type};
 
 use crate::leftovers::unique_name;
 
@@ -140,6 +141,21 @@ impl Namespace {
             .set_read_timeout(Some(patience))
             .expect("a timeout that is not zero");
         socket
+    }
+
+    /// A TCP connection from inside, from this address, whose port may be in use by connections that have ended. What takes
+    /// longer than `patience`, to connect or to read, is an error.
+    #[track_caller]
+    pub fn connect(&self, from: SocketAddr, to: SocketAddr, patience: Duration) -> TcpStream {
+        let stream = self.inside(|| {
+            let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
+            socket.set_reuse_address(true)?;
+            socket.bind(&from.into())?;
+            socket.connect_timeout(&to.into(), patience)?;
+            socket.set_read_timeout(Some(patience))?;
+            Ok::<_, std::io::Error>(TcpStream::from(socket))
+        });
+        stream.unwrap_or_else(|error| panic!("{}: {from} to {to}: {error}", self.label))
     }
 
     /// Makes a cable: interface `name` here, `peer_name` in `peer`, both up.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use conntrack::consts::{IPS_ASSURED, IPS_SEEN_REPLY, TCP_CONNTRACK_ESTABLISHED};
 use conntrack::{Flow, L4, ProtoInfo, TcpInfo, Tuple};
 
-use crate::lab::{Family, sync_prefix};
+use crate::lab::{Family, Path, sync_prefix};
 use crate::netns::{Namespace, holds_within};
 use crate::wire::CCP_PORT;
 
@@ -36,6 +36,14 @@ pub fn table(gateway: &Namespace) -> Table {
         .filter(|line| !own.iter().any(|own| line.contains(own)))
         .map(entry)
         .collect()
+}
+
+/// Entries of a protocol in a gateway's table that the lab's client opened over IPv4.
+#[track_caller]
+pub fn client_entries(gateway: &Namespace, proto: &str) -> usize {
+    let client = Path::Plain.client(Family::Ipv4);
+    let listed = gateway.run(&format!("conntrack -L -p {proto} -s {client}"));
+    listed.lines().count()
 }
 
 /// A TCP connection that goes on, from a client's port to port 443 of a server, to be put into a table by hand.

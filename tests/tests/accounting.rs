@@ -89,17 +89,10 @@ struct Talk {
 impl Talk {
     fn open(lab: &Lab, port: u16) -> Talk {
         let (path, family) = (Path::Plain, Family::Ipv4);
-        let server = (lab.server).inside(|| UdpSocket::bind((path.listener(family), port)));
-        let client = lab.client.inside(|| {
-            let socket = UdpSocket::bind((path.client(family), 0))?;
-            socket.connect((path.server(family), port))?;
-            std::io::Result::Ok(socket)
-        });
-        let [client, server] = [client, server].map(|it| it.expect("the port is free"));
-        for socket in [&client, &server] {
-            let set = socket.set_read_timeout(Some(DEADLINE));
-            set.expect("a timeout that is not zero");
-        }
+        let server = (lab.server).udp_socket((path.listener(family), port), DEADLINE);
+        let client = lab.client.udp_socket((path.client(family), 0), DEADLINE);
+        let connected = client.connect((path.server(family), port));
+        connected.expect("there is a route");
         Talk { client, server }
     }
 

@@ -5,7 +5,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use socket2::SockRef;
 
 use tests::cluster::{Cluster, Transport};
 use tests::lab::{Family, Lab, Path};
@@ -102,13 +102,7 @@ fn exchange(client: &mut TcpStream, server: &mut TcpStream) {
 fn connect(lab: &Lab, listener: &TcpListener) -> (TcpStream, TcpStream) {
     let server = listener.local_addr().expect("a listener has an address");
     let from = SocketAddr::new(Path::Plain.client(Family::Ipv4), 0);
-    let client = lab.client.inside(|| {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
-        socket.bind(&from.into())?;
-        socket.connect_timeout(&server.into(), DEADLINE)?;
-        Ok::<_, std::io::Error>(TcpStream::from(socket))
-    });
-    let client = client.expect("the server answers");
+    let client = lab.client.connect(from, server, DEADLINE);
     let (server, _) = listener.accept().expect("it is connected");
     for stream in [&client, &server] {
         stream.set_nodelay(true).expect("a TCP socket");

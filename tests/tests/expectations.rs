@@ -11,8 +11,6 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::Stdio;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
-
 use tests::cluster::{Cluster, Settings, Transport};
 use tests::lab::{Family, Lab, Path};
 use tests::leftovers::Directory;
@@ -73,7 +71,9 @@ fn ftp(path: Path, mode: Mode) {
     let listener = listen(&lab.server, path.listener(Family::Ipv4), 21);
     let control = SocketAddr::new(path.server(Family::Ipv4), 21);
     let client_address = path.client(Family::Ipv4);
-    let client = connect(&lab.client, SocketAddr::new(client_address, 0), control);
+    let client = lab
+        .client
+        .connect(SocketAddr::new(client_address, 0), control, DEADLINE);
     let (server, _) = listener.accept().expect("it is connected");
     server
         .set_read_timeout(Some(DEADLINE))
@@ -113,12 +113,14 @@ fn ftp(path: Path, mode: Mode) {
     lab.activate(1);
     let to = address_in(&announced);
     let opened = match mode {
-        Mode::Active => connect(
-            &lab.server,
+        Mode::Active => lab.server.connect(
             SocketAddr::new(path.listener(Family::Ipv4), 20),
             to,
+            DEADLINE,
         ),
-        Mode::Passive => connect(&lab.client, SocketAddr::new(client_address, 0), to),
+        Mode::Passive => lab
+            .client
+            .connect(SocketAddr::new(client_address, 0), to, DEADLINE),
     };
     let (mut accepted, _) = data.accept().expect("it is connected");
     (&opened).write_all(b"data").expect("it is connected");
@@ -366,7 +368,7 @@ fn a_flow_whose_helper_is_missing_at_the_peer_is_there_all_the_same_and_it_is_sa
     let listener = listen(&lab.server, path.listener(family), 21);
     let client = SocketAddr::new(path.client(family), 0);
     let server = SocketAddr::new(path.server(family), 21);
-    let control = connect(&lab.client, client, server);
+    let control = lab.client.connect(client, server, DEADLINE);
     let own = || {
         cluster.members[0]
             .status()
@@ -438,19 +440,4 @@ fn address_in(line: &str) -> SocketAddr {
 fn listen(machine: &Namespace, address: IpAddr, port: u16) -> TcpListener {
     let listener = machine.inside(|| TcpListener::bind((address, port)));
     listener.expect("the machine has the address")
-}
-
-fn connect(machine: &Namespace, from: SocketAddr, to: SocketAddr) -> TcpStream {
-    let stream = machine.inside(|| {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_reuse_address(true)?;
-        socket.bind(&from.into())?;
-        socket.connect_timeout(&to.into(), DEADLINE)?;
-        Ok::<_, std::io::Error>(TcpStream::from(socket))
-    });
-    let stream = stream.unwrap_or_else(|error| panic!("{from} to {to}: {error}"));
-    stream
-        .set_read_timeout(Some(DEADLINE))
-        .expect("a timeout that is not zero");
-    stream
 }

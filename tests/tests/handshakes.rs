@@ -205,7 +205,7 @@ fn after_the_first_connection_others_to_its_destination_open_at_once() {
         assert_none_sent_again(&connect(&lab, Path::Plain, family, 1, 100), 100);
     }
     let member = &cluster.members[0];
-    let paths: Value = serde_json::from_str(&member.ask_json("paths")).unwrap();
+    let paths: Value = member.answer(&["paths"]);
     assert_eq!(paths["used"], true, "{paths:#}");
     let destinations = paths["destinations"].as_array().unwrap();
     for prefix in ["203.0.113.0/24", "2001:db8::/64"] {
@@ -430,9 +430,8 @@ fn a_flow_that_was_held_is_told_once_and_withdrawn_if_a_later_rule_drops_its_pac
     assert_eq!(counter("held"), 0);
 
     // A reload is enough.
-    let policy = cluster.members[0].config().with_file_name("policy.yaml");
     let text = "services: { questions: { protocol: udp, ports: 5001-5002, hold: always } }";
-    std::fs::write(policy, text).expect("it is ours");
+    cluster.members[0].write_policy(text);
     for member in &cluster.members {
         member.ask("reload");
     }

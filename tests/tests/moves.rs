@@ -1,9 +1,7 @@
 //! Who carries a flow: the first packet that passes through a copy makes it the gateway's own, and all know.
 
-use std::net::{IpAddr, UdpSocket};
+use std::net::IpAddr;
 use std::time::Duration;
-
-use serde_json::Value;
 
 use tests::cluster::{Cluster, Daemon, Settings, Transport};
 use tests::lab::{Family, Lab, Path};
@@ -175,19 +173,15 @@ fn the_table_of_ctsync_comes_and_goes_with_it_and_no_other_is_touched() {
 
 /// Origin and member of each flow that a daemon knows.
 fn origins(daemon: &Daemon) -> Vec<(String, u64)> {
-    let output = daemon.ask_json("flows");
-    let rows = output
-        .lines()
-        .map(|line| serde_json::from_str::<Value>(line).expect("a row is JSON"));
-    rows.filter(|row| row.get("end").is_none())
-        .map(|row| {
-            let origin = row["origin"].as_str().expect("a row has an origin");
-            (
-                origin.to_owned(),
-                row["member"].as_u64().expect("a row has a member"),
-            )
-        })
-        .collect()
+    let rows = daemon.flows().into_iter();
+    rows.map(|row| {
+        let origin = row["origin"].as_str().expect("a row has an origin");
+        (
+            origin.to_owned(),
+            row["member"].as_u64().expect("a row has a member"),
+        )
+    })
+    .collect()
 }
 
 /// The mark of the one entry listed.

@@ -6,17 +6,11 @@ use std::time::{Duration, Instant};
 use tests::cluster::{Cluster, Settings, program};
 use tests::lab::{Family, Lab, Path};
 use tests::netns::{Namespace, wait_until};
-use tests::table::wait_equal;
+use tests::table::{client_entries, wait_equal};
 use tests::traffic::{Connection, Kind};
 
 /// How long what must happen may take.
 const DEADLINE: Duration = Duration::from_secs(30);
-
-/// Entries of a protocol in a gateway's table, those of the sync network aside.
-fn entries(gateway: &Namespace, proto: &str) -> usize {
-    let listed = gateway.run(&format!("conntrack -L -p {proto} -s 10.0.0.100"));
-    listed.lines().count()
-}
 
 fn start(lab: &Lab, policy: &'static str) -> Cluster {
     let settings = Settings {
@@ -38,10 +32,10 @@ fn a_service_that_is_never_synchronised_stays_where_it_is() {
     let udp = Connection::open(&lab, Kind::Datagrams, Path::Plain, Family::Ipv4);
     let tcp = Connection::open(&lab, Kind::Interactive, Path::Plain, Family::Ipv4);
     wait_until("the other gateway has the TCP flow", DEADLINE, || {
-        entries(&lab.gateways[1], "tcp") == 1
+        client_entries(&lab.gateways[1], "tcp") == 1
     });
-    assert_eq!(entries(&lab.gateways[0], "udp"), 1);
-    assert_eq!(entries(&lab.gateways[1], "udp"), 0);
+    assert_eq!(client_entries(&lab.gateways[0], "udp"), 1);
+    assert_eq!(client_entries(&lab.gateways[1], "udp"), 0);
     let flows = cluster.members[0].ask_json("flows");
     assert!(!flows.contains("\"udp\""), "{flows}");
     assert_eq!(udp.progress().failure, None);
@@ -73,10 +67,10 @@ fn a_delayed_flow_is_told_when_it_has_lived_past_its_delay_and_not_before() {
     assert!(
         opened.elapsed() > Duration::from_secs(1) || waiting.contains(" of its delay are left")
     );
-    assert_eq!(entries(&lab.gateways[1], "tcp"), 0);
+    assert_eq!(client_entries(&lab.gateways[1], "tcp"), 0);
     assert!(begun.elapsed() > Duration::from_secs(2) || records() == before);
     wait_until("the other gateway has it", DEADLINE, || {
-        entries(&lab.gateways[1], "tcp") == 1
+        client_entries(&lab.gateways[1], "tcp") == 1
     });
     assert!(
         opened.elapsed() > Duration::from_millis(1900),
@@ -123,7 +117,7 @@ fn the_delay_counts_from_the_start_of_the_flow_also_when_the_daemon_starts_later
         assert_eq!(cluster.members[0].counter("policy_delayed"), 1);
     }
     wait_until("the other gateway has it", DEADLINE, || {
-        entries(&lab.gateways[1], "tcp") == 1
+        client_entries(&lab.gateways[1], "tcp") == 1
     });
     let took = opened.elapsed();
     assert!(took > Duration::from_millis(7900), "{took:?}");
@@ -141,8 +135,7 @@ fn what_each_service_costs_is_shown_by_both_members() {
     wait_equal(&lab.gateways, DEADLINE);
     let _datagrams = Connection::open(&lab, Kind::Datagrams, Path::Plain, Family::Ipv4);
     let cost = |member: usize, service: &str, what: &str| {
-        let answer = cluster.members[member].ask_json("services");
-        let answer: serde_json::Value = serde_json::from_str(&answer).expect("it is JSON");
+        let answer = cluster.members[member].answer(&["services"]);
         let services = answer["services"].as_array().expect("it is a list");
         let row = services.iter().find(|row| row["service"] == service);
         let row = row.unwrap_or_else(|| panic!("{service}: {answer}"));

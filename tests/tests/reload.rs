@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use tests::cluster::{Cluster, Daemon, Settings, Transport, program};
 use tests::lab::{Family, Lab, Path};
 use tests::netns::{Namespace, wait_until};
-use tests::table::wait_equal;
+use tests::table::{client_entries, wait_equal};
 use tests::traffic::{Connection, Kind};
 
 /// How long what must happen may take.
@@ -22,15 +22,7 @@ const NO_TCP: &str = "services: { quiet: { protocol: tcp, sync: never } }\n";
 
 /// TCP and UDP flows through a gateway that it has entries of.
 fn entries(gateway: &Namespace) -> [usize; 2] {
-    ["tcp", "udp"].map(|proto| {
-        let listed = gateway.run(&format!("conntrack -L -p {proto} -s 10.0.0.100"));
-        listed.lines().count()
-    })
-}
-
-fn write_policy(cluster: &Cluster, text: &str) {
-    let directory = cluster.members[0].config().parent().expect("it is in one");
-    fs::write(directory.join("policy.yaml"), text).expect("the directory is ours");
+    ["tcp", "udp"].map(|proto| client_entries(gateway, proto))
 }
 
 fn reload(daemon: &Daemon) -> Output {
@@ -54,7 +46,7 @@ fn flows_that_are_there_follow_another_policy() {
     let peer = &lab.gateways[1];
     wait_until("only TCP is there", DEADLINE, || entries(peer) == [1, 0]);
 
-    write_policy(&cluster, NO_TCP);
+    cluster.members[0].write_policy(NO_TCP);
     for member in &cluster.members {
         let Output { status, stderr, .. } = reload(member);
         assert!(status.success(), "{}", String::from_utf8_lossy(&stderr));
@@ -67,7 +59,7 @@ fn flows_that_are_there_follow_another_policy() {
     );
     assert_eq!(cluster.members[0].counter("policy_withdrawn"), 1);
 
-    write_policy(&cluster, "");
+    cluster.members[0].write_policy("");
     for member in &mut cluster.members {
         member.process().signal(Signal::HUP);
     }
@@ -100,7 +92,7 @@ fn a_flow_that_made_no_events_before_a_reload_ends_at_the_peer_too() {
     let cluster = Cluster::start_with(&lab, settings);
     lab.activate(0);
     let udp = Connection::open(&lab, Kind::Datagrams, Path::Plain, Family::Ipv4);
-    write_policy(&cluster, "");
+    cluster.members[0].write_policy("");
     for member in &cluster.members {
         assert!(reload(member).status.success());
     }
@@ -130,10 +122,7 @@ fn a_bad_file_changes_nothing_and_says_why() {
     };
     let mut cluster = Cluster::start_with(&lab, settings);
     let rules = lab.gateways[0].run("nft list ruleset");
-    write_policy(
-        &cluster,
-        "services: { quiet: { protocol: udp, ports: 0 } }\n",
-    );
+    cluster.members[0].write_policy("services: { quiet: { protocol: udp, ports: 0 } }\n");
     let Output { status, stderr, .. } = reload(&cluster.members[0]);
     let said = String::from_utf8_lossy(&stderr);
     assert_eq!(status.code(), Some(1), "{said}");

@@ -220,8 +220,7 @@ fn reload(cluster: &Cluster, base: &[String], policy: &str, means: &str) {
     };
     let before: Vec<_> = cluster.members.iter().map(filtering).collect();
     for (member, base) in cluster.members.iter().zip(base) {
-        let directory = member.config().parent().expect("it is in one");
-        std::fs::write(directory.join("policy.yaml"), policy).expect("it is ours");
+        member.write_policy(policy);
         let text = format!("{base}policy: {{ kernel: {means} }}\n");
         std::fs::write(member.config(), text).expect("it is ours");
     }

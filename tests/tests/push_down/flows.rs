@@ -8,8 +8,6 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tests::cluster::Daemon;
 use tests::lab::Lab;
 
-use crate::DEADLINE;
-
 /// Who opens flows.
 pub const CLIENTS: [&str; 4] = ["10.0.0.100", "10.0.0.101", "fd00::100", "fd00::101"];
 /// To whom.
@@ -88,10 +86,7 @@ pub fn ask(lab: &Lab, kind: u8, source: &str, id: u16) -> Opened {
 
 /// The flows to [`PORTS`], and those of ICMP, that a daemon knows.
 pub fn known(daemon: &Daemon) -> BTreeSet<Opened> {
-    let listed = daemon.ask_json("flows");
-    let rows = listed
-        .lines()
-        .map(|line| serde_json::from_str::<Value>(line).expect("a row is JSON"));
+    let rows = daemon.flows().into_iter();
     let end = |row: &Value, address: &str, port: &str| {
         let ip = row["orig"][address].as_str()?.parse().ok()?;
         let port = u16::try_from(row["orig"][port].as_u64()?).ok()?;

@@ -87,8 +87,7 @@ fn the_filter_of_the_socket_leaves_the_ruleset_alone_and_follows_the_policies_of
     gateway.run("conntrack -D -p udp --dport 2005");
     wait_until("the end is read", DEADLINE, || received() == before + 2);
 
-    let directory = member.config().parent().expect("it is in one");
-    std::fs::write(directory.join("policy.yaml"), "").expect("it is ours");
+    member.write_policy("");
     // A peer with another policy may tell of what is never told here, and that may move here.
     cluster.members[1].ask("reload");
     wait_until("nothing is left out", DEADLINE, || said(detached) == 1);
