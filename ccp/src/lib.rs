@@ -7,6 +7,9 @@
 //! agree), [`modes`] (how networks are spoken on), all of them over one [`table`] of flows. [`record`] says what a flow is,
 //! [`progress`] how far it has come, [`build`] what other versions can do, [`replay`] what was received before, [`wire`] alone
 //! knows bytes.
+//!
+//! Small parts: [`time`] (microseconds), [`timer`] (why a node wants to be called), [`network`] (numbers of networks), [`range`]
+//! (sets of sequences), [`latency`] (how long packets waited), [`counters`] (totals since the start).
 #![no_std]
 #![forbid(unsafe_code)]
 

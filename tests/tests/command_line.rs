@@ -19,8 +19,6 @@ const PROBLEM: i32 = 1;
 const MISCONFIGURED: i32 = 78;
 /// It was called wrongly.
 const USAGE: i32 = 2;
-/// No daemon answers.
-const NO_DAEMON: i32 = 3;
 
 /// Runs it to its end, and returns its exit status and what it said on stderr, which must be few lines and no panic.
 #[track_caller]
@@ -35,39 +33,6 @@ fn refusal(command: &mut Command) -> (Option<i32>, String) {
         "{said}"
     );
     (status.code(), said)
-}
-
-#[test]
-fn check_names_file_line_and_column_of_an_unknown_key() {
-    let lab = Lab::new(2);
-    let directory = Directory::new("command-line");
-    let path = directory.path().join("ctsync.yaml");
-    write_config(&path, &lab, 0, Settings::default());
-    let good = fs::read_to_string(&path).expect("it was written");
-    assert!(
-        Command::new(program())
-            .args(["check", "--config"])
-            .arg(&path)
-            .stdout(Stdio::null())
-            .status()
-            .expect("it runs")
-            .success()
-    );
-    fs::write(&path, good.replace("interface: sync0", "intreface: sync0"))
-        .expect("it can be written");
-    for (verb, expected) in [("check", PROBLEM), ("run", MISCONFIGURED)] {
-        let (status, said) = refusal(Command::new(program()).args([verb, "--config"]).arg(&path));
-        assert_eq!(status, Some(expected), "{said}");
-        let line = 1 + good
-            .lines()
-            .position(|it| it.contains("interface: sync0"))
-            .expect("it is in there");
-        assert!(
-            said.contains(&format!("{}:{line}:", path.display())),
-            "{said}"
-        );
-        assert!(said.contains("intreface"), "{said}");
-    }
 }
 
 #[test]
@@ -150,27 +115,6 @@ fn run_refuses_a_key_that_others_can_read() {
     );
     assert_eq!(status, Some(MISCONFIGURED), "{said}");
     assert!(said.contains(&key.display().to_string()), "{said}");
-}
-
-#[test]
-fn an_unknown_verb_is_a_usage_error() {
-    let (status, said) = refusal(Command::new(program()).arg("fly"));
-    assert_eq!(status, Some(USAGE), "{said}");
-}
-
-#[test]
-fn status_and_flows_say_when_no_daemon_runs() {
-    let directory = Directory::new("command-line");
-    let socket = directory.path().join("nobody.sock");
-    for verb in ["status", "flows"] {
-        let (status, said) = refusal(
-            Command::new(program())
-                .args([verb, "--socket"])
-                .arg(&socket),
-        );
-        assert_eq!(status, Some(NO_DAEMON), "{said}");
-        assert!(said.contains(&socket.display().to_string()), "{said}");
-    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::receiver::{Said, Via};
 use crate::record::{Claim, FlowKey, MemberId, MemberSet, Record};
 use crate::table::{KeyedHash, Life, Pending};
 use crate::time::Instant;
-use crate::wire::compare::{Ask, Message, take_row};
+use crate::wire::compare::{Ask, Digests, Message, take_row};
 use crate::wire::cursor::Reader;
 use crate::wire::{DecodeError, Skipped};
 use alloc::vec::Vec;
@@ -125,6 +125,21 @@ impl Comparing {
             Some((Phase::Wait, deadline)) => Some(deadline),
             Some((Phase::Settle(at), _)) => Some(*at),
         }
+    }
+
+    /// The comparison that waits for rows of this member, as the answer to this question.
+    fn awaits_rows(&mut self, from: MemberId, id: u64) -> Option<&mut Comparison> {
+        self.awaits(from, id).filter(|it| !it.ask.wanted.is_empty())
+    }
+
+    /// The comparison that waits for digests of this member, as the answer to this question.
+    fn awaits_digests(&mut self, from: MemberId, id: u64) -> Option<&mut Comparison> {
+        self.awaits(from, id).filter(|it| it.ask.wanted.is_empty())
+    }
+
+    fn awaits(&mut self, from: MemberId, id: u64) -> Option<&mut Comparison> {
+        (self.current.as_mut())
+            .filter(|it| it.of.0 == from && it.ask.id == id && matches!(it.phase, Phase::Wait))
     }
 
     /// True if a peer is being answered.
@@ -337,6 +352,7 @@ impl Node {
         }
     }
 
+    /// A frame of a peer's: a question about what we carry, or a part of the answer to ours.
     pub(super) fn handle_comparison(
         &mut self,
         from: MemberId,
@@ -346,57 +362,61 @@ impl Node {
         let Some(message) = Message::decode(kind, body)? else {
             return Err(DecodeError::Opcode);
         };
-        if let Message::Ask(ask) = message {
-            self.handle_question(from, ask);
-            return Ok(());
+        match message {
+            Message::Ask(ask) => self.handle_question(from, ask),
+            Message::Digests(digests) => self.handle_digests(from, digests)?,
+            Message::Rows(id, rows) => self.handle_answer_rows(from, id, rows)?,
+            Message::End(id, cut) => {
+                if let Some(current) = self.comparing.awaits_rows(from, id) {
+                    let sums = Vec::new();
+                    current.phase = Phase::Deltas { cut, sums };
+                    self.comparing.step_at = self.now;
+                }
+            }
         }
-        let mut skipped = Skipped::default();
-        let current = self
-            .comparing
-            .current
-            .as_mut()
-            .filter(|current| current.of.0 == from && matches!(current.phase, Phase::Wait));
-        let Some(current) = current else {
+        Ok(())
+    }
+
+    fn handle_digests(&mut self, from: MemberId, digests: Digests) -> Result<(), DecodeError> {
+        let Digests {
+            id,
+            cut,
+            flows,
+            sums,
+        } = digests;
+        let Some(current) = self.comparing.awaits_digests(from, id) else {
             return Ok(());
         };
-        let (id, wants_rows) = (current.ask.id, !current.ask.wanted.is_empty());
-        match message {
-            Message::Digests(it) if it.id == id && !wants_rows => {
-                if it.sums.len() != usize::from(current.ask.buckets) {
-                    return Err(DecodeError::Number);
-                }
-                current.flows = it.flows;
-                (current.phase, self.comparing.step_at) = (
-                    Phase::Deltas {
-                        cut: it.cut,
-                        sums: it.sums,
-                    },
-                    self.now,
-                );
+        if sums.len() != usize::from(current.ask.buckets) {
+            return Err(DecodeError::Number);
+        }
+        current.flows = flows;
+        current.phase = Phase::Deltas { cut, sums };
+        self.comparing.step_at = self.now;
+        Ok(())
+    }
+
+    fn handle_answer_rows(
+        &mut self,
+        from: MemberId,
+        id: u64,
+        rows: &[u8],
+    ) -> Result<(), DecodeError> {
+        let Some(current) = self.comparing.awaits_rows(from, id) else {
+            return Ok(());
+        };
+        let (mut reader, mut skipped) = (Reader::new(rows), Skipped::default());
+        while !reader.is_empty() {
+            let Some((seq, record)) = take_row(&mut reader, &mut skipped)? else {
+                continue;
+            };
+            if let Record::Upsert {
+                key, state, term, ..
+            } = record
+                && current.rows.len() < ROWS_MAX
+            {
+                current.rows.insert(key, Row { seq, state, term });
             }
-            Message::Rows(of, rows) if of == id && wants_rows => {
-                let mut reader = Reader::new(rows);
-                while !reader.is_empty() {
-                    if let Some((
-                        seq,
-                        Record::Upsert {
-                            key, state, term, ..
-                        },
-                    )) = take_row(&mut reader, &mut skipped)?
-                        && current.rows.len() < ROWS_MAX
-                    {
-                        current.rows.insert(key, Row { seq, state, term });
-                    }
-                }
-            }
-            Message::End(of, cut) if of == id && wants_rows => {
-                current.phase = Phase::Deltas {
-                    cut,
-                    sums: Vec::new(),
-                };
-                self.comparing.step_at = self.now;
-            }
-            Message::Ask(_) | Message::Digests(_) | Message::Rows(..) | Message::End(..) => {}
         }
         self.count_skipped(skipped);
         Ok(())
