@@ -8,7 +8,7 @@
 //! A new node tells deltas, but does not tell a peer *everything* before the kernel table was read once
 //! ([`Node::end_pass`]): the peer takes what was not named for gone.
 
-mod asked;
+mod apply;
 mod compare;
 mod contract;
 mod expected;
@@ -46,7 +46,7 @@ use crate::probe::Probes;
 use crate::receiver::Incoming;
 use crate::record::{Claim, Expectation, FlowKey, MemberId, Record};
 use crate::sender::{PeerSend, Sender};
-use crate::table::{Entry, KeyedHash, Life, Origin, Pending, Slot, Table};
+use crate::table::{Entry, KeyedHash, Life, Origin, Slot, Table};
 use crate::time::Instant;
 use crate::timer::Timer;
 use crate::wire::control::{Ack, Hello};
@@ -285,74 +285,6 @@ impl Node {
         self.elect();
     }
 
-    /// The kernel answered an [`Apply`].
-    pub fn handle_applied(&mut self, ticket: Ticket, outcome: Outcome, now: Instant) {
-        self.now = now;
-        let refused = outcome != Outcome::Done;
-        self.asked.remove(&ticket.slot);
-        self.note_left_out(ticket.slot, outcome);
-        if let Some(entry) = self.table.get_mut(ticket.slot) {
-            match (ticket.action, refused) {
-                // What is there is another flow.
-                _ if matches!(outcome, Outcome::Conflict | Outcome::KeptOut) => {
-                    entry.in_kernel = false;
-                }
-                (
-                    Action::Create | Action::Update | Action::LookAndUpdate | Action::Replace,
-                    false,
-                ) => {
-                    entry.in_kernel = true;
-                    if ticket.action == Action::Create {
-                        self.no_room.note_room(now);
-                    }
-                }
-                (Action::Create | Action::Replace, true) | (Action::Delete, _) => {
-                    entry.in_kernel = false;
-                }
-                // It may be there as it was.
-                (Action::Update | Action::LookAndUpdate, true) | (Action::Refresh, false) => {}
-                // It has run out, or somebody removed it, and the kernel has not told yet.
-                (Action::Refresh, true) => {
-                    entry.in_kernel = false;
-                    self.expired.push(ticket.slot, now);
-                }
-            }
-        }
-        if ticket.action == Action::Refresh {
-            return;
-        }
-        match outcome {
-            Outcome::Done => self.counters.applied_changes += 1,
-            Outcome::Conflict => self.counters.conflicts += 1,
-            Outcome::Full => {
-                self.counters.kernel_full += 1;
-                self.no_room.push(ticket.slot, now);
-            }
-            Outcome::KeptOut => self.counters.kept_out += 1,
-            Outcome::Refused => {}
-        }
-        let refused = refused && outcome != Outcome::KeptOut;
-        self.counters.refused_changes += u64::from(refused);
-        if let Some(delta) = ticket.delta.filter(|_| refused) {
-            self.incoming_mut(delta.member).refused += 1;
-        }
-        self.settle(ticket);
-    }
-
-    /// Nothing more will come of a ticket.
-    fn settle(&mut self, ticket: Ticket) {
-        if let Some(DeltaId { member, run, seq }) = ticket.delta
-            && run == self.run(member)
-        {
-            let now = self.now;
-            self.incoming_mut(member).handle_applied(seq, now);
-            self.advance(member);
-        }
-        if ticket.action == Action::Delete {
-            self.bury(ticket.slot);
-        }
-    }
-
     /// So many flows are known at most from now on, tombstones included.
     pub fn set_flows_max(&mut self, flows_max: usize) {
         self.table.set_flows_max(flows_max);
@@ -507,27 +439,6 @@ impl Node {
         } else if let Event::Role(change) = event {
             let from = self.role.map_or(change.from, |first| first.from);
             self.role = Some(election::StateChange { from, ..change });
-        }
-    }
-
-    /// Frees a tombstone once nothing older can arrive, nobody has to be told, and the kernel has no entry.
-    fn bury(&mut self, slot: Slot) {
-        let Some(entry) = self.table.get(slot) else {
-            return;
-        };
-        if self.join.awaits_snapshot() {
-            return;
-        }
-        let done = match entry.origin {
-            Origin::Own | Origin::Found => {
-                entry.pending == Pending::Nothing && !self.sender.keeps(entry.seq)
-            }
-            Origin::Copy { member, run } => {
-                run != self.run(member) || entry.seq <= self.incoming(member).frontier()
-            }
-        };
-        if done && entry.life == Life::Dead && !entry.in_kernel && !entry.is_contested() {
-            self.table.remove(slot);
         }
     }
 

@@ -1,6 +1,6 @@
 //! What peers say: their deltas become changes of our kernel.
 
-use super::{Action, DeltaId, Event, Node, Ticket};
+use super::{Action, Event, Node};
 use crate::outbox::Change;
 use crate::progress;
 use crate::receiver::{Arrival, Said, Via, is_news};
@@ -297,30 +297,6 @@ impl Node {
         self.pass.note_ended(&key);
         if in_kernel {
             self.apply(said, slot, Action::Delete);
-        }
-    }
-
-    pub(super) fn apply(&mut self, said: Option<&Said>, slot: Slot, action: Action) {
-        let pass = self.pass.number;
-        if let Some(entry) = self.table.get_mut(slot) {
-            // Asked for is as good as there: whatever comes next reaches the kernel after it.
-            entry.in_kernel = true;
-            // Newer than any row that was read before.
-            entry.pass = pass;
-            if action != Action::Delete {
-                self.arm_refresh(slot);
-            }
-            self.applies.push_back(Ticket {
-                delta: said
-                    .filter(|said| said.via == Via::Delta)
-                    .map(|said| DeltaId {
-                        member: said.member,
-                        run: said.run,
-                        seq: said.seq,
-                    }),
-                slot,
-                action,
-            });
         }
     }
 
