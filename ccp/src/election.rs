@@ -371,33 +371,35 @@ fn decide(
         (Mode::LoadSharing, Some((_, best))) if best.is_fit() => (mine.at_rest(), Why::Unfit),
         (Mode::LoadSharing, None) => (State::Attention, Why::NobodyFit),
         (Mode::LoadSharing, Some((best, _))) => (mine.at_rest(), Why::Behind(best)),
-        (Mode::HighAvailability, Some((best, theirs))) => {
-            let takes_over = theirs.state == State::Ready || theirs.state.is_active();
-            if mine.state.is_active() && !takes_over {
-                (mine.in_role(), Why::Until(best))
-            } else if mine.is_fit() {
-                (State::Standby, Why::Behind(best))
-            } else {
-                (mine.at_rest(), Why::Unfit)
-            }
-        }
-        (Mode::HighAvailability, None) => {
-            let mut holders = others.clone().filter(|(_, it)| it.state.is_active());
-            match holders.next() {
-                Some((holder, _)) if !mine.state.is_active() => {
-                    (State::Ready, Why::WaitsFor(holder))
-                }
-                Some(_) | None => {
-                    let is_alone = others.count() == 0;
-                    let why = match (mine.is_fit(), is_alone) {
-                        (false, _) => Why::NobodyFit,
-                        (true, true) => Why::Alone,
-                        (true, false) => Why::Best,
-                    };
-                    (mine.in_role(), why)
-                }
-            }
-        }
+        (Mode::HighAvailability, Some(best)) => behind(&mine, best),
+        (Mode::HighAvailability, None) => ahead(&mine, others),
+    }
+}
+
+/// What a member is of which another is the best. It keeps the role until that one can have it.
+fn behind(mine: &Standing, (best, theirs): (MemberId, Standing)) -> (State, Why) {
+    let takes_over = theirs.state == State::Ready || theirs.state.is_active();
+    if mine.state.is_active() && !takes_over {
+        (mine.in_role(), Why::Until(best))
+    } else if mine.is_fit() {
+        (State::Standby, Why::Behind(best))
+    } else {
+        (mine.at_rest(), Why::Unfit)
+    }
+}
+
+/// What the best member is. It gets the role when nobody else has it any longer.
+fn ahead(
+    mine: &Standing,
+    mut others: impl Iterator<Item = (MemberId, Standing)> + Clone,
+) -> (State, Why) {
+    let is_alone = others.clone().next().is_none();
+    let holder = others.find(|(_, it)| it.state.is_active());
+    match holder {
+        Some((holder, _)) if !mine.state.is_active() => (State::Ready, Why::WaitsFor(holder)),
+        Some(_) | None if !mine.is_fit() => (mine.in_role(), Why::NobodyFit),
+        Some(_) | None if is_alone => (mine.in_role(), Why::Alone),
+        Some(_) | None => (mine.in_role(), Why::Best),
     }
 }
 
