@@ -26,6 +26,14 @@ pub struct Connects {
 }
 
 impl Connects {
+    /// How long one took to open, or that it failed; they are sorted at the end.
+    fn note(&mut self, took: std::io::Result<Duration>) {
+        match took {
+            Ok(took) => self.sorted.push(took),
+            Err(_) => self.failed += 1,
+        }
+    }
+
     /// The time that so many in a hundred were within.
     pub fn percentile(&self, percent: usize) -> Duration {
         let at = (self.sorted.len() * percent).div_ceil(100).max(1) - 1;
@@ -120,11 +128,7 @@ pub fn between(
                 scope.spawn(|| {
                     while next.fetch_add(1, Ordering::Relaxed) < count {
                         let took = open_and_use(from, to, patience);
-                        let mut connects = connects.lock().expect("nobody panics with it");
-                        match took {
-                            Ok(took) => connects.sorted.push(took),
-                            Err(_) => connects.failed += 1,
-                        }
+                        connects.lock().expect("nobody panics with it").note(took);
                     }
                 });
             }

@@ -274,13 +274,7 @@ impl Gateway {
         if random.percent(70) {
             more = daemon.take_events(kernel, options.events_at_a_time);
         }
-        for _ in 0..DATAGRAMS_AT_A_TIME {
-            let Some((network, mut datagram)) = daemon.inbox.pop_front() else {
-                break;
-            };
-            daemon.core.handle_datagram(&mut datagram, network, at);
-            daemon.apply(kernel, at);
-        }
+        daemon.take_datagrams(kernel, at);
         daemon.queue.take(&mut daemon.core, now, at);
         if !more || daemon.dump.is_some() {
             let interrupted = random.percent(options.faults.dump_interrupted_percent);
@@ -288,57 +282,75 @@ impl Gateway {
         }
         daemon.look_up(kernel);
         daemon.core.handle_timeout(at);
-        if daemon.core.wants_key(at) {
-            daemon.keys += 1;
-            let key = key(self.incarnation, daemon.keys);
-            daemon.core.roll_key(key, at);
-        }
+        daemon.roll_key(self.incarnation, at);
         daemon.apply(kernel, at);
         let sent = daemon.transmit(at);
         let released = daemon.queue.judge(&mut daemon.core, now)?;
-        while let Some(event) = daemon.core.poll_event() {
+        daemon.note_modes(&mut self.modes);
+        if random.percent(20) {
+            checker::nothing_is_due_unannounced(&mut daemon.core, at)?;
+        }
+        let pause =
+            random.pause(Duration::from_micros(20)..options.turn_max + Duration::from_micros(1));
+        let due = daemon.due(kernel, now);
+        checker::the_loop_comes_to_rest(daemon.busy_turns)?;
+        checker::bounds_hold(&daemon.core, options)?;
+        Ok(Some(Turned {
+            sent,
+            crossed: std::mem::take(&mut daemon.crossed),
+            released,
+            next: due.max(now + pause),
+        }))
+    }
+}
+
+impl Daemon {
+    fn take_datagrams(&mut self, kernel: &mut Kernel, at: Instant) {
+        for _ in 0..DATAGRAMS_AT_A_TIME {
+            let Some((network, mut datagram)) = self.inbox.pop_front() else {
+                break;
+            };
+            self.core.handle_datagram(&mut datagram, network, at);
+            self.apply(kernel, at);
+        }
+    }
+
+    fn roll_key(&mut self, incarnation: u64, at: Instant) {
+        if self.core.wants_key(at) {
+            self.keys += 1;
+            self.core.roll_key(key(incarnation, self.keys), at);
+        }
+    }
+
+    /// The modes that networks are spoken on from now on.
+    fn note_modes(&mut self, modes: &mut [(Mode, Generation)]) {
+        while let Some(event) = self.core.poll_event() {
             if let Event::Mode(Changed::Used {
                 network,
                 mode,
                 generation,
             }) = event
             {
-                self.modes[network.index()] = (mode, generation);
+                modes[network.index()] = (mode, generation);
             }
         }
-        if random.percent(20) {
-            checker::nothing_is_due_unannounced(&mut daemon.core, at)?;
-        }
-        let pause =
-            random.pause(Duration::from_micros(20)..options.turn_max + Duration::from_micros(1));
-        let waiting = kernel.has_events()
-            || daemon.queue.is_readable()
-            || !daemon.inbox.is_empty()
-            || (daemon.dump.is_some() && daemon.core.may_read_rows());
-        let due = Duration::from_micros(daemon.core.poll_timeout().as_micros())
-            .saturating_sub(daemon.origin);
-        daemon.busy_turns = if !waiting && due <= now {
-            daemon.busy_turns + 1
-        } else {
-            0
-        };
-        checker::the_loop_comes_to_rest(daemon.busy_turns)?;
-        checker::bounds_hold(&daemon.core, options)?;
-        let next = if waiting {
-            now + pause
-        } else {
-            due.max(now + pause)
-        };
-        Ok(Some(Turned {
-            sent,
-            crossed: std::mem::take(&mut daemon.crossed),
-            released,
-            next,
-        }))
     }
-}
 
-impl Daemon {
+    /// When its loop turns again: now if something waits. It also counts turns for which nothing waited.
+    fn due(&mut self, kernel: &Kernel, now: Duration) -> Duration {
+        let waiting = kernel.has_events()
+            || self.queue.is_readable()
+            || !self.inbox.is_empty()
+            || (self.dump.is_some() && self.core.may_read_rows());
+        let due =
+            Duration::from_micros(self.core.poll_timeout().as_micros()).saturating_sub(self.origin);
+        self.busy_turns = match !waiting && due <= now {
+            true => self.busy_turns + 1,
+            false => 0,
+        };
+        if waiting { now } else { due }
+    }
+
     /// What its clock says.
     pub fn clock(&self, now: Duration) -> Instant {
         instant(now + self.origin)
