@@ -19,6 +19,9 @@ use socket2::{Domain, Socket, Type};
 
 use crate::leftovers::unique_name;
 
+/// How long what must happen may take, also on a machine that is busy with other things.
+pub const DEADLINE: Duration = Duration::from_secs(30);
+
 /// How long [`wait_until`] rests between two looks.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
 

@@ -1,15 +1,13 @@
 //! What passes is counted by service, written, and known to the others when its gateway dies.
 
 use std::net::UdpSocket;
-use std::time::Duration;
 
 use serde_json::Value;
 
 use tests::cluster::{Cluster, Daemon, Settings};
 use tests::lab::{Family, Lab, Path};
-use tests::netns::wait_until;
+use tests::netns::{DEADLINE, wait_until};
 
-const DEADLINE: Duration = Duration::from_secs(30);
 /// Of a datagram: 500 of payload, 8 of UDP, 20 of IPv4.
 const BYTES: u64 = 528;
 

@@ -9,11 +9,8 @@ use socket2::SockRef;
 
 use tests::cluster::{Cluster, Transport};
 use tests::lab::{Family, Lab, Path};
-use tests::netns::{holds_within, wait_until};
+use tests::netns::{DEADLINE, holds_within, wait_until};
 use tests::table::{table, wait_equal};
-
-/// How long tables may take to agree, and a handshake that nothing holds to be repeated.
-const DEADLINE: Duration = Duration::from_secs(30);
 
 #[test]
 fn a_flow_that_passes_two_gateways_is_rarely_claimed_and_ends_on_both_by_what_either_saw() {

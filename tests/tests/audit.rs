@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use conntrack::{Dump, DumpItem, Flow, Injector};
 use serde_json::Value;
@@ -12,12 +12,10 @@ use serde_json::Value;
 use tests::cluster::{Cluster, Daemon, Settings};
 use tests::crowd::Crowd;
 use tests::lab::{Family, Lab, Path};
-use tests::netns::{Namespace, wait_until};
+use tests::netns::{DEADLINE, Namespace, wait_until};
 use tests::shorts::Shorts;
 use tests::table::{table, wait_equal};
 
-/// How long tables may take to agree.
-const DEADLINE: Duration = Duration::from_secs(30);
 /// Differences of each class.
 const EACH: usize = 500;
 /// Connections a second, each of which makes about five changes.

@@ -1,16 +1,11 @@
 //! What an attacker on the sync network can do: nothing but make counters count.
 
-use std::time::Duration;
-
 use tests::cluster::{Cluster, Transport};
 use tests::crowd::Crowd;
 use tests::lab::{Family, Lab, Path};
-use tests::netns::wait_until;
+use tests::netns::{DEADLINE, wait_until};
 use tests::table::{table, wait_equal};
 use tests::wire::{Forger, Tap};
-
-/// How long tables may take to agree.
-const AGREE_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Where a datagram is damaged bit by bit: its whole header, and a part of what follows.
 const DAMAGED_BYTES: usize = 64;
@@ -39,7 +34,7 @@ fn damaged_and_strange_datagrams_change_nothing_but_counters() {
     crowd.tcp(&lab, Path::Plain, Family::Ipv4, 20);
     // What the victim tells is acknowledged: so it hears datagrams for all, and some for itself alone.
     crowd.udp(&lab, Path::Through(1), Family::Ipv6, 20);
-    let before = wait_equal(&lab.gateways, AGREE_DEADLINE);
+    let before = wait_equal(&lab.gateways, DEADLINE);
     let victim = &cluster.members[1];
     let flows = || victim.status().expect("the daemon answers")["flows"].clone();
     let flows_before = flows();
@@ -60,7 +55,7 @@ fn damaged_and_strange_datagrams_change_nothing_but_counters() {
     for portion in bad.chunks(100) {
         portion.iter().for_each(|it| forger.send(it));
         refused_at_least += portion.len() as u64;
-        wait_until("every one is refused", AGREE_DEADLINE, || {
+        wait_until("every one is refused", DEADLINE, || {
             refused().iter().sum::<u64>() >= refused_at_least
         });
     }
@@ -75,10 +70,7 @@ fn damaged_and_strange_datagrams_change_nothing_but_counters() {
     assert_eq!(table(&lab.gateways[1]), before);
     // And it goes on working.
     crowd.udp(&lab, Path::Plain, Family::Ipv4, 10);
-    assert_eq!(
-        wait_equal(&lab.gateways, AGREE_DEADLINE).len(),
-        before.len() + 10
-    );
+    assert_eq!(wait_equal(&lab.gateways, DEADLINE).len(), before.len() + 10);
 }
 
 /// A datagram cut at every byte, with every bit of its first bytes turned, longer than it was, and as it was; noise of
@@ -111,17 +103,17 @@ fn a_replayed_datagram_brings_no_flow_back_even_after_a_restart() {
     let tap = Tap::open(&lab, 1);
     let mut crowd = Crowd::default();
     crowd.udp(&lab, Path::Plain, Family::Ipv4, 20);
-    wait_equal(&lab.gateways, AGREE_DEADLINE);
+    wait_equal(&lab.gateways, DEADLINE);
     let heard = tap.datagrams();
     lab.gateways[0].run("conntrack -D -p udp -s 10.0.0.100");
-    assert!(wait_equal(&lab.gateways, AGREE_DEADLINE).is_empty());
+    assert!(wait_equal(&lab.gateways, DEADLINE).is_empty());
 
     let forger = Forger::new(&lab, 0, 1);
     let mut replay = |expected: usize| {
         heard.iter().for_each(|it| forger.send(it));
         // What is sent later arrives later: when a new flow is there, the replayed datagrams have been judged.
         crowd.udp(&lab, Path::Redirected, Family::Ipv4, 1);
-        let table = wait_equal(&lab.gateways, AGREE_DEADLINE);
+        let table = wait_equal(&lab.gateways, DEADLINE);
         assert_eq!(table.len(), expected, "{table:#?}");
     };
     replay(1);

@@ -1,18 +1,14 @@
 //! Flows that a gateway's kernel has no place for: another has their reply tuple, or its table is full.
 
 use std::fs;
-use std::time::Duration;
 
 use rustix::process::Signal;
 
 use tests::cluster::{Cluster, Transport};
 use tests::crowd::Crowd;
 use tests::lab::{Family, Lab, Path};
-use tests::netns::wait_until;
+use tests::netns::{DEADLINE, wait_until};
 use tests::table::{table, wait_equal};
-
-/// How long members may take to find out.
-const DEADLINE: Duration = Duration::from_secs(30);
 
 #[test]
 fn of_two_flows_with_one_reply_tuple_each_gateway_keeps_its_own_and_both_are_named() {

@@ -2,14 +2,11 @@
 
 use std::fs;
 use std::process::Stdio;
-use std::time::Duration;
 
 use serde_json::Value;
 use tests::cluster::{Cluster, Daemon, Settings, program};
 use tests::lab::Lab;
-use tests::netns::{Namespace, wait_until};
-
-const DEADLINE: Duration = Duration::from_secs(30);
+use tests::netns::{DEADLINE, Namespace, wait_until};
 
 /// Its exit status, and its findings.
 #[track_caller]

@@ -4,17 +4,14 @@ use std::fs;
 use std::net::Ipv4Addr;
 use std::path::Path as File;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use rustix::process::Signal;
 use tests::cluster::{Cluster, Settings, program, write_config};
 use tests::connects::connect;
 use tests::lab::{Family, Lab, Path};
 use tests::leftovers::Directory;
-use tests::netns::{run, wait_until};
+use tests::netns::{DEADLINE, run, wait_until};
 use tests::traffic::{Connection, Kind};
-
-const DEADLINE: Duration = Duration::from_secs(30);
 
 /// README and documents, by name.
 fn documents() -> Vec<(String, String)> {

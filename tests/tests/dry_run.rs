@@ -8,12 +8,9 @@ use serde_json::Value;
 
 use tests::cluster::{Cluster, Settings, program};
 use tests::lab::{Family, Lab, Path};
-use tests::netns::wait_until;
+use tests::netns::{DEADLINE, wait_until};
 use tests::table::wait_equal;
 use tests::traffic::{Connection, Kind};
-
-/// How long what must happen may take.
-const DEADLINE: Duration = Duration::from_secs(30);
 
 const TRIAL: &str = "\
 services:

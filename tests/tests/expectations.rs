@@ -9,16 +9,12 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Stdio;
-use std::time::Duration;
 
 use tests::cluster::{Cluster, Settings, Transport};
 use tests::lab::{Family, Lab, Path};
 use tests::leftovers::Directory;
-use tests::netns::{Namespace, Process, holds_within, wait_until};
+use tests::netns::{DEADLINE, Namespace, Process, holds_within, wait_until};
 use tests::table::wait_equal;
-
-/// How long a line may take, and members to agree.
-const DEADLINE: Duration = Duration::from_secs(30);
 
 const HELPER: &str = "
 table inet helper {

@@ -11,7 +11,7 @@ use tests::cluster::{Cluster, Daemon, Settings};
 use tests::connects::{Connects, connect, connect_within};
 use tests::lab::{Family, Lab, Path};
 use tests::leftovers::Directory;
-use tests::netns::{Namespace, Process, wait_until};
+use tests::netns::{DEADLINE, Namespace, Process, wait_until};
 use tests::table::table;
 
 /// A machine that is busy with other tests may be late, so the deadline is long: what is missed then was not held at all.
@@ -24,7 +24,6 @@ fn always() -> Settings {
 
 /// A SYN or SYN/ACK that was dropped is sent again after a second.
 const SENT_AGAIN: Duration = Duration::from_millis(900);
-const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Packets of the client pass the first gateway, those of the server the second.
 fn lab(gateways: usize) -> Lab {

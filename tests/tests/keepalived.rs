@@ -1,18 +1,15 @@
 //! ctsync decides, keepalived moves the addresses, and the connections through them go on; or BIRD withdraws the routes.
 
-use std::time::Duration;
-
 use tests::bird;
 use tests::cluster::{Cluster, Settings};
 use tests::keepalived::Site;
 use tests::lab::{Family, Lab, Path};
-use tests::netns::wait_until;
+use tests::netns::{DEADLINE, wait_until};
 use tests::shorts::Shorts;
 use tests::traffic::{Connection, Kind};
 
 const ROLES: &str = "roles: { track_file: PLACE/track, settle: 1s }
 interfaces: { monitored: [{ name: lan }, { name: wan }] }";
-const DEADLINE: Duration = Duration::from_secs(30);
 
 /// A site with connections through its shared address, in step.
 #[track_caller]

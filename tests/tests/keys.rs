@@ -8,12 +8,9 @@ use tests::arrivals::{Arrivals, open_flows};
 use tests::cluster::{Cluster, Daemon, Settings, Transport, keygen};
 use tests::crowd::Crowd;
 use tests::lab::{Family, Lab, Path};
-use tests::netns::wait_until;
+use tests::netns::{DEADLINE, wait_until};
 use tests::table::{Table, table, wait_equal};
 use tests::wire::{Replayer, Tap, is_datagram};
-
-/// How long anything may take that has to come about.
-const DEADLINE: Duration = Duration::from_secs(15);
 
 /// The counters of datagrams that are put away though they were ours once.
 const CAUSES: [&str; 5] = [

@@ -5,12 +5,9 @@ use std::time::{Duration, Instant};
 use tests::cluster::{Cluster, Transport};
 use tests::crowd::Crowd;
 use tests::lab::{Family, Lab, Path};
-use tests::netns::{holds_within, wait_until};
+use tests::netns::{DEADLINE, holds_within, wait_until};
 use tests::table::{table, wait_equal};
 use tests::traffic::{Connection, Kind};
-
-/// How long tables may take to agree, and entries to time out.
-const DEADLINE: Duration = Duration::from_secs(20);
 
 /// A lab whose UDP flows live for a second or two after their last packet.
 fn short_lived() -> Lab {

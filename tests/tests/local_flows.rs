@@ -1,16 +1,12 @@
 //! Flows of the gateway itself stay at home: only what passes through a gateway concerns its peers.
 
 use std::net::UdpSocket;
-use std::time::Duration;
 
 use tests::cluster::{Cluster, Transport};
 use tests::crowd::Crowd;
 use tests::lab::{Family, Lab, Path};
-use tests::netns::{Namespace, wait_until};
+use tests::netns::{DEADLINE, Namespace, wait_until};
 use tests::table::{table, wait_equal};
-
-/// How long tables may take to agree.
-const AGREE_DEADLINE: Duration = Duration::from_secs(30);
 
 #[test]
 fn flows_of_the_gateway_itself_are_not_replicated_nor_are_those_of_a_new_address() {
@@ -25,7 +21,7 @@ fn flows_of_the_gateway_itself_are_not_replicated_nor_are_those_of_a_new_address
     crowd.udp(&lab, Path::Plain, Family::Ipv4, 10);
     a.run("conntrack -D -s 203.0.113.11");
     a.run("conntrack -D -s 203.0.113.77");
-    assert_eq!(wait_equal(&lab.gateways, AGREE_DEADLINE).len(), 10);
+    assert_eq!(wait_equal(&lab.gateways, DEADLINE).len(), 10);
     drop(cluster);
 }
 
@@ -45,7 +41,7 @@ fn flows_of_an_address_that_moves_are_told_by_neither_and_put_into_no_kernel_tha
     b.ip("addr add 203.0.113.78/32 dev wan");
     // Whoever routes it, to its peer this is a flow from a host to another.
     a.run("conntrack -I -p udp -s 10.0.0.50 -d 203.0.113.78 --sport 1000 --dport 53 -t 600");
-    wait_until("it is kept out", AGREE_DEADLINE, || {
+    wait_until("it is kept out", DEADLINE, || {
         cluster.members[1].counter("kept_out") >= 1
     });
     cluster.members[1].ask("audit --now");

@@ -8,10 +8,8 @@ use std::time::Duration;
 use tests::arrivals::{Arrivals, open_flows};
 use tests::cluster::{Cluster, Daemon, Transport, program};
 use tests::lab::Lab;
-use tests::netns::wait_until;
+use tests::netns::{DEADLINE, wait_until};
 use tests::table::wait_equal;
-
-const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Lets no datagram in that was sent to a group.
 const NO_GROUPS: &str = "

@@ -5,13 +5,9 @@ use std::time::Duration;
 
 use tests::cluster::{Cluster, Daemon, Settings, Transport};
 use tests::lab::{Family, Lab, Path};
-use tests::netns::wait_until;
+use tests::netns::{DEADLINE, wait_until};
 use tests::table::{COPY_BIT, table, wait_equal};
 use tests::traffic::{Connection, Kind};
-
-/// How long tables, and what is known of a flow, may take to agree: on a busy machine packets may pass both gateways while
-/// routes move, and flows that move so often are marked again after 10 s only (PROTOCOL.md 7.8).
-const AGREE_DEADLINE: Duration = Duration::from_secs(30);
 
 #[test]
 fn flows_that_move_belong_to_the_gateway_that_their_packets_pass() {
@@ -27,24 +23,20 @@ fn flows_that_move_belong_to_the_gateway_that_their_packets_pass() {
             }
         }
     }
-    wait_equal(&lab.gateways, AGREE_DEADLINE);
+    wait_equal(&lab.gateways, DEADLINE);
     for (active, carrier) in [(0, 1), (1, 2), (0, 1)] {
         lab.activate(active);
-        wait_until(
-            "every flow has moved, and both know",
-            AGREE_DEADLINE,
-            || {
-                let [here, there] = [active, 1 - active].map(|at| origins(&cluster.members[at]));
-                here.len() == connections.len()
-                    && here.iter().all(|it| *it == ("own".to_owned(), carrier))
-                    && there.len() == connections.len()
-                    && there.iter().all(|it| *it == ("copy".to_owned(), carrier))
-            },
-        );
+        wait_until("every flow has moved, and both know", DEADLINE, || {
+            let [here, there] = [active, 1 - active].map(|at| origins(&cluster.members[at]));
+            here.len() == connections.len()
+                && here.iter().all(|it| *it == ("own".to_owned(), carrier))
+                && there.len() == connections.len()
+                && there.iter().all(|it| *it == ("copy".to_owned(), carrier))
+        });
     }
     for connection in connections {
         let before = connection.progress().count;
-        wait_until("the connection goes on", AGREE_DEADLINE, || {
+        wait_until("the connection goes on", DEADLINE, || {
             connection.progress().count > before
         });
         assert_eq!(connection.progress().failure, None);
@@ -73,7 +65,7 @@ fn a_masqueraded_flow_has_the_address_of_the_uplink_that_its_packets_leave_by() 
     let client = lab.client.udp_socket("10.0.0.101:4000", patience);
     let comes_from = |address: &str| {
         let address: IpAddr = address.parse().unwrap();
-        wait_until("packets have the address", AGREE_DEADLINE, || {
+        wait_until("packets have the address", DEADLINE, || {
             client.send_to(b"on", "203.0.113.100:4000").unwrap();
             let arrived = server.recv_from(&mut [0; 8]);
             // An answer, so that the flow has been seen both ways.
@@ -83,7 +75,7 @@ fn a_masqueraded_flow_has_the_address_of_the_uplink_that_its_packets_leave_by() 
             })
         });
         // What both gateways have is the flow as it is now.
-        wait_until("both know", AGREE_DEADLINE, || {
+        wait_until("both know", DEADLINE, || {
             lab.gateways.iter().all(|it| {
                 let rows = table(it);
                 rows.len() == 1
@@ -119,25 +111,21 @@ fn marks_stay(more: &'static str, copy_bit: u32) {
     let _cluster = Cluster::start_with(&lab, settings);
     lab.activate(0);
     let connection = Connection::open(&lab, Kind::Interactive, Path::Plain, Family::Ipv4);
-    wait_until("the copy is there", AGREE_DEADLINE, || {
+    wait_until("the copy is there", DEADLINE, || {
         table(&lab.gateways[1]).len() == 1
     });
     lab.gateways[0].nft(
         "table inet operator { chain forward { type filter hook forward priority 0; ct mark set ct mark | 23; }; }",
     );
     let mark = |at: usize| mark(&lab.gateways[at].run("conntrack -L -p tcp -s 10.0.0.100"));
-    wait_until(
-        "the copy has the mark and the copy bit",
-        AGREE_DEADLINE,
-        || mark(1) == 23 | copy_bit,
-    );
+    wait_until("the copy has the mark and the copy bit", DEADLINE, || {
+        mark(1) == 23 | copy_bit
+    });
     assert_eq!(mark(0), 23);
     lab.activate(1);
-    wait_until(
-        "the flow has moved and kept its mark",
-        AGREE_DEADLINE,
-        || mark(1) == 23 && mark(0) == 23 | copy_bit,
-    );
+    wait_until("the flow has moved and kept its mark", DEADLINE, || {
+        mark(1) == 23 && mark(0) == 23 | copy_bit
+    });
     assert_eq!(connection.progress().failure, None);
 }
 
@@ -167,7 +155,7 @@ fn the_table_of_ctsync_comes_and_goes_with_it_and_no_other_is_touched() {
     cluster.members[0]
         .process()
         .signal(rustix::process::Signal::TERM);
-    assert!(cluster.members[0].process().wait(AGREE_DEADLINE).success());
+    assert!(cluster.members[0].process().wait(DEADLINE).success());
     assert_eq!(gateway.run("nft list ruleset"), before);
 }
 

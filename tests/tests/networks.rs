@@ -8,11 +8,8 @@ use serde_json::Value;
 use tests::arrivals::{Arrivals, Flow, open_flows};
 use tests::cluster::{Cluster, Settings, Transport};
 use tests::lab::Lab;
-use tests::netns::wait_until;
+use tests::netns::{DEADLINE, wait_until};
 use tests::table::{table, wait_equal};
-
-/// However late a flow is, it has to be there by then.
-const DEADLINE: Duration = Duration::from_secs(30);
 
 /// With two networks.
 fn two() -> Settings {

@@ -15,12 +15,10 @@ use rustix::process::Signal;
 use tests::cluster::{Cluster, Settings};
 use tests::crowd::Crowd;
 use tests::lab::{Family, Lab, Path};
-use tests::netns::{Namespace, wait_until};
+use tests::netns::{DEADLINE, Namespace, wait_until};
 use tests::shorts::Shorts;
 use tests::table::wait_equal;
 
-/// How long tables may take to agree.
-const AGREE_DEADLINE: Duration = Duration::from_secs(30);
 /// Flows that are made at once.
 const MANY: u32 = 100_000;
 /// Of them, those that are made while nobody reads: more than the buffer holds.
@@ -37,7 +35,7 @@ fn what_began_and_what_ended_in_lost_events_is_made_good() {
     let mut crowd = Crowd::default();
     crowd.udp(&lab, Path::Through(0), Family::Ipv4, 300);
     crowd.tcp(&lab, Path::Plain, Family::Ipv6, 200);
-    assert_eq!(wait_equal(&lab.gateways, AGREE_DEADLINE).len(), 500);
+    assert_eq!(wait_equal(&lab.gateways, DEADLINE).len(), 500);
 
     let daemon = &mut cluster.members[0];
     daemon.process().signal(Signal::STOP);
@@ -48,10 +46,10 @@ fn what_began_and_what_ended_in_lost_events_is_made_good() {
     crowd.udp(&lab, Path::Redirected, Family::Ipv6, 500);
     daemon.process().signal(Signal::CONT);
 
-    wait_until("the overrun is noticed", AGREE_DEADLINE, || {
+    wait_until("the overrun is noticed", DEADLINE, || {
         daemon.counter("event_overruns") > 0
     });
-    let table = wait_equal(&lab.gateways, AGREE_DEADLINE);
+    let table = wait_equal(&lab.gateways, DEADLINE);
     assert_eq!(table.len(), 200 + 3000 + 400 + 500);
 }
 
@@ -88,9 +86,7 @@ fn repair() -> (Duration, Duration) {
     // It notes when each entry was made, which this program may be too late to see.
     lab.gateways[1].sysctl("netfilter.nf_conntrack_timestamp", 1);
     let shorts = Shorts::begin(&lab, 500);
-    wait_until("connections come and go", AGREE_DEADLINE, || {
-        shorts.done() > 500
-    });
+    wait_until("connections come and go", DEADLINE, || shorts.done() > 500);
     let arrivals = Arrivals::begin(&lab.gateways[1]);
     // A daemon on a fast machine keeps up with the rest.
     let daemon = &mut cluster.members[0];
@@ -100,9 +96,7 @@ fn repair() -> (Duration, Duration) {
     daemon.process().signal(Signal::CONT);
     make(&lab.gateways[0], UNREAD..MANY);
     let began = Instant::now();
-    wait_until("the peer has them all", AGREE_DEADLINE, || {
-        arrivals.is_complete()
-    });
+    wait_until("the peer has them all", DEADLINE, || arrivals.is_complete());
     let took = began.elapsed();
     arrivals.end();
     let pause = longest_pause(&lab.gateways[1], goes_on);

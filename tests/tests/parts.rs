@@ -3,19 +3,15 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::time::Duration;
 
 use conntrack::{Dump, DumpItem, Flow};
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use tests::cluster::{Cluster, Settings, Transport};
 use tests::lab::{Family, Lab, Path};
-use tests::netns::wait_until;
+use tests::netns::{DEADLINE, wait_until};
 use tests::table::{table, wait_equal};
 use tests::traffic::{Connection, Kind};
-
-/// How long tables may take to agree, and a packet to arrive.
-const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Two tenants that use the same addresses, told apart by a field of the header.
 const TENANTS: [u32; 2] = [0x20, 0x40];

@@ -5,12 +5,9 @@ use std::time::{Duration, Instant};
 
 use tests::cluster::{Cluster, Settings, program};
 use tests::lab::{Family, Lab, Path};
-use tests::netns::{Namespace, wait_until};
+use tests::netns::{DEADLINE, Namespace, wait_until};
 use tests::table::{client_entries, wait_equal};
 use tests::traffic::{Connection, Kind};
-
-/// How long what must happen may take.
-const DEADLINE: Duration = Duration::from_secs(30);
 
 fn start(lab: &Lab, policy: &'static str) -> Cluster {
     let settings = Settings {

@@ -11,12 +11,10 @@ use socket2::{Domain, Socket, Type};
 
 use tests::cluster::{Cluster, Transport};
 use tests::lab::{Family, Lab, Path};
-use tests::netns::{Namespace, wait_until};
+use tests::netns::{DEADLINE, Namespace, wait_until};
 use tests::table::{Table, table, wait_equal};
 use tests::traffic::{Connection, Kind};
 
-/// How long tables may take to agree, and a packet to arrive.
-const DEADLINE: Duration = Duration::from_secs(10);
 /// The same in the virtual machine.
 const SLOW: Duration = Duration::from_secs(60);
 

@@ -2,18 +2,14 @@
 
 use std::fs;
 use std::process::{Command, Output, Stdio};
-use std::time::Duration;
 
 use rustix::process::Signal;
 
 use tests::cluster::{Cluster, Daemon, Settings, Transport, program};
 use tests::lab::{Family, Lab, Path};
-use tests::netns::{Namespace, wait_until};
+use tests::netns::{DEADLINE, Namespace, wait_until};
 use tests::table::{client_entries, wait_equal};
 use tests::traffic::{Connection, Kind};
-
-/// How long what must happen may take.
-const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Flows of UDP stay where they are.
 const NO_UDP: &str = "services: { quiet: { protocol: udp, sync: never } }\n";

@@ -1,16 +1,12 @@
 //! Daemons that come late, or die and come back: the tables agree again, in what began and in what ended meanwhile.
 
-use std::time::Duration;
-
 use rustix::process::Signal;
 
 use tests::cluster::{Cluster, Settings, Transport};
 use tests::crowd::Crowd;
 use tests::lab::{Family, Lab, Path};
+use tests::netns::DEADLINE;
 use tests::table::wait_equal;
-
-/// How long tables may take to agree.
-const AGREE_DEADLINE: Duration = Duration::from_secs(10);
 
 #[test]
 fn flows_older_than_every_daemon_are_replicated() {
@@ -21,7 +17,7 @@ fn flows_older_than_every_daemon_are_replicated() {
         crowd.udp(&lab, path, Family::Ipv6, 100);
     }
     let cluster = Cluster::start(&lab, Transport::Unicast);
-    assert_eq!(wait_equal(&lab.gateways, AGREE_DEADLINE).len(), 600);
+    assert_eq!(wait_equal(&lab.gateways, DEADLINE).len(), 600);
     drop(cluster);
 }
 
@@ -45,7 +41,7 @@ fn a_late_joiner_gets_everything_while_more_begins() {
     }
     cluster.wait_in_step();
     assert_eq!(
-        wait_equal(&lab.gateways, AGREE_DEADLINE).len(),
+        wait_equal(&lab.gateways, DEADLINE).len(),
         3 * (1000 + 300 + 500)
     );
 }
@@ -59,14 +55,14 @@ fn a_gateway_that_was_booted_gets_back_even_what_it_carried() {
         crowd.udp(&lab, Path::Through(gateway), Family::Ipv4, 200);
         crowd.tcp(&lab, Path::Through(gateway), Family::Ipv6, 100);
     }
-    let before = wait_equal(&lab.gateways, AGREE_DEADLINE);
+    let before = wait_equal(&lab.gateways, DEADLINE);
     assert_eq!(before.len(), 900);
 
     cluster.members[0].process().kill();
     lab.reboot(0);
     cluster.members[0].start(&lab.gateways[0]);
     cluster.wait_in_step();
-    assert_eq!(wait_equal(&lab.gateways, AGREE_DEADLINE), before);
+    assert_eq!(wait_equal(&lab.gateways, DEADLINE), before);
 }
 
 #[test]
@@ -75,16 +71,16 @@ fn a_daemon_that_is_told_to_end_ends_well_and_leaves_the_flows() {
     let mut cluster = Cluster::start(&lab, Transport::Unicast);
     let mut crowd = Crowd::default();
     crowd.tcp(&lab, Path::Plain, Family::Ipv4, 100);
-    let before = wait_equal(&lab.gateways, AGREE_DEADLINE);
+    let before = wait_equal(&lab.gateways, DEADLINE);
     for (daemon, signal) in cluster.members.iter_mut().zip([Signal::TERM, Signal::INT]) {
         daemon.process().signal(signal);
-        let status = daemon.process().wait(AGREE_DEADLINE);
+        let status = daemon.process().wait(DEADLINE);
         assert!(status.success(), "{signal:?}: {status}");
         let socket = daemon.config().with_extension("sock");
         assert!(!socket.exists(), "{}", socket.display());
     }
     assert_eq!(before.len(), 100);
-    assert_eq!(wait_equal(&lab.gateways, AGREE_DEADLINE), before);
+    assert_eq!(wait_equal(&lab.gateways, DEADLINE), before);
 }
 
 #[test]
@@ -105,19 +101,18 @@ fn began_and_ended_while_dead(member: usize) {
     let mut crowd = Crowd::default();
     crowd.udp(&lab, Path::Plain, Family::Ipv4, 200);
     crowd.tcp(&lab, Path::Masqueraded, Family::Ipv6, 200);
-    assert_eq!(wait_equal(&lab.gateways, AGREE_DEADLINE).len(), 400);
+    assert_eq!(wait_equal(&lab.gateways, DEADLINE).len(), 400);
 
     cluster.members[member].process().kill();
     lab.gateways[0].run("conntrack -D -p udp -s 10.0.0.100");
     crowd.tcp(&lab, Path::Redirected, Family::Ipv4, 300);
     cluster.members[member].start(&lab.gateways[member]);
     cluster.wait_in_step();
-    assert_eq!(wait_equal(&lab.gateways, AGREE_DEADLINE).len(), 500);
+    assert_eq!(wait_equal(&lab.gateways, DEADLINE).len(), 500);
 }
 
 #[test]
 fn a_daemon_that_is_restarted_writes_to_its_kernel_only_what_has_changed() {
-    const DEADLINE: Duration = Duration::from_secs(30);
     let lab = Lab::new(2);
     let mut cluster = Cluster::start(&lab, Transport::Unicast);
     let mut crowd = Crowd::default();

@@ -8,11 +8,9 @@ use serde_json::Value;
 use tests::arrivals::{Arrivals, open_flows};
 use tests::cluster::{Cluster, Settings};
 use tests::lab::Lab;
-use tests::netns::wait_until;
+use tests::netns::{DEADLINE, wait_until};
 use tests::table::wait_equal;
 use tests::wan::Wan;
-
-const DEADLINE: Duration = Duration::from_secs(30);
 
 /// The settings that the document advises.
 fn advised() -> &'static str {

@@ -8,12 +8,12 @@ use conntrack::{Flow, L4, Tuple};
 use socket2::Socket;
 use tests::cluster::{Cluster, Daemon};
 use tests::lab::Lab;
-use tests::netns::{holds_within, wait_until};
+use tests::netns::{DEADLINE, holds_within, wait_until};
 use tests::sim::random::Random;
 
 use crate::flows::{CLIENTS, Opened, PORTS, ask, known, listen, open};
 use crate::xtables::rules_of_xtables;
-use crate::{DEADLINE, events, start};
+use crate::{events, start};
 
 /// Ports whose flows are in this zone, and the one whose flows have this mark: rules of the operator see to that.
 const ZONE: u16 = 7;

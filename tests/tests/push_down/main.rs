@@ -1,10 +1,8 @@
 //! What the kernel is made to do of the policy: fewer events, and never another outcome.
 
-use std::time::Duration;
-
 use tests::cluster::{Cluster, Daemon, Settings};
 use tests::lab::{Family, Lab, Path};
-use tests::netns::wait_until;
+use tests::netns::{DEADLINE, wait_until};
 use tests::table::wait_equal;
 use tests::traffic::{Connection, Kind};
 
@@ -13,9 +11,6 @@ use flows::{known, listen, open};
 mod drawn;
 mod flows;
 mod xtables;
-
-/// How long what must happen may take.
-const DEADLINE: Duration = Duration::from_secs(30);
 
 fn start(lab: &Lab, policy: &'static str, more: &'static str) -> Cluster {
     let settings = Settings {

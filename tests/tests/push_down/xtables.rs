@@ -4,11 +4,11 @@ use rustix::process::Signal;
 use tests::cluster::{Cluster, Settings, program};
 use tests::lab::{Family, Lab, Path};
 use tests::leftovers::Directory;
-use tests::netns::{Namespace, run, wait_until};
+use tests::netns::{DEADLINE, Namespace, run, wait_until};
 use tests::traffic::{Connection, Kind};
 
+use crate::events;
 use crate::flows::{known, open};
-use crate::{DEADLINE, events};
 
 #[test]
 fn without_nft_chains_of_xtables_do_it_and_go_with_the_daemon_and_without_them_the_filter() {
