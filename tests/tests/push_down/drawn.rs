@@ -71,6 +71,8 @@ fn the_same_flows_are_replicated_whatever_the_policy_is_pushed_down_with() {
             for gateway in &lab.gateways {
                 gateway.run("conntrack -F");
             }
+            // Whatever the flows before have made was read when it is over.
+            cluster.members[0].ask("audit --now");
             let events_before = events(&cluster.members[0]);
             let (mut told, mut sockets) = (BTreeSet::new(), Vec::new());
             // The same flows each time, but for their client ports.
