@@ -209,8 +209,8 @@ fn audit_says_when_the_table_was_equal_last_and_what_was_found() {
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     for line in [
-        "last    12 s ago, 20000 entries in 31 ms, 28.0 of a processor, but for 2 conflicts\n",
-        "equal   72 s ago, 20000 entries in 31 ms, 28.0 of a processor\n",
+        "last    12 s ago, 20000 entries in 31 ms (28.0 ms of CPU), but for 2 conflicts\n",
+        "equal   72 s ago, 20000 entries in 31 ms (28.0 ms of CPU)\n",
         "        with 2 (gw-b) 73 s ago, 19000 flows that it carries",
         "missing                    1                1",
         "conflict                   2                2",

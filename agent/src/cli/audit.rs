@@ -145,9 +145,7 @@ fn words(round: Option<&Round>) -> String {
         _ => format!(", but for {conflict} conflicts"),
     };
     let cpu = *cpu_us as f64 / 1e3;
-    format!(
-        "{seconds_ago} s ago, {entries} entries in {milliseconds} ms, {cpu:.1} of a processor{but}"
-    )
+    format!("{seconds_ago} s ago, {entries} entries in {milliseconds} ms ({cpu:.1} ms of CPU){but}")
 }
 
 fn by_class(counts: DifferenceCounts) -> [(&'static str, u64); 6] {
