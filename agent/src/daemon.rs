@@ -194,8 +194,8 @@ pub fn run(path: &Path, config: &Config, policy: Policy, key: &MemberKey) -> Res
     info!(
         event = "started",
         cluster = config.cluster,
-        member = config.this.id.get(),
-        name = config.this.name,
+        this_member = config.this.id.get(),
+        this_name = config.this.name,
         "ctsync is up"
     );
     notify.ready();

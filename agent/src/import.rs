@@ -237,7 +237,13 @@ impl Reader {
                 }
             };
             match address {
-                Some(address) => *place = Some(address),
+                Some(address) => {
+                    if place.replace(address).is_some() {
+                        let reason =
+                            "a link has one such address: the last is taken, as conntrackd does";
+                        self.note(child, reason);
+                    }
+                }
                 None => self.note(child, "this is no IP address"),
             }
         }
@@ -313,7 +319,11 @@ impl fmt::Display for ImportError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unreadable { file, error } => {
-                write!(f, "{}: cannot be read ({error})", file.display())
+                let file = file.display();
+                write!(
+                    f,
+                    "{file}: cannot be read ({error}); name the configuration of conntrackd"
+                )
             }
             Self::Syntax { file, error } => write!(f, "{}:{error}", file.display()),
         }

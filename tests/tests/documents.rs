@@ -6,8 +6,9 @@ use std::path::Path as File;
 use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
-use tests::cluster::{Cluster, Settings, program, write_config};
+use tests::cluster::{Cluster, Settings, Transport, program, write_config};
 use tests::connects::connect;
+use tests::crowd::Crowd;
 use tests::lab::{Family, Lab, Path};
 use tests::leftovers::Directory;
 use tests::netns::{DEADLINE, run, wait_until};
@@ -135,6 +136,44 @@ fn commands_in_documents_are_commands() {
         }
     }
     assert!(verbs >= 10, "{verbs}");
+}
+
+#[test]
+fn what_the_readme_shows_of_verbs_is_what_they_print() {
+    let lab = Lab::new(2);
+    let cluster = Cluster::start(&lab, Transport::Unicast);
+    let mut crowd = Crowd::default();
+    crowd.tcp(&lab, Path::Masqueraded, Family::Ipv4, 2);
+    tests::table::wait_equal(&lab.gateways, DEADLINE);
+    let readme = documents()
+        .into_iter()
+        .find(|it| it.0.ends_with("README.md"));
+    let (_, readme) = readme.expect("it is there");
+    let mut shown = 0;
+    for (_, block) in blocks(&readme) {
+        let Some((_, call)) = block.split_once("$ sudo ctsync ") else {
+            continue;
+        };
+        let (verb, page) = call.split_once('\n').expect("a page follows");
+        // The second shows the gateway whose flows are copies.
+        let printed = cluster.members[shown.min(1)].ask(verb);
+        let mut lines = printed.lines();
+        for line in page.lines().filter(|it| !["", "..."].contains(it)) {
+            let expected = begin(line);
+            assert!(lines.any(|it| begin(it) == expected), "{line}\n{printed}");
+        }
+        shown += 1;
+    }
+    assert_eq!(shown, 2);
+}
+
+/// What does not change from run to run in a line of a page: all of a heading, and the first word of others.
+fn begin(line: &str) -> Vec<&str> {
+    let is_heading = line.starts_with(|it: char| it.is_ascii_uppercase());
+    let words = line
+        .split_whitespace()
+        .take(if is_heading { usize::MAX } else { 1 });
+    words.filter_map(|it| it.split('=').next()).collect()
 }
 
 /// What `packaging/doc/active-active.md` says: both gateways forward, neighbours spread connections over them by their own

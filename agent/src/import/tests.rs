@@ -156,3 +156,16 @@ fn what_is_no_configuration_is_refused_with_its_line() {
         assert_eq!(convert(text).unwrap_err().to_string(), reason);
     }
 }
+
+#[test]
+fn of_two_addresses_of_a_link_the_last_is_taken_and_it_is_said() {
+    let text =
+        "Sync {\nUDP {\nIPv4_address 192.0.2.1\nIPv4_address 192.0.2.9\nInterface eth1\n}\n}\n";
+    let import = convert(text).unwrap();
+    assert!(import.config.contains("192.0.2.9"), "{}", import.config);
+    let [note] = import.notes.try_into().unwrap();
+    assert_eq!(
+        (note.line, note.option.as_str()),
+        (4, "IPv4_address 192.0.2.9")
+    );
+}
