@@ -1,16 +1,13 @@
 //! Start and stop of the daemon, in order: all that can fail comes before it is said to be up, and what was put in place by then
 //! goes again.
 
+mod setup;
+
 use crate::accounting::writer::Writer;
-use crate::addresses::{self, LocalAddresses};
-use crate::config::roles::DEFAULT_PRIORITY;
+use crate::addresses::LocalAddresses;
 use crate::config::{Config, HoldMode};
-use crate::control::{self, Server, StartError, Wake};
-use crate::convert::Shared;
-use crate::core::keys::Limits;
-use crate::core::roles::{RolesSetup, flows_max};
-use crate::core::seal::DatagramKey;
-use crate::core::{Core, Setup};
+use crate::control::{self, Ask, Server, StartError, Wake};
+use crate::core::Core;
 use crate::doctor::{self, differences::Differences};
 use crate::driver::Driver;
 use crate::driver::flaps::Flaps;
@@ -34,17 +31,17 @@ use crate::ruleset::tools::Tools;
 use crate::ruleset::{CopyBit, Rules, Ruleset, RulesetError};
 use crate::tcp::Links;
 use ccp::network::NetworkId;
-use ccp::paths::Spread;
 use ccp::time::Instant;
 use conntrack::{InjectorOptions, SocketError};
-use ring::rand::{SecureRandom, SystemRandom};
 use rustix::event::{EventfdFlags, eventfd};
+use setup::setup;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
 use std::{fmt, io};
+use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 /// Why the daemon did not start, or ended. `Display` says what to do.
@@ -107,15 +104,7 @@ fn failed(what: &'static str) -> impl Fn(io::Error) -> RunError {
 pub fn run(path: &Path, config: &Config, policy: Policy, key: &MemberKey) -> Result<(), RunError> {
     let stop = stop_signal().map_err(failed("watch for signals"))?;
     // Events are subscribed to before the table is read, so that nothing falls between.
-    let kernel = Kernel::open(
-        config.kernel.event_buffer_bytes as usize,
-        InjectorOptions {
-            mark_mask: config.kernel.mark_mask | config.kernel.copy_bit.map_or(0, CopyBit::mask),
-            label_mask: conntrack::labels(config.kernel.label_mask),
-        },
-        config.accounting.is_on(),
-    )
-    .map_err(RunError::Conntrack)?;
+    let kernel = open_kernel(config).map_err(RunError::Conntrack)?;
     let addresses = LocalAddresses::open().map_err(failed("read the machine's addresses"))?;
     let mut networks = Networks::open(config, &addresses)
         .map_err(|(name, source)| RunError::Interface { name, source })?;
@@ -125,41 +114,24 @@ pub fn run(path: &Path, config: &Config, policy: Policy, key: &MemberKey) -> Res
         Arc::clone(&policy),
         addresses.set().clone(),
         networks.datagram_bytes_max(),
-    )
-    .map_err(failed(
-        "draw random numbers, or read which kernel table this is",
-    ))?;
+    )?;
     let (sender, asks) = control::asks();
-    let wakes = Arc::new(
-        eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)
-            .map_err(|e| failed("make an eventfd")(e.into()))?,
-    );
-    let woken = wakes.try_clone().map_err(failed("make an eventfd"))?;
+    let (wakes, woken) = wakes().map_err(failed("make an eventfd"))?;
     let links = Links::start(config, key, wake(&wakes))
         .map_err(failed("listen for the links of the other members"))?;
-    let control = &config.control;
-    let server =
-        Server::start(&control.socket, wake(&wakes), sender.clone()).map_err(RunError::Control)?;
-    let monitoring = (control.monitor_socket.as_ref())
-        .map(|path| Server::start_for_monitoring(path, wake(&wakes), sender.clone()))
-        .transpose()
-        .map_err(RunError::Control)?;
-    let metrics = (config.metrics.listen.as_ref())
-        .map(|listen| Metrics::start(listen, wake(&wakes), sender.clone()))
-        .transpose()
-        .map_err(failed("listen for readers of the metrics"))?;
+    let served = serve(config, &wakes, &sender)?;
     let key_log = (config.log.datagram_keys.as_deref())
         .map(open_key_log)
         .transpose()?;
-    let modes = Modes::open(config).map_err(failed("start the thread of modes"))?;
+    let modes = Modes::open(config).map_err(failed("start the modes thread"))?;
     let monitor = Monitor::new(config).map_err(failed("watch the interfaces"))?;
-    let accounting = Writer::start(&config.accounting.target)
-        .map_err(failed("start the thread of accounting"))?;
+    let accounting =
+        Writer::start(&config.accounting.target).map_err(failed("start the accounting thread"))?;
     let tools = Tools::look(config.policy.kernel);
     let (queue, steering) = queue(config, &policy, &tools)?;
     let roles = RolesIo::start(config).map_err(failed("write the track file"))?;
     let rules = Rules::of(config, &policy, steering.as_ref(), &tools).map_err(RunError::Ruleset)?;
-    let directory = control.socket.parent().unwrap_or(Path::new("/"));
+    let directory = config.control.socket.parent().unwrap_or(Path::new("/"));
     let ruleset = Ruleset::install(&rules, directory).map_err(RunError::Ruleset)?;
     reload::log_push_down(config, &tools, rules.means);
     let path =
@@ -172,17 +144,9 @@ pub fn run(path: &Path, config: &Config, policy: Policy, key: &MemberKey) -> Res
         wake(&wakes),
     )
     .map_err(failed("watch for SIGHUP"))?;
-    let holding = match steering.map(Holding::install) {
-        Some(Ok(holding)) => Some(Arc::new(holding)),
-        Some(Err(error)) if config.hold.mode == HoldMode::Auto => {
-            warn!(event = "not-held", %error, "packets are not held");
-            None
-        }
-        Some(Err(error)) => return Err(RunError::Holding(error)),
-        None => None,
-    };
+    let holding = hold(steering, config.hold.mode)?;
     doctor::examine_and_log(config).map_err(failed("start the doctor's thread"))?;
-    facts::watch(config, sender, wake(&wakes)).map_err(failed("start the thread of facts"))?;
+    facts::watch(config, sender, wake(&wakes)).map_err(failed("start the facts thread"))?;
     let origin = std::time::Instant::now();
     let mut core = Core::new(setup, Instant::default());
     let at_start = modes.at_start(config);
@@ -229,12 +193,44 @@ pub fn run(path: &Path, config: &Config, policy: Policy, key: &MemberKey) -> Res
     };
     let result = driver.run().map_err(failed("wait for events"));
     crate::notify::stopping();
-    drop((server, monitoring, metrics));
+    drop(served);
     let roles = result?;
     let mut notify = Notify::new();
     roles.finish(|| notify.alive());
     info!(event = "ended", "ctsync ends; the flows stay in the kernel");
     Ok(())
+}
+
+fn open_kernel(config: &Config) -> Result<Kernel, SocketError> {
+    let written = InjectorOptions {
+        mark_mask: config.kernel.mark_mask | config.kernel.copy_bit.map_or(0, CopyBit::mask),
+        label_mask: conntrack::labels(config.kernel.label_mask),
+    };
+    Kernel::open(
+        config.kernel.event_buffer_bytes as usize,
+        written,
+        config.accounting.is_on(),
+    )
+}
+
+/// Listens to operators, monitoring and metrics scrapers, until what is returned is dropped.
+fn serve(
+    config: &Config,
+    wakes: &Arc<OwnedFd>,
+    asks: &mpsc::Sender<Ask>,
+) -> Result<(Server, Option<Server>, Option<Metrics>), RunError> {
+    let control = &config.control;
+    let server =
+        Server::start(&control.socket, wake(wakes), asks.clone()).map_err(RunError::Control)?;
+    let monitoring = (control.monitor_socket.as_ref())
+        .map(|path| Server::start_for_monitoring(path, wake(wakes), asks.clone()))
+        .transpose()
+        .map_err(RunError::Control)?;
+    let metrics = (config.metrics.listen.as_ref())
+        .map(|listen| Metrics::start(listen, wake(wakes), asks.clone()))
+        .transpose()
+        .map_err(failed("listen for metrics scrapers"))?;
+    Ok((server, monitoring, metrics))
 }
 
 fn open_key_log(path: &Path) -> Result<KeyLog, RunError> {
@@ -285,6 +281,28 @@ fn queue(
     }
 }
 
+/// Has packets steered to the queue; `None` if none are to be, or they need not and cannot be.
+fn hold(steering: Option<Steering>, mode: HoldMode) -> Result<Option<Arc<Holding>>, RunError> {
+    let Some(steering) = steering else {
+        return Ok(None);
+    };
+    match Holding::install(steering) {
+        Ok(holding) => Ok(Some(Arc::new(holding))),
+        Err(error) if mode == HoldMode::Auto => {
+            warn!(event = "not-held", %error, "packets are not held");
+            Ok(None)
+        }
+        Err(error) => Err(RunError::Holding(error)),
+    }
+}
+
+/// What wakes the driver: one end for those who do, and one for it to wait on.
+fn wakes() -> io::Result<(Arc<OwnedFd>, OwnedFd)> {
+    let wakes = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
+    let woken = wakes.try_clone()?;
+    Ok((Arc::new(wakes), woken))
+}
+
 /// Makes the driver look for what there is for it.
 fn wake(eventfd: &Arc<OwnedFd>) -> Wake {
     let eventfd = Arc::clone(eventfd);
@@ -292,90 +310,6 @@ fn wake(eventfd: &Arc<OwnedFd>) -> Wake {
         // It fails only when it is full of wakes that the driver has not seen yet.
         let _ = rustix::io::write(&*eventfd, &1u64.to_ne_bytes());
     })
-}
-
-fn setup(
-    config: &Config,
-    policy: Arc<Policy>,
-    addresses: addresses::AddressSet,
-    datagram_bytes_max: usize,
-) -> io::Result<Setup> {
-    let [incarnation, seed0, seed1] = random()?;
-    let node = ccp::node::Config {
-        cluster: config.cluster.get(),
-        member: config.this.id,
-        peers: config.peers.iter().map(|peer| peer.id).collect(),
-        incarnation,
-        table: conntrack::table_id()?,
-        hash_seed: [seed0, seed1],
-        datagram_bytes_max,
-        flows_max: flows_max(RolesIo::table_max()),
-        flush: config.delta.flush,
-        hello: config.liveness.hello,
-        dead_after: config.liveness.dead_after,
-        networks: config.networks.len(),
-        spread: match config.sync.duplicate {
-            true => Spread::All,
-            false => Spread::One,
-        },
-        roles: ccp::election::Config {
-            mode: config.roles.mode,
-            priority: (config.roles.priority)
-                .get(&config.this.name)
-                .copied()
-                .unwrap_or(DEFAULT_PRIORITY),
-            preempt: config.roles.preempt,
-            settle: config.roles.settle,
-        },
-        probes: config.interfaces.timers,
-        hold: ccp::hold::Config {
-            deadline: config.hold.deadline,
-            held_max: config.hold.held_max as usize,
-        },
-    };
-    Ok(Setup {
-        node,
-        key: DatagramKey::random()
-            .map_err(|_| io::Error::other("the kernel gives no random numbers"))?,
-        key_limits: Limits {
-            max_age: config.keys.max_age,
-            max_packets: config.keys.max_packets,
-        },
-        shared: Shared {
-            mark_mask: config.kernel.mark_mask,
-            copy_bit: config.kernel.copy_bit,
-            label_mask: conntrack::labels(config.kernel.label_mask),
-        },
-        audit_interval: config.audit.interval,
-        accounting_interval: (config.accounting.is_on()).then_some(config.accounting.interval),
-        policy,
-        addresses,
-        networks: (config.networks.iter())
-            .map(|network| network.name.clone())
-            .collect(),
-        hold: config.hold,
-        names: config
-            .members()
-            .into_iter()
-            .map(|member| (member.id, member.name.clone()))
-            .collect(),
-        roles: RolesSetup {
-            table_percent: config.checks.table_percent,
-            asked_down: RolesIo::was_asked_down(config),
-        },
-    })
-}
-
-fn random<const N: usize>() -> io::Result<[u64; N]> {
-    let mut numbers = [0; N];
-    for number in &mut numbers {
-        let mut bytes = [0; 8];
-        SystemRandom::new()
-            .fill(&mut bytes)
-            .map_err(|_| io::Error::other("the kernel gives no random numbers"))?;
-        *number = u64::from_ne_bytes(bytes);
-    }
-    Ok(numbers)
 }
 
 /// Readable after SIGTERM or SIGINT.
