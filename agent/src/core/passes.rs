@@ -4,6 +4,7 @@ use super::Core;
 use super::reload::Rejudging;
 use crate::convert;
 use ccp::node::Row;
+use ccp::record::{FlowKey, Packets};
 use ccp::table::Origin;
 use ccp::time::Instant;
 use conntrack::Flow;
@@ -110,8 +111,9 @@ impl Core {
             return;
         }
         self.count_row(&key, flow, decision);
-        if self.admits(&key, flow, decision, began) {
-            let unknown = match self.passes.has_ended() {
+        if self.is_leftover(&key, state.packets) || self.admits(&key, flow, decision, began) {
+            // What another policy kept back may be a copy that one before it had told.
+            let unknown = match self.passes.has_ended() && self.rejudging != Rejudging::Running {
                 true => Origin::Own,
                 false => Origin::Found,
             };
@@ -124,6 +126,15 @@ impl Core {
                 unknown,
             );
         }
+    }
+
+    /// True of a copy that nobody tells of: its carrier took it back from the peers while no daemon was here to hear of it. Before
+    /// all was told it may be one that a peer of another policy still tells.
+    fn is_leftover(&self, key: &FlowKey, packets: Option<Packets>) -> bool {
+        packets == Some(Packets::None)
+            && self.passes.has_ended()
+            && self.node.join().is_joined()
+            && !self.node.knows(key)
     }
 
     /// The kernel's table was read to its end.

@@ -349,6 +349,7 @@ impl Node {
             entry.claim = Claim::Found;
             self.end_in_kernel(slot, None);
             self.bury(slot);
+            self.ask_outclaimed(member);
         }
     }
 

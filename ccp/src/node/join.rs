@@ -204,6 +204,12 @@ impl Node {
         self.elect();
     }
 
+    /// Something that the member believes we have is lost: it is to tell us everything anew, what a snapshot had not excepted.
+    pub(super) fn ask_anew(&mut self, member: MemberId) {
+        self.incoming_mut(member).ask_anew();
+        self.join.forget(member);
+    }
+
     /// Everything of these members is wanted; what we give meanwhile is not everything any longer.
     fn begin_join(&mut self, of: MemberSet) {
         self.join.begin(of, self.now);

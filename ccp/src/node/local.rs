@@ -213,7 +213,7 @@ impl Node {
     pub(super) fn let_go(&mut self, member: MemberId, run: u8, slot: Slot) {
         self.table.remove(slot);
         if run == self.run(member) {
-            self.incoming_mut(member).ask_anew();
+            self.ask_anew(member);
         }
     }
 }

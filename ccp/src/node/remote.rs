@@ -321,6 +321,12 @@ impl Node {
         }
     }
 
+    /// A copy of the member's turned out to be one that it does not carry: what was refused for its sake counts after all.
+    pub(super) fn ask_outclaimed(&mut self, member: MemberId) {
+        let outclaimed = core::mem::take(&mut self.incoming_mut(member).outclaimed);
+        outclaimed.iter().for_each(|other| self.ask_anew(other));
+    }
+
     /// The peer told us everything it has since a base, or a snapshot did: what neither named is gone. Flows of its earlier
     /// run are gone too if it still has the same kernel table; else it lost them, and the cluster keeps them for it.
     fn sweep(&mut self, member: MemberId, told: TellingEnd) {
@@ -330,7 +336,7 @@ impl Node {
         let (run_now, runs_of_table) = (peer.run, peer.runs_of_table());
         let outclaimed = core::mem::take(&mut self.incoming_mut(member).outclaimed_before);
         for other in outclaimed.iter().filter(|other| *other != member) {
-            self.incoming_mut(other).ask_anew();
+            self.ask_anew(other);
         }
         let is_named = |slot, entry: &Entry| {
             entry.seq >= told.base || entry.seq < told.from && self.join.is_named(slot)

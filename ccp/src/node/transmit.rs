@@ -115,7 +115,7 @@ impl Node {
             .sender
             .poll_delta(&mut self.table, &mut self.outbox, flush, now, out);
         for member in self.sender.take_adopted().iter() {
-            self.incoming_mut(member).ask_anew();
+            self.ask_anew(member);
         }
         if made.is_none() {
             self.end_flush();

@@ -17,7 +17,8 @@
 //! - A daemon knows every entry of its kernel.
 //!
 //! Less is asked only where the protocol says so: an entry that a full kernel table refused is tried again when the flow
-//! changes, not before.
+//! changes, not before; a claim that is acknowledged may have been refused for the sake of an end that counts more, which an
+//! audit has to make good (PROTOCOL.md 8).
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -28,6 +29,7 @@ use ccp::node::Node;
 use ccp::record::{FlowKey, MemberId, Term};
 use ccp::table::{Entry, Life as Known, Origin, Pending};
 use ccp::time::Instant;
+use conntrack::Flow;
 
 use super::gateway::Gateway;
 use super::kernel::tcp_state;
@@ -172,7 +174,9 @@ fn is_applied(
 ) -> Result<(), Violation> {
     let [receiver, sender] = [&gateways[receiver], &gateways[sender]];
     let key = &told.key;
-    if receiver.kernel.has_unread(key) {
+    let has_grace = known(receiver, key).is_some_and(Entry::is_contested);
+    let is_refused = has_grace && remembers_an_end(receiver, key, (told.term, sender.member));
+    if receiver.kernel.has_unread(key) || is_refused {
         return Ok(());
     }
     let who = format!("{} acknowledged to {}", receiver.member, sender.member);
@@ -299,14 +303,19 @@ pub fn agrees(
     Ok(())
 }
 
-/// A flow that the peers are not to know of is with its carrier alone.
+/// A flow that the peers are not to know of is with its carrier alone. An entry without the copy bit that no daemon knows is of
+/// packets that passed there; or of a run without that bit, which cannot tell, and then it stays until its time is over
+/// (PROTOCOL.md 8).
 fn is_kept_back(gateways: &[Gateway], flow: &Traffic) -> Result<(), Violation> {
     let carrier = match flow.life {
         Life::Open(carrier) => Some(carrier.gateway),
         Life::Unopened | Life::Ended(_) => None,
     };
     for (at, gateway) in gateways.iter().enumerate() {
-        let is_there = gateway.kernel.entry(&flow.key).is_some();
+        let entry = gateway.kernel.entry(&flow.key);
+        let is_marked = |entry: &Flow| entry.mark.unwrap_or(0) & gateway.kernel.copy_bit != 0;
+        let is_known = known(gateway, &flow.key).is_some();
+        let is_there = entry.is_some_and(|it| is_known || is_marked(it));
         demand!(
             !is_there || carrier == Some(at) || flow.doubt.is_some(),
             "{} has a flow that it is not to know of: {flow}; {}",
@@ -349,21 +358,28 @@ pub fn doubt(gateways: &[Gateway], at: usize, key: &FlowKey, is_killed: bool) ->
             || may_be_carried
             || is_further(other, &gateways[at], key)
     };
-    let remembers_an_end = |other: &Gateway| {
-        let end = known(other, key).filter(|known| known.life == Known::Dead);
-        let carrier = |end: &Entry| match end.origin {
-            Origin::Own | Origin::Found => other.member,
-            Origin::Copy { member, .. } => member,
-        };
-        end.is_some_and(|end| claim.is_none_or(|claim| claim <= (end.term, carrier(end))))
+    let refuses = |other: &Gateway| match claim {
+        Some(claim) => remembers_an_end(other, key, claim),
+        None => known(other, key).is_some_and(|known| known.life == Known::Dead),
     };
-    if others().any(remembers_an_end) {
+    if others().any(refuses) {
         Some(Doubt::Reopened)
     } else if others().any(is_contested) {
         Some(Doubt::Contested)
     } else {
         None
     }
+}
+
+/// True if a gateway remembers an end of the flow that counts more than the claim.
+fn remembers_an_end(gateway: &Gateway, key: &FlowKey, claim: (Term, MemberId)) -> bool {
+    known(gateway, key).is_some_and(|end| {
+        let teller = match end.origin {
+            Origin::Own | Origin::Found => gateway.member,
+            Origin::Copy { member, .. } => member,
+        };
+        end.life == Known::Dead && claim <= (end.term, teller)
+    })
 }
 
 /// States of one connection merge by progress; one that is left of an earlier connection of the same ports cannot be told

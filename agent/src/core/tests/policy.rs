@@ -198,3 +198,34 @@ fn what_a_peer_told_is_the_protocols_whatever_the_policy_here_says() {
     let [_, asked] = talk(&mut cores, 340, 20);
     assert!(matches!(asked[..], [(Action::Update, _)]), "{asked:?}");
 }
+
+/// The end that its carrier told found no daemon here. As long as not everything was told it may be a peer's that has another
+/// policy.
+#[test]
+fn a_copy_that_nobody_tells_of_is_deleted_though_its_service_is_never_synchronised() {
+    let mut core = core(1, 7, 9);
+    begin_with(&mut core, NEVER);
+    core.shared.copy_bit = crate::ruleset::CopyBit::new(31);
+    let copy = Flow {
+        mark: Some(1 << 31),
+        ..tcp(3)
+    };
+    for (seconds, deletes) in [(0, 0), (1, 0), (60, 1)] {
+        let now = Instant::from_micros(seconds * 1_000_000);
+        core.handle_timeout(now);
+        while core.poll_transmit(now).is_some() {}
+        core.begin_pass();
+        core.handle_row(&copy);
+        core.handle_row(&Flow {
+            orig: Tuple {
+                l4: L4::Ports { src: 7, dst: 80 },
+                ..copy.orig
+            },
+            ..tcp(3)
+        });
+        core.end_pass();
+        let asked = std::iter::from_fn(|| core.poll_apply());
+        let deleted = asked.filter(|it| it.action == Action::Delete && it.flow.orig == copy.orig);
+        assert_eq!(deleted.count(), deletes, "after {seconds} s");
+    }
+}

@@ -3,8 +3,9 @@
 use super::world::{Faults, TABLE_OLD, World, key, member, patch};
 use crate::audit::Class;
 use crate::node::{End, Node, Outcome};
+use crate::outbox::Change;
 use crate::record::{Endpoint, FlowKey, Nat, Patch};
-use crate::table::Entry;
+use crate::table::{Entry, Origin};
 use alloc::boxed::Box;
 use core::time::Duration;
 
@@ -166,6 +167,28 @@ fn copies_that_are_not_what_their_carriers_have_are_found_by_class_and_set_right
         assert_eq!(found(&mut world, 1), [0; 6]);
         assert!(world.node(1).comparing().is_equal());
     }
+}
+
+/// 6.7, 13.2: found claims are not compared, so that nobody else would ever tell the flow again.
+#[test]
+fn what_was_refused_for_the_sake_of_a_ghost_is_told_anew() {
+    let mut world = World::new(3, Faults::NONE, 55);
+    world.run(SECOND);
+    world.open(0, key(1));
+    world.change(0, key(1), &patch(3));
+    world.run(SECOND);
+    lose(&mut world, 0, key(1));
+    world.plant(1, |node: &mut Node| {
+        let slot = node.table.find(&key(1)).unwrap();
+        node.table.get_mut(slot).unwrap().origin = Origin::Found;
+        node.outbox.push(&mut node.table, slot, Change::Upsert);
+    });
+    world.run(SECOND);
+    world.compare(2);
+    world.run(SECOND * 3);
+    let [_, ghosts, ..] = found(&mut world, 2);
+    assert_eq!(ghosts, 1);
+    world.check();
 }
 
 /// Nobody was there to be told, so that no delta ever told of them.

@@ -161,3 +161,29 @@ fn a_claim_does_not_undo_what_packets_did_while_events_were_lost() {
         world.check();
     }
 }
+
+/// 6.7, 9.5: a copy of who has lost the flow stood in the way of a claim, while a snapshot was fetched that names the claim.
+#[test]
+fn a_claim_that_was_refused_during_a_join_is_told_anew_though_a_snapshot_had_it() {
+    let mut world = World::new(3, Faults::NONE, 65);
+    world.run(SECOND);
+    world.stop(2);
+    world.start_unread(2, TABLE_OLD);
+    world.run(Duration::from_millis(300));
+    world.open(1, key(1));
+    world.run(Duration::from_millis(100));
+    let carrier = origin(&world, 2);
+    assert!(matches!(carrier, Some((Origin::Copy { member: it, .. }, _)) if it == member(1)));
+    world.cut(2, 0);
+    world.cut(2, 1);
+    world.stop(1);
+    world.close_unseen(1, key(1));
+    world.start(1, TABLE_OLD);
+    world.run(SECOND);
+    world.open(0, key(1));
+    world.run(SECOND);
+    world.heal();
+    world.read_table(2);
+    world.run(SECOND * 3);
+    world.check();
+}
