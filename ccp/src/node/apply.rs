@@ -1,8 +1,11 @@
 //! What the kernel is asked, and what it answers: one thing of a flow at a time, and nothing of this machine's own
 //! (PROTOCOL.md 7.10, 7.11).
 
+use super::pass::is_further;
 use super::{Action, Apply, DeltaId, Node, Outcome, Ticket};
+use crate::outbox::Change;
 use crate::receiver::{Said, Via};
+use crate::record::Patch;
 use crate::table::{Life, Origin, Pending, Slot};
 use crate::time::Instant;
 
@@ -79,6 +82,22 @@ impl Node {
     /// The flow of an [`Apply`] is one of this machine itself: its kernel is not asked.
     pub fn keep_out(&mut self, ticket: Ticket) {
         self.handle_applied(ticket, Outcome::KeptOut, self.now);
+    }
+
+    /// What the kernel has of the flow of an [`Action::LookAndUpdate`]. True if packets have brought it further than the claim
+    /// that took it over: then it is ours again, and the entry stays as it is.
+    pub fn handle_look(&mut self, ticket: Ticket, row: &Patch) -> bool {
+        let Some(entry) = self.table.get_mut(ticket.slot) else {
+            return false;
+        };
+        if row.nat != entry.state.nat() || !is_further(entry, row) {
+            return false;
+        }
+        entry.state.apply(row);
+        self.take_over(ticket.slot);
+        self.outbox
+            .push(&mut self.table, ticket.slot, Change::Upsert);
+        true
     }
 
     /// The kernel answered an [`Apply`].

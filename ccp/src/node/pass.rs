@@ -4,7 +4,7 @@
 //! is newer than any row of it and left alone; flows that ended meanwhile are remembered, so that a row read before
 //! does not bring them back. What no row named is gone.
 
-use super::{Action, End, Node, Outcome, Ticket};
+use super::{Action, End, Node, Outcome};
 use crate::audit::{Class, Difference};
 use crate::outbox::Change;
 use crate::progress;
@@ -339,22 +339,6 @@ impl Node {
         }
     }
 
-    /// What the kernel has of the flow of an [`Action::LookAndUpdate`]. True if packets have brought it further than the claim
-    /// that took it over: then it is ours again, and the entry stays as it is.
-    pub fn handle_look(&mut self, ticket: Ticket, row: &Patch) -> bool {
-        let Some(entry) = self.table.get_mut(ticket.slot) else {
-            return false;
-        };
-        if row.nat != entry.state.nat() || !is_further(entry, row) {
-            return false;
-        }
-        entry.state.apply(row);
-        self.take_over(ticket.slot);
-        self.outbox
-            .push(&mut self.table, ticket.slot, Change::Upsert);
-        true
-    }
-
     /// Copies that the kernel had refused are missing as well, if not rightly. As there may be hundreds of thousands, they are
     /// tried again as the others that wait for room.
     fn note_all_refused(&mut self) {
@@ -426,7 +410,7 @@ fn class_of(entry: &Entry, row: &Patch) -> Class {
 }
 
 /// True if packets brought the kernel's entry to where what is known has not come, or began it anew.
-fn is_further(entry: &Entry, row: &Patch) -> bool {
+pub(super) fn is_further(entry: &Entry, row: &Patch) -> bool {
     let (proto, told) = (entry.key.proto, entry.state.proto_state);
     let state = row.proto_state.unwrap_or(told);
     state != told
