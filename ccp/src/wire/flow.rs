@@ -5,6 +5,8 @@
 //! | tcp: wscale u8, flags u8 | attributes: tag u8, length u8, value ... |
 //! ```
 
+mod expected;
+mod extra;
 mod outline;
 
 pub use outline::{Outline, take_outline};
@@ -12,8 +14,8 @@ pub use outline::{Outline, take_outline};
 use super::cursor::{Reader, put_varint};
 use super::{DecodeError, Skipped};
 use crate::record::{
-    Address, Claim, Endpoint, Expectation, Extra, Family, FlowKey, FlowState, Helper, Nat, Record,
-    SeqAdj, Status, SynProxy, TcpOptions, TellingEnd, Term, Translator, ZoneDirection,
+    Address, Claim, Endpoint, Extra, Family, FlowKey, FlowState, Nat, Record, Status, TcpOptions,
+    TellingEnd, Term, ZoneDirection,
 };
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -87,11 +89,11 @@ pub fn put_upsert(out: &mut Vec<u8>, key: &FlowKey, state: &FlowState, term: Ter
         put_rest(out, key, state);
         if let Some(extra) = &state.extra {
             // The oldest are left out where there is no room: better a flow without than none.
-            let room =
-                RECORD_BYTES_MAX.saturating_sub(out.len() - start) / expected_bytes_max(key.family);
+            let room = RECORD_BYTES_MAX.saturating_sub(out.len() - start)
+                / expected::bytes_max(key.family);
             let left_out = extra.expected.len().saturating_sub(room);
             for expected in extra.expected.iter().skip(left_out) {
-                put_expected(out, key.family, expected);
+                expected::put(out, key.family, expected);
             }
         }
     });
@@ -123,7 +125,7 @@ fn put_rest(out: &mut Vec<u8>, key: &FlowKey, state: &FlowState) {
         put_endpoint(out, tag::NAT_DST, key.family, nat.dst);
     }
     if let Some(extra) = &state.extra {
-        put_extra(out, extra);
+        extra::put(out, extra);
     }
 }
 
@@ -217,8 +219,8 @@ fn take_upsert(
             tag::TERM | tag::FOUND | tag::ZONE => {
                 take_claim(tag, &mut value, &mut key, &mut term, &mut claim)?
             }
-            tag::EXPECTED => extra.expected.push(take_expected(&mut value, key.family)?),
-            _ => take_extra(tag, &mut value, &mut extra, skipped)?,
+            tag::EXPECTED => extra.expected.push(expected::take(&mut value, key.family)?),
+            _ => extra::take(tag, &mut value, &mut extra, skipped)?,
         }
     }
     state.nat = (nat != Nat::default()).then(|| Box::new(nat));
@@ -400,170 +402,4 @@ fn take_endpoint(value: &mut Reader<'_>, family: Family) -> Result<Endpoint, Dec
         address: take_address(value, family)?,
         port: value.u16()?,
     })
-}
-
-fn put_extra(out: &mut Vec<u8>, extra: &Extra) {
-    if let Some(labels) = &extra.labels {
-        attribute(out, tag::LABELS, |out| out.extend_from_slice(labels));
-    }
-    if let Some(helper) = &extra.helper {
-        attribute(out, tag::HELPER, |out| {
-            out.extend_from_slice(helper.as_bytes())
-        });
-    }
-    if let Some(master) = &extra.master {
-        attribute(out, tag::MASTER, |out| put_key(out, 0, master));
-    }
-    for (tag, seq_adj) in [tag::SEQ_ADJ_ORIGINAL, tag::SEQ_ADJ_REPLY]
-        .into_iter()
-        .zip(&extra.seq_adj)
-    {
-        if let Some(SeqAdj {
-            correction_pos,
-            offset_before,
-            offset_after,
-        }) = *seq_adj
-        {
-            put_u32s(out, tag, &[correction_pos, offset_before, offset_after]);
-        }
-    }
-    if let Some(SynProxy { isn, its, tsoff }) = extra.synproxy {
-        put_u32s(out, tag::SYNPROXY, &[isn, its, tsoff]);
-    }
-    if let Some(vtag) = &extra.sctp_vtag {
-        put_u32s(out, tag::SCTP_VTAG, vtag);
-    }
-    if let Some((role, handshake_seq)) = extra.dccp {
-        attribute(out, tag::DCCP, |out| {
-            out.push(role);
-            out.extend_from_slice(&handshake_seq.to_be_bytes());
-        });
-    }
-}
-
-/// Tag, length, and an expectation with a translation.
-fn expected_bytes_max(family: Family) -> usize {
-    let address = match family {
-        Family::V4 => 4,
-        Family::V6 => 16,
-    };
-    2 + 12 + 3 * address + address + 2
-}
-
-const FOLLOWS_MASTER: u8 = 1;
-const TRANSLATED: u8 = 2;
-const OF_REPLY: u8 = 4;
-const BY_SIP: u8 = 8;
-
-fn put_expected(out: &mut Vec<u8>, family: Family, expected: &Expectation) {
-    let Expectation {
-        proto,
-        src,
-        dst,
-        l4,
-        src_mask,
-        src_port_mask,
-        timeout_secs,
-        flags,
-        class,
-        nat,
-        translator,
-    } = expected;
-    attribute(out, tag::EXPECTED, |out| {
-        let mut bits = match translator {
-            None => 0,
-            Some(Translator::FollowMaster) => FOLLOWS_MASTER,
-            Some(Translator::Sip) => BY_SIP,
-        };
-        if let Some((direction, _)) = nat {
-            bits |= TRANSLATED | if *direction == 0 { 0 } else { OF_REPLY };
-        }
-        out.extend_from_slice(&[bits, *flags, *class, *proto]);
-        for address in [src, dst, src_mask] {
-            put_address(out, family, address);
-        }
-        for number in [l4[0], l4[1], *src_port_mask, *timeout_secs] {
-            out.extend_from_slice(&number.to_be_bytes());
-        }
-        if let Some((_, endpoint)) = nat {
-            put_address(out, family, &endpoint.address);
-            out.extend_from_slice(&endpoint.port.to_be_bytes());
-        }
-    });
-}
-
-fn take_expected(value: &mut Reader<'_>, family: Family) -> Result<Expectation, DecodeError> {
-    let [bits, flags, class, proto] = value.array()?;
-    Ok(Expectation {
-        proto,
-        flags,
-        class,
-        src: take_address(value, family)?,
-        dst: take_address(value, family)?,
-        src_mask: take_address(value, family)?,
-        l4: [value.u16()?, value.u16()?],
-        src_port_mask: value.u16()?,
-        timeout_secs: value.u16()?,
-        nat: match bits & TRANSLATED {
-            0 => None,
-            _ => Some((
-                u8::from(bits & OF_REPLY != 0),
-                take_endpoint(value, family)?,
-            )),
-        },
-        translator: match (bits & FOLLOWS_MASTER != 0, bits & BY_SIP != 0) {
-            (true, _) => Some(Translator::FollowMaster),
-            (false, true) => Some(Translator::Sip),
-            (false, false) => None,
-        },
-    })
-}
-
-fn put_u32s(out: &mut Vec<u8>, tag: u8, numbers: &[u32]) {
-    attribute(out, tag, |out| {
-        numbers
-            .iter()
-            .for_each(|number| out.extend_from_slice(&number.to_be_bytes()))
-    });
-}
-
-fn take_extra(
-    tag: u8,
-    value: &mut Reader<'_>,
-    extra: &mut Extra,
-    skipped: &mut Skipped,
-) -> Result<(), DecodeError> {
-    match tag {
-        tag::LABELS => extra.labels = Some(value.array()?),
-        tag::HELPER => extra.helper = Some(take_helper(value)?),
-        tag::MASTER => {
-            let kind = value.u8()?;
-            extra.master = Some(take_key(value, kind)?);
-        }
-        tag::SEQ_ADJ_ORIGINAL => extra.seq_adj[0] = Some(take_seq_adj(value)?),
-        tag::SEQ_ADJ_REPLY => extra.seq_adj[1] = Some(take_seq_adj(value)?),
-        tag::SYNPROXY => {
-            extra.synproxy = Some(SynProxy {
-                isn: value.u32()?,
-                its: value.u32()?,
-                tsoff: value.u32()?,
-            });
-        }
-        tag::SCTP_VTAG => extra.sctp_vtag = Some([value.u32()?, value.u32()?]),
-        tag::DCCP => extra.dccp = Some((value.u8()?, value.u64()?)),
-        _ => skipped.attributes += 1,
-    }
-    Ok(())
-}
-
-fn take_seq_adj(value: &mut Reader<'_>) -> Result<SeqAdj, DecodeError> {
-    Ok(SeqAdj {
-        correction_pos: value.u32()?,
-        offset_before: value.u32()?,
-        offset_after: value.u32()?,
-    })
-}
-
-fn take_helper(value: &mut Reader<'_>) -> Result<Helper, DecodeError> {
-    Helper::new(value.rest()).ok_or(DecodeError::Record)
 }
