@@ -22,12 +22,12 @@ pub mod gateway;
 pub mod holds;
 pub mod kernel;
 pub mod links;
-pub mod more;
 pub mod net;
 pub mod options;
 pub mod policies;
 pub mod random;
 pub mod roles;
+pub mod trouble;
 pub mod watch;
 pub mod workload;
 
@@ -35,10 +35,10 @@ use checker::{Refused, Violation};
 use due::{Due, Trace};
 use gateway::Gateway;
 use links::Links;
-use more::Trouble;
 use net::Net;
 use options::Options;
 use random::Random;
+use trouble::Trouble;
 use watch::Watch;
 use workload::{Doubt, Life, Stepped, Workload};
 
@@ -68,7 +68,7 @@ pub struct Report {
     pub skipped: u64,
     /// Snapshots that they have asked for.
     pub snapshots: u64,
-    /// Frames of full syncs that have arrived, where a [`more::Death`] waited for one.
+    /// Frames of full syncs that have arrived, where a [`trouble::Death`] waited for one.
     pub sync_frames: u32,
 }
 
@@ -171,7 +171,7 @@ enum Fault {
     Reboot,
     Stop,
     Unlink,
-    /// The machine of [`more::JOINER`] is rebooted.
+    /// The machine of [`trouble::JOINER`] is rebooted.
     Joiner,
 }
 
@@ -192,7 +192,7 @@ struct World {
     trace: Trace,
     watch: Option<Watch>,
     in_trouble: bool,
-    /// Chance for [`more::More`].
+    /// Chance for [`trouble::More`].
     more: Random,
     /// Frames of full syncs that have arrived since somebody was to join.
     sync_frames: u32,
@@ -274,7 +274,7 @@ impl World {
             doubtful: opened.filter(|flow| flow.doubt.is_some()).count(),
             agreed_after: agreed_at - self.options.trouble,
             audits,
-            skipped: self.counted(&more::SKIPPED),
+            skipped: self.counted(&trouble::SKIPPED),
             snapshots: self.counted(&["snapshots_fetched"]),
             sync_frames: self.sync_frames,
         })
@@ -473,7 +473,7 @@ impl World {
                 let pause = millis(&mut self.random, 4_000);
                 self.reboot(at, pause);
             }
-            Fault::Joiner => self.reboot(more::JOINER, DEAD_FOR),
+            Fault::Joiner => self.reboot(trouble::JOINER, DEAD_FOR),
             Fault::Stop if !self.gateways[at].is_stopped => {
                 self.gateways[at].is_stopped = true;
                 let pause = millis(&mut self.random, 10_000);

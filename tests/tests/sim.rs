@@ -7,7 +7,7 @@ use std::thread;
 
 use tests::sim;
 use tests::sim::builds::Build;
-use tests::sim::more::{Party, run_builds, run_death};
+use tests::sim::trouble::{Party, run_builds, run_death};
 
 fn seeds() -> std::ops::Range<u64> {
     let Ok(range) = std::env::var("CTSYNC_SEEDS") else {
@@ -55,7 +55,7 @@ fn seeds_that_have_failed_keep_every_promise() {
 #[test]
 fn seeds_with_other_builds_flapping_networks_and_modes_that_switch_keep_every_promise() {
     let failures: Vec<_> = (seeds().filter(|seed| seed % 3 == 0))
-        .filter_map(|seed| sim::more::run_more(seed).err())
+        .filter_map(|seed| sim::trouble::run_more(seed).err())
         .collect();
     demand_none(&failures);
 }
@@ -142,7 +142,7 @@ fn one_seed() {
     }
     let is_set = |name| std::env::var_os(name).is_some();
     let run = match (is_set("CTSYNC_MORE"), is_set("CTSYNC_POLICIES")) {
-        (true, _) => sim::more::run_more(seed),
+        (true, _) => sim::trouble::run_more(seed),
         (false, true) => sim::policies::run_policies(seed),
         (false, false) => sim::run(seed),
     };

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::checker::{self, CONVERGED_WITHIN, Violation};
-use super::{LOOK, World, more};
+use super::{LOOK, World, trouble};
 
 /// Time that an audit that was asked for takes at most: it waits a second with each peer for what is on its way.
 const AUDITED_WITHIN: Duration = Duration::from_secs(10);
@@ -37,7 +37,7 @@ impl World {
             self.turn_until(self.now + LOOK)?;
             let agrees = self
                 .agrees()
-                .and_then(|()| more::modes_agree(&self.gateways, &self.options.more));
+                .and_then(|()| trouble::modes_agree(&self.gateways, &self.options.more));
             match agrees {
                 Ok(()) => return Ok(Ok(self.now)),
                 Err(violation) if self.now >= deadline => return Ok(Err(violation)),

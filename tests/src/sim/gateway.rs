@@ -23,10 +23,10 @@ use super::builds::Build;
 use super::checker::{self, Violation};
 use super::holds::{Queue, Released};
 use super::kernel::{COPY_BIT, Dump, Kernel, MARK_MASK};
-use super::more;
 use super::options::Options;
 use super::policies::Policies;
 use super::random::Random;
+use super::trouble;
 
 /// Interval of hellos.
 pub const HELLO: Duration = Duration::from_millis(100);
@@ -212,7 +212,7 @@ impl Gateway {
     /// An operator wants another, if the daemon would let him.
     pub fn ask_mode(&mut self, network: NetworkId, mode: Mode, now: Duration) {
         if let Some(daemon) = &mut self.daemon
-            && more::may_switch(&daemon.core)
+            && trouble::may_switch(&daemon.core)
         {
             let at = daemon.clock(now);
             daemon.core.ask_mode(network, mode, at);

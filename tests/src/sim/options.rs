@@ -4,9 +4,9 @@
 
 use std::time::Duration;
 
-use super::more::More;
 use super::policies::Policies;
 use super::random::Random;
+use super::trouble::More;
 
 /// The circumstances of one simulation.
 #[derive(Clone, Debug)]
