@@ -85,7 +85,7 @@ impl fmt::Display for SocketError {
                     "netfilter queue {queue} is in use by another program: stop that or give it another queue, or set `hold: {{ mode: never }}`"
                 );
             }
-            Self::Io { what, source } => return write!(f, "{what}: {source}"),
+            Self::Io { what, source } => return write!(f, "cannot {what}: {source}"),
         })
     }
 }
