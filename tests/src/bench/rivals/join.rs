@@ -41,22 +41,18 @@ pub fn measure(contestant: Contestant, gateways: &Gateways, flows: u64) -> Join 
         Contestant::Ctsync => ctsync::own_flows(&first),
         Contestant::NoListener | Contestant::Conntrackd => conntrackd::internal_flows(&first),
     };
-    let begin = Instant::now();
-    while knows() < flows {
-        assert!(begin.elapsed() < PATIENCE, "{}", files.logs());
-        rest();
-    }
+    wait_until(&files, || knows() >= flows);
     let begin = Instant::now();
     let second = start(&gateways.b, 1);
     let (took, flows) = match contestant {
         Contestant::Ctsync => {
-            while !ctsync::is_joined(&second) {
-                assert!(begin.elapsed() < PATIENCE, "{}", files.logs());
-                rest();
-            }
+            wait_until(&files, || ctsync::is_joined(&second));
             (begin.elapsed(), super::flows(&gateways.b))
         }
-        Contestant::NoListener | Contestant::Conntrackd => ask_conntrackd(&second, begin),
+        Contestant::NoListener | Contestant::Conntrackd => {
+            wait_until(&files, || conntrackd::is_ready(&second));
+            ask_conntrackd(&second, begin)
+        }
     };
     let (peak, now) = memory(second.process.id());
     Join {
@@ -68,9 +64,6 @@ pub fn measure(contestant: Contestant, gateways: &Gateways, flows: u64) -> Join 
 
 /// Asks for everything (`-n`), and watches what comes until nothing does.
 fn ask_conntrackd(second: &Daemon, begin: Instant) -> (Duration, u64) {
-    while !conntrackd::is_ready(second) {
-        rest();
-    }
     let mut ask = Command::new("conntrackd");
     let asked = ask.arg("-C").arg(&second.config).arg("-n").output();
     assert!(asked.is_ok_and(|it| it.status.success()), "conntrackd -n");
@@ -84,6 +77,15 @@ fn ask_conntrackd(second: &Daemon, begin: Instant) -> (Duration, u64) {
         rest();
     }
     (last - begin, has)
+}
+
+/// Looks again and again until `condition` holds; panics with what the daemons have logged when patience is at an end.
+fn wait_until(files: &Files, condition: impl Fn() -> bool) {
+    let begin = Instant::now();
+    while !condition() {
+        assert!(begin.elapsed() < PATIENCE, "{}", files.logs());
+        rest();
+    }
 }
 
 fn rest() {
