@@ -75,15 +75,17 @@ pub(super) fn page(out: &mut dyn Write, report: &Report) -> io::Result<()> {
     let Report {
         interval_seconds,
         rounds,
+        longest_us,
         last,
         equal,
         peers,
         differences,
         history,
     } = report;
+    let longest = millis(*longest_us);
     writeln!(
         out,
-        "rounds  {rounds}, one every {interval_seconds} s or less often"
+        "rounds  {rounds}, one every {interval_seconds} s or less often, {longest:.1} ms of CPU at a time at most"
     )?;
     writeln!(out, "last    {}", words(last.as_ref()))?;
     writeln!(out, "equal   {}", words(equal.as_ref()))?;
@@ -144,8 +146,12 @@ fn words(round: Option<&Round>) -> String {
         1 => ", but for 1 conflict".to_owned(),
         _ => format!(", but for {conflict} conflicts"),
     };
-    let cpu = *cpu_us as f64 / 1e3;
+    let cpu = millis(*cpu_us);
     format!("{seconds_ago} s ago, {entries} entries in {milliseconds} ms ({cpu:.1} ms of CPU){but}")
+}
+
+fn millis(micros: u64) -> f64 {
+    micros as f64 / 1e3
 }
 
 fn by_class(counts: DifferenceCounts) -> [(&'static str, u64); 6] {

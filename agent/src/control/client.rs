@@ -22,6 +22,8 @@ use crate::modes::ModeRequest;
 
 /// Longer than the server waits for the driver, so that the server's reason comes first.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// The same where it waits for a round of the audit.
+const ROUND_TIMEOUT: Duration = Duration::from_secs(70);
 /// A line is a flow or a status; this only keeps a stranger's socket from filling our memory.
 const LINE_BYTES_MAX: u64 = 1 << 20;
 
@@ -141,6 +143,8 @@ impl Client {
 
     /// The same after a round that begins now.
     pub fn audit_now(&mut self) -> Result<Report, ClientError> {
+        let patient = self.stream.get_ref().set_read_timeout(Some(ROUND_TIMEOUT));
+        patient.map_err(|error| self.broken(error))?;
         self.ask(Verb::AuditNow)
     }
 

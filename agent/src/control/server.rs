@@ -52,6 +52,8 @@ pub(super) struct Patience {
     pub request: Duration,
     /// For the driver to answer.
     pub driver: Duration,
+    /// For it to come to the end of a round of the audit: large tables take their time.
+    pub round: Duration,
     /// For a piece of an answer to be taken.
     pub write: Duration,
 }
@@ -60,6 +62,7 @@ impl Patience {
     const USUAL: Self = Self {
         request: Duration::from_secs(30),
         driver: Duration::from_secs(5),
+        round: Duration::from_secs(60),
         write: Duration::from_secs(5),
     };
 }

@@ -20,6 +20,7 @@ const DEADLINE: Duration = Duration::from_secs(20);
 const PATIENT: Patience = Patience {
     request: DEADLINE,
     driver: DEADLINE,
+    round: DEADLINE,
     write: DEADLINE,
 };
 const SHORT: Duration = Duration::from_millis(20);
@@ -108,6 +109,7 @@ fn report() -> Report {
     Report {
         interval_seconds: 60,
         rounds: 1,
+        longest_us: 0,
         last: None,
         equal: None,
         peers: Vec::new(),
@@ -402,6 +404,36 @@ fn client_that_does_not_read_loses_its_place() {
     }
     eventually("a place is free", || {
         Client::connect(&daemon.path).unwrap().status().is_ok()
+    });
+}
+
+#[test]
+fn a_round_of_the_audit_may_take_longer_than_an_answer() {
+    let (mut rounds, mut unanswered) = (Vec::new(), Vec::new());
+    let mut meanwhile = 0;
+    let daemon = Daemon::start(
+        Patience {
+            driver: SHORT,
+            ..PATIENT
+        },
+        move |ask| match ask {
+            Ask::AuditNow(_) => rounds.push(ask),
+            _ => {
+                unanswered.push(ask);
+                meanwhile += rounds.len();
+                if meanwhile > 3 {
+                    rounds.drain(..).for_each(answer);
+                }
+            }
+        },
+    );
+    thread::scope(|scope| {
+        let audit = scope.spawn(|| Client::connect(&daemon.path).unwrap().audit_now());
+        while !audit.is_finished() {
+            let status = Client::connect(&daemon.path).unwrap().status();
+            assert!(status.is_err(), "nobody answers that in time");
+        }
+        assert_eq!(audit.join().unwrap().unwrap(), report());
     });
 }
 

@@ -28,6 +28,8 @@ pub(super) struct Audit {
     /// What audits took of a processor since the last round ended, and since the start.
     spent: Duration,
     spent_in_all: Duration,
+    /// The longest piece of it: while it was worked on, nothing else was.
+    longest: Duration,
     rounds: u64,
     /// The operator asked for the round that begins next: peers are to read their kernels' tables for it too.
     asked: bool,
@@ -80,6 +82,7 @@ impl Audit {
             rows: 0,
             spent: Duration::ZERO,
             spent_in_all: Duration::ZERO,
+            longest: Duration::ZERO,
             rounds: 0,
             asked: false,
             is_fresh: false,
@@ -181,10 +184,11 @@ impl Core {
         self.passes.is_running() || self.wants_pass() || self.node.compares()
     }
 
-    /// A part of an audit, ours or a peer's, took so long of a processor.
+    /// A piece of an audit, ours or a peer's, took so long of a processor.
     pub fn note_audit_time(&mut self, spent: Duration) {
         self.audit.spent += spent;
         self.audit.spent_in_all += spent;
+        self.audit.longest = self.audit.longest.max(spent);
     }
 
     /// What audits took of a processor since the start.
@@ -218,6 +222,7 @@ impl Core {
         Report {
             interval_seconds: self.audit.interval.as_secs(),
             rounds: self.audit.rounds,
+            longest_us: micros(self.audit.longest),
             last: self.audit.last.map(round),
             equal: self.audit.equal.map(round),
             peers: (self.peers.iter())

@@ -18,6 +18,7 @@ fn audit_says_when_the_table_was_equal_last_and_what_was_found() {
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     for line in [
+        "rounds  9, one every 60 s or less often, 4.2 ms of CPU at a time at most\n",
         "last    12 s ago, 20000 entries in 31 ms (28.0 ms of CPU), but for 2 conflicts\n",
         "equal   72 s ago, 20000 entries in 31 ms (28.0 ms of CPU)\n",
         "        with 2 (gw-b) 73 s ago, 19000 flows that it carries",

@@ -106,6 +106,7 @@ pub fn report() -> Report {
     Report {
         interval_seconds: 60,
         rounds: 9,
+        longest_us: 4_210,
         last: Some(round.clone()),
         equal: Some(Round {
             seconds_ago: 72,

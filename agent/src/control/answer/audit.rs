@@ -14,6 +14,8 @@ pub struct Report {
     pub interval_seconds: u64,
     /// Rounds since the start.
     pub rounds: u64,
+    /// The longest piece of one, in microseconds of a processor: nothing else was done meanwhile. Since the start.
+    pub longest_us: u64,
     /// The last round; `None` before the first.
     pub last: Option<Round>,
     /// The last round that found nothing but lag and conflicts, also when copies were compared with what every peer carries.

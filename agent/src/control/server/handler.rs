@@ -148,14 +148,17 @@ impl Handler {
     /// What the driver answers.
     async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Result<T, &'static str> {
         let (sender, answer) = oneshot::channel();
-        self.asks
-            .try_send(ask(sender))
-            .map_err(|error| match error {
-                mpsc::error::TrySendError::Full(_) => "the daemon is too busy to answer",
-                mpsc::error::TrySendError::Closed(_) => "the daemon is stopping",
-            })?;
+        let ask = ask(sender);
+        let patience = match ask {
+            Ask::AuditNow(_) => self.patience.round,
+            _ => self.patience.driver,
+        };
+        self.asks.try_send(ask).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => "the daemon is too busy to answer",
+            mpsc::error::TrySendError::Closed(_) => "the daemon is stopping",
+        })?;
         (self.wake)();
-        match timeout(self.patience.driver, answer).await {
+        match timeout(patience, answer).await {
             Ok(answer) => answer.map_err(|_| "the daemon is stopping"),
             Err(_) => Err("the daemon is too busy to answer"),
         }

@@ -28,6 +28,7 @@ fn rest_after(spent: Duration) -> Duration {
     assert_eq!(core.rounds(), 1);
     assert!(!core.is_auditing());
     let report = core.audit(now);
+    assert_eq!(Duration::from_micros(report.longest_us), spent / 2);
     assert_eq!(
         report.last.map(|round| round.cpu_us),
         Some(u64::try_from(spent.as_micros()).unwrap())
