@@ -1,0 +1,131 @@
+//! From files to a [`Config`], the key that fits it, and the policy that it names.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use super::error::{ConfigError, Fault, Place, Problem};
+use super::{Config, DEFAULT_POLICY_DIRECTORY, DEFAULT_POLICY_FILE, Policy, file, resolve};
+use crate::identity::{self, KeyError, MemberKey};
+use crate::policy;
+
+impl Config {
+    /// Reads and judges the file at `path`.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        Self::parse(&file::read(path)?, path)
+    }
+
+    /// Judges `text`; errors name `path` as where it came from.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        let file = file::parse(text, path)?;
+        resolve::resolve(file).map_err(|fault| fault.in_file(path))
+    }
+
+    /// As [`Self::load`], and the member's key, which has to be the one that the file says.
+    pub fn load_with_key(path: &Path) -> Result<(Self, MemberKey), LoadError> {
+        let (config, key) = Self::load_and_judge_key(path)?;
+        Ok((config, key?))
+    }
+
+    /// The same for who can use one without the other.
+    pub fn load_and_judge_key(
+        path: &Path,
+    ) -> Result<(Self, Result<MemberKey, LoadError>), ConfigError> {
+        let file = file::parse(&file::read(path)?, path)?;
+        let places = file.public_key_places();
+        let config = resolve::resolve(file).map_err(|fault| fault.in_file(path))?;
+        let place = places.get(&config.this.id.get().into()).copied().flatten();
+        let key = config.load_key(place, path);
+        Ok((config, key))
+    }
+
+    /// This member's key; `place` is where its public half stands in the file at `path`.
+    fn load_key(&self, place: Option<Place>, path: &Path) -> Result<MemberKey, LoadError> {
+        let key_file = identity::file(&self.key_file);
+        let key = MemberKey::load(&key_file)?;
+        if key.public() == self.this.public_key {
+            return Ok(key);
+        }
+        let problem = Problem::OtherKey {
+            member: self.this.id,
+            key_file,
+            public_key: key.public(),
+        };
+        Err(Fault { place, problem }.in_file(path).into())
+    }
+
+    /// The service policy. `path` is where this configuration is.
+    pub fn load_policy(&self, path: &Path) -> Result<policy::Policy, ConfigError> {
+        policy::Policy::load(&self.policy.files(path)?, self.port().get())
+    }
+}
+
+/// Why a member cannot run: its configuration, or its key.
+#[derive(Debug)]
+pub enum LoadError {
+    /// The configuration is wrong.
+    Config(ConfigError),
+    /// The key is.
+    Key(KeyError),
+}
+
+impl From<ConfigError> for LoadError {
+    fn from(error: ConfigError) -> Self {
+        Self::Config(error)
+    }
+}
+
+impl From<KeyError> for LoadError {
+    fn from(error: KeyError) -> Self {
+        Self::Key(error)
+    }
+}
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(error) => error.fmt(f),
+            Self::Key(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for LoadError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Config(error) => error.source(),
+            Self::Key(error) => error.source(),
+        }
+    }
+}
+
+impl Policy {
+    /// The files of the policy that are there, in the order in which they are read. `path` is where the configuration is.
+    fn files(&self, path: &Path) -> Result<Vec<PathBuf>, ConfigError> {
+        let beside = path.parent().unwrap_or(Path::new(""));
+        let (file, directory) = (beside.join(&self.file), beside.join(&self.directory));
+        let unreadable =
+            |path: &Path, error| ConfigError::new(path, None, Problem::Unreadable { error });
+        let mut files = Vec::new();
+        if self.file != Path::new(DEFAULT_POLICY_FILE) || file.exists() {
+            files.push(file);
+        }
+        match std::fs::read_dir(&directory) {
+            Ok(entries) => {
+                let mut more = Vec::new();
+                for entry in entries {
+                    let path = entry.map_err(|error| unreadable(&directory, error))?.path();
+                    if path.extension().is_some_and(|it| it == "yaml") {
+                        more.push(path);
+                    }
+                }
+                more.sort();
+                files.extend(more);
+            }
+            Err(error)
+                if error.kind() == std::io::ErrorKind::NotFound
+                    && self.directory == Path::new(DEFAULT_POLICY_DIRECTORY) => {}
+            Err(error) => return Err(unreadable(&directory, error)),
+        }
+        Ok(files)
+    }
+}
