@@ -6,7 +6,7 @@ use std::time::Duration;
 /// A counter that should stay as it is, and what to do when it does not.
 struct Watch {
     counter: &'static str,
-    /// If there is one, `counter` may grow by up to a hundredth of what this one grows by.
+    /// If set, `counter` may grow by up to 1 % of this one.
     of: Option<&'static str>,
     advice: &'static str,
 }
@@ -25,8 +25,8 @@ const WATCHED: &[Watch] = &[
     Watch {
         counter: "conflicts",
         of: None,
-        advice: "flows of peers need tuples that other flows have here, and are not put in: where gateways translate to one \
-                 address, give each its own range of ports",
+        advice: "peers' flows use address and port pairs that other flows use here, and are not installed; give each gateway \
+                 its own range of ports to translate to",
     },
     Watch {
         counter: "kernel_full",
@@ -43,14 +43,14 @@ const WATCHED: &[Watch] = &[
     Watch {
         counter: "table_full",
         of: None,
-        advice: "the daemon's table of flows is full: new ones are not replicated; leave services out by policy (`ctsync \
+        advice: "the daemon's flow table is full: new flows are not replicated; exclude services by policy (`ctsync \
                  services` shows the costliest)",
     },
     Watch {
         counter: "datagrams_forged",
         of: None,
-        advice: "datagrams came under the name of a member that did not seal them: damage, or somebody on the sync network who \
-                 poses as a member; see who sends them with `tcpdump -ni INTERFACE port 8116`",
+        advice: "datagrams failed authentication: corruption, or somebody on the sync network who poses as a member; see who \
+                 sends them with `tcpdump -ni INTERFACE port 8116`",
     },
     Watch {
         counter: "datagrams_unknown_member",

@@ -257,7 +257,7 @@ fn queue(
         if config.hold.mode == HoldMode::Always {
             return Err(RunError::Holding(error));
         }
-        warn!(event = "not-held", %error, "packets are not held");
+        warn_not_held(&error);
         return Ok((None, None));
     }
     match Queue::open(&config.hold) {
@@ -274,7 +274,7 @@ fn queue(
             Ok((Some(queue), steering))
         }
         Err(error) if config.hold.mode == HoldMode::Auto => {
-            warn!(event = "not-held", %error, "packets are not held");
+            warn_not_held(&error);
             Ok((None, None))
         }
         Err(error) => Err(RunError::Queue(error)),
@@ -289,7 +289,7 @@ fn hold(steering: Option<Steering>, mode: HoldMode) -> Result<Option<Arc<Holding
     match Holding::install(steering) {
         Ok(holding) => Ok(Some(Arc::new(holding))),
         Err(error) if mode == HoldMode::Auto => {
-            warn!(event = "not-held", %error, "packets are not held");
+            warn_not_held(&error);
             Ok(None)
         }
         Err(error) => Err(RunError::Holding(error)),
@@ -301,6 +301,14 @@ fn wakes() -> io::Result<(Arc<OwnedFd>, OwnedFd)> {
     let wakes = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
     let woken = wakes.try_clone()?;
     Ok((Arc::new(wakes), woken))
+}
+
+fn warn_not_held(error: &dyn fmt::Display) {
+    warn!(
+        event = "not-held",
+        %error,
+        "packets are not held: connections routed asymmetrically may open a second late"
+    );
 }
 
 /// Makes the driver look for what there is for it.

@@ -125,7 +125,7 @@ impl Faults {
             Ok(value) => Some(value),
             Err(error) => {
                 if let Some(suppressed) = self.interval(what).tick() {
-                    tracing::warn!(event = "fault", %error, suppressed, "cannot {what}; it is tried again");
+                    tracing::warn!(event = "fault", %error, suppressed, "cannot {what}; retrying");
                 }
                 None
             }

@@ -31,7 +31,7 @@ impl Networks {
         for udp in &mut list {
             if let Err(error) = udp.follow(addresses) {
                 let (network, interface) = (&udp.name, &udp.device);
-                warn!(event = "interface-gone", %network, %interface, %error, "the interface of a sync network is missing or has no address; it is used as soon as it is there");
+                warn!(event = "interface-gone", %network, %interface, %error, "the interface of a sync network is missing or has no address; the network is used once it appears");
                 failed.get_or_insert((udp.device.clone(), error));
             }
         }

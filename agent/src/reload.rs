@@ -208,17 +208,17 @@ impl Drop for Reloader {
     }
 }
 
-/// Logs by what means the policy is pushed down and, if a better one could not be used, why.
+/// Logs by what means unwanted events are suppressed and, if a better one is not available, why.
 pub fn log_push_down(config: &Config, tools: &Tools, means: Means) {
     let wanted = config.policy.kernel;
     match tools.why(wanted) {
         Some(reason) => warn!(
             event = "push-down",
-            reason, "events of flows that the policy leaves out are kept back by {means}"
+            reason, "events of flows that the policy excludes are suppressed by {means}"
         ),
         None => info!(
             event = "push-down",
-            "events of flows that the policy leaves out are kept back by {means}"
+            "events of flows that the policy excludes are suppressed by {means}"
         ),
     }
 }
@@ -303,7 +303,7 @@ impl Work {
             && let Some(steering) = &steering
             && let Err(error) = hold::complete(steering)
         {
-            warn!(event = "not-held", %error, "packets are not held: the rules that queue them could not be put in place; mend that, then `ctsync reload`");
+            warn!(event = "not-held", %error, "packets are not held: the rules that queue them cannot be installed; mend the cause, then run `ctsync reload`");
         }
         log::set_level(config.log.level);
         if means != before {
@@ -313,8 +313,7 @@ impl Work {
         for section in &restart {
             warn!(
                 event = "restart-needed",
-                section,
-                "this section has changed too, but is only read at the start: restart ctsync"
+                section, "this section changed but is only read at start: restart ctsync"
             );
         }
         let (services, rules) = (policy.services().len(), policy.rules().len());

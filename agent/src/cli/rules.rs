@@ -135,7 +135,7 @@ fn print(out: &mut dyn Write, rules: &Installed, because: Option<String>) -> Res
     let means = rules.means;
     writeln!(
         out,
-        "# Events that the policy has no need of are kept back by {means}."
+        "# Events of flows that the policy excludes are suppressed by {means}."
     )?;
     if let Some(reason) = because {
         writeln!(out, "# Not by something better: {reason}")?;

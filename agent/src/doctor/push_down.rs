@@ -11,13 +11,11 @@ pub fn examine(config: &Config) -> Finding {
     match (tools.means(wanted), tools.why(wanted)) {
         (Ok(means), None) => Finding::ok(
             CHECK,
-            format!("events of flows that the policy leaves out are kept back by {means}"),
+            format!("events of flows that the policy excludes are suppressed by {means}"),
         ),
         (Ok(means), Some(reason)) => Finding::warning(
             CHECK,
-            format!(
-                "events of flows that the policy leaves out are kept back by {means}: {reason}"
-            ),
+            format!("events of flows that the policy excludes are suppressed by {means}: {reason}"),
             match means {
                 Means::Xtables => {
                     "TCP makes twice as many events, and every packet is compared with the rules; none is held"

@@ -30,7 +30,7 @@ impl Driver {
             let thread = std::thread::Builder::new().name("destinations".into());
             let begun = thread.spawn(move || {
                 if let Err(error) = holding.replace(destinations) {
-                    warn!(event = "not-held", %error, "cannot replace the destinations whose first packets are held; the list before stays in force");
+                    warn!(event = "not-held", %error, "cannot update the destinations whose first packets are held; the previous list stays in force");
                 }
             });
             self.learning = self.faults.survive("start a thread", begun);

@@ -86,7 +86,7 @@ impl Driver {
                     event = "full-sync-broken",
                     member = member.get(),
                     name = name(member),
-                    "full sync: the peer stopped sending; the rest comes from another peer, or by datagrams"
+                    "full sync: the peer stopped sending; continuing from another peer, or by datagrams"
                 ),
                 Event::Joined(took) => info!(
                     event = "full-sync-over",

@@ -98,7 +98,7 @@ impl Kernel {
             event = "conflict",
             flow = words(flow),
             stays = holder,
-            "a flow of a peer was not put in: another flow here has its tuple, or that of its answers"
+            "a peer's flow was not installed: another flow here has its tuple, or that of its answers"
         );
     }
 

@@ -131,7 +131,7 @@ impl Listener {
         let mut refuse = |refusal: Refusal, from: SocketAddr, reason: &dyn std::fmt::Display| {
             if let Some(suppressed) = complaints[refusal as usize].tick() {
                 let from = from.ip();
-                warn!(event = "stranger", %from, %reason, suppressed, "a connection to the port of the links was refused");
+                warn!(event = "stranger", %from, %reason, suppressed, "refused a connection to the link port");
             }
             match refusal {
                 Refusal::Stranger => Report::Stranger,
