@@ -47,7 +47,7 @@ struct Seen {
 
 /// The addresses that a machine had at some time.
 ///
-/// Looked up several times for each event. A hash without a key is safe here: only the operator chooses what is in it.
+/// Looked up several times per event. An unkeyed hash is safe here: only the operator chooses the contents.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AddressSet {
     local: HashSet<IpAddr>,

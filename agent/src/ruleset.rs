@@ -213,8 +213,8 @@ fn remove_others() {
 #[derive(Debug)]
 pub struct Ruleset {
     rules: Rules,
-    /// A file that is there while chains of xtables are, and lists their tables. The next run reads it after a crash, as asking
-    /// iptables what is in a table would make the table.
+    /// A file that exists while xtables chains are installed, and lists their tables. The next run reads it after a crash,
+    /// because asking iptables about a table would create it.
     mark: PathBuf,
 }
 

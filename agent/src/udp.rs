@@ -1,6 +1,6 @@
 //! The sockets of one sync network: who is written to by which transport.
 //!
-//! Unicast, broadcast and multicast are always received; the mode only says how datagrams for all peers are sent. So members
+//! Unicast, broadcast and multicast are always received; the mode only decides how datagrams for all peers are sent. So members
 //! in different modes understand each other, and the mode can be switched at any time.
 //!
 //! Sockets belong to an interface by its number, and are opened anew when it was deleted and made again.

@@ -1,7 +1,7 @@
 //! What the policy makes of what the kernel tells: told on, kept back, or waited for.
 //!
-//! It decides whether a flow is told to the peers at all. Once they know of it, or have told of it, the protocol tells what
-//! happens to it whatever the policy says, until a reloaded policy withdraws it (`core::reload`).
+//! It decides whether a flow is announced at all. Once peers know a flow, the protocol reports its changes whatever the policy
+//! says, until a reloaded policy withdraws it (`core::reload`).
 
 use super::Core;
 use super::ended::End;

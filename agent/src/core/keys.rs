@@ -6,7 +6,7 @@
 //! sent what it cannot open, unless its link is down (PROTOCOL.md 2.6).
 //!
 //! The subtle thing: a key stays in use for at least a second. Receivers keep two, so a third may be handed out only when
-//! nothing that was sealed with the first can still arrive.
+//! nothing sealed with the first can still arrive.
 
 use std::time::Duration;
 

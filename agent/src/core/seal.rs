@@ -133,8 +133,8 @@ impl PeerKeys {
             self.incarnation = offer.incarnation;
             self.keys.clear();
         }
-        // A link that came back repeats keys that we have. The first floor is the lower one, and the replay window knows
-        // what has come since.
+        // A re-established link repeats keys we have. The first floor is the lower one; the replay window covers what came
+        // since.
         if self.keys.iter().any(|key| key.epoch == offer.epoch) {
             return;
         }
