@@ -47,7 +47,7 @@ use ccp::wire::header::{HEADER_BYTES, Opcode};
 use chronicle::Chronicle;
 use conntrack::{EventKind, Flow};
 use ended::Ended;
-use facts::Alike;
+use facts::KnownFacts;
 use judge::{Began, PolicyCounters};
 use keys::{Limits, OwnKeys};
 use links::LinkCounters;
@@ -149,13 +149,13 @@ pub struct Core {
     clock: Instant,
     datagrams: DatagramCounters,
     links: LinkCounters,
-    alike: Alike,
+    facts: KnownFacts,
     roles: Roles,
     events: EventCounters,
     policy: Arc<Policy>,
     /// Flows that are told later, if they live.
     delays: Delays,
-    judged: PolicyCounters,
+    policy_counters: PolicyCounters,
     costs: ServiceCosts,
     /// Flows that ended of late.
     ended: Ended,
@@ -166,7 +166,7 @@ pub struct Core {
     /// Packets that go on without having been held.
     passed: VecDeque<PacketNumber>,
     splits: Splits,
-    holds: HoldCounters,
+    hold_counters: HoldCounters,
     held_lately: held::Lately,
     hold: Hold,
     buffer: Vec<u8>,
@@ -197,7 +197,7 @@ impl Core {
             chronicles: std::array::from_fn(|_| Chronicle::default()),
             policy,
             delays: Delays::default(),
-            judged: PolicyCounters::default(),
+            policy_counters: PolicyCounters::default(),
             rejudging: Rejudging::Over,
             wall_clock_nanos: 0,
             keys: OwnKeys::new(node.incarnation, key, key_limits, now),
@@ -217,12 +217,12 @@ impl Core {
             clock: now,
             datagrams: DatagramCounters::default(),
             links: LinkCounters::default(),
-            alike: Alike::default(),
+            facts: KnownFacts::default(),
             roles: Roles::new(roles),
             events: EventCounters::default(),
             passed: VecDeque::new(),
             splits: Splits::default(),
-            holds: HoldCounters::default(),
+            hold_counters: HoldCounters::default(),
             held_lately: held::Lately::default(),
             hold,
             buffer: Vec::with_capacity(node.datagram_bytes_max),

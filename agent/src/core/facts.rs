@@ -13,7 +13,7 @@ const TOLD_AGAIN: Duration = Duration::from_secs(600);
 
 /// What is known of this machine and those of the peers.
 #[derive(Debug, Default)]
-pub(super) struct Alike {
+pub(super) struct KnownFacts {
     own: Facts,
     told_at: Instant,
     /// Peers that have a link and do not know it yet.
@@ -28,7 +28,7 @@ struct Peer {
     clock_ahead_ms: i64,
 }
 
-impl Alike {
+impl KnownFacts {
     pub fn handle_link_up(&mut self, member: MemberId) {
         self.linked.insert(member);
         self.untold.insert(member);
@@ -64,16 +64,16 @@ impl Core {
     /// This machine is like that now; peers are told if it has changed.
     pub fn set_facts(&mut self, mut facts: Facts, now: Instant) {
         facts.insert(POLICY.to_owned(), self.policy.digest());
-        if facts != self.alike.own || now.since(self.alike.told_at) >= TOLD_AGAIN {
-            self.alike.own = facts;
-            self.alike.told_at = now;
-            self.alike.untold = self.alike.linked;
+        if facts != self.facts.own || now.since(self.facts.told_at) >= TOLD_AGAIN {
+            self.facts.own = facts;
+            self.facts.told_at = now;
+            self.facts.untold = self.facts.linked;
         }
     }
 
     /// Peers are told that the policy is another, if it is.
     pub(super) fn tell_policy(&mut self) {
-        let facts = self.alike.own.clone();
+        let facts = self.facts.own.clone();
         // Before the first look at the machine there is nothing to tell yet.
         if !facts.is_empty() {
             self.set_facts(facts, self.clock);
@@ -82,7 +82,7 @@ impl Core {
 
     /// True if the peer has told that its service policy is another.
     pub(super) fn has_other_policy(&self, member: MemberId) -> bool {
-        let peer = (self.alike.peers.get(member.index())).and_then(Option::as_ref);
+        let peer = (self.facts.peers.get(member.index())).and_then(Option::as_ref);
         let theirs = peer.and_then(|peer| peer.facts.value(POLICY));
         theirs.is_some_and(|digest| digest != self.policy.digest())
     }
@@ -91,7 +91,7 @@ impl Core {
     pub fn have_all_this_policy(&self) -> bool {
         let digest = Some(self.policy.digest());
         self.peers.iter().all(|member| {
-            let peer = (self.alike.peers.get(member.index())).and_then(Option::as_ref);
+            let peer = (self.facts.peers.get(member.index())).and_then(Option::as_ref);
             peer.and_then(|peer| peer.facts.value(POLICY)) == digest
         })
     }
@@ -100,14 +100,14 @@ impl Core {
     pub fn facts(&self) -> FactsReport {
         let peers = self.peers.iter().filter_map(|id| self.peer_facts(*id));
         FactsReport {
-            facts: self.alike.own.clone(),
+            facts: self.facts.own.clone(),
             peers: peers.collect(),
         }
     }
 
     /// A peer's machine, if it has told.
     fn peer_facts(&self, member: MemberId) -> Option<PeerFacts> {
-        let peer = self.alike.peers.get(member.index())?.as_ref()?;
+        let peer = self.facts.peers.get(member.index())?.as_ref()?;
         Some(PeerFacts {
             id: member.get(),
             name: self.names.get(&member).cloned().unwrap_or_default(),

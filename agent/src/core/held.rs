@@ -82,7 +82,7 @@ impl Core {
         let packet = held.id.number;
         self.held_lately.note(self.held_and_late(), now);
         let Some((kind, flow)) = read(held) else {
-            self.holds.not_understood += 1;
+            self.hold_counters.not_understood += 1;
             self.passed.push_back(packet);
             return;
         };
@@ -112,20 +112,20 @@ impl Core {
             }
             self.node.handle_hold(packet, kind, &key, &patch, now);
         } else {
-            self.holds.out_of_scope += 1;
+            self.hold_counters.out_of_scope += 1;
             self.passed.push_back(packet);
         }
     }
 
     /// The kernel handed us a packet that is not understood, or says that something went wrong.
     pub fn handle_queue_fault(&mut self, packet: Option<PacketNumber>) {
-        self.holds.queue_faults += 1;
+        self.hold_counters.queue_faults += 1;
         self.passed.extend(packet);
     }
 
     /// So many packets went on as it is not known how their flows are translated.
     pub fn count_untold(&mut self, packets: usize) {
-        self.holds.nat_unknown += packets as u64;
+        self.hold_counters.nat_unknown += packets as u64;
     }
 
     /// Nothing is held any longer: the daemon ends.

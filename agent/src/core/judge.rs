@@ -83,13 +83,13 @@ impl Core {
                     .is_none_or(|master| self.admits_child(key, &master))
             }
             Sync::Never if self.rejudging != Rejudging::Over && self.node.withdraw(key) => {
-                self.judged.withdrawn += 1;
+                self.policy_counters.withdrawn += 1;
                 false
             }
             Sync::Never if self.node.knows(key) => true,
             Sync::Never => {
                 self.delays.remove(key);
-                self.judged.never += 1;
+                self.policy_counters.never += 1;
                 false
             }
             Sync::Delayed(_) if self.node.knows(key) => true,
@@ -110,12 +110,12 @@ impl Core {
             Began::Before => Duration::ZERO,
         };
         if left.is_zero() {
-            self.judged.delayed_told += 1;
+            self.policy_counters.delayed_told += 1;
             return false;
         }
         let waits = self.delays.insert(key, left, self.clock).is_ok();
-        self.judged.delayed += u64::from(waits);
-        self.judged.delayed_full += u64::from(!waits);
+        self.policy_counters.delayed += u64::from(waits);
+        self.policy_counters.delayed_full += u64::from(!waits);
         waits
     }
 
@@ -124,7 +124,7 @@ impl Core {
         let master = convert::master_key(key, master);
         let waits = self.delays.end(&master);
         if waits {
-            self.judged.delayed_early += 1;
+            self.policy_counters.delayed_early += 1;
             // If there is no room, the flow goes in without its master.
             return self.delays.insert(key, Duration::ZERO, self.clock).is_err()
                 || !self.delays.end(key);
@@ -135,21 +135,21 @@ impl Core {
     /// A flow was seen to pass another member too: its peers are told at once, if it waits.
     pub fn handle_non_sticky(&mut self, key: &FlowKey) {
         if self.delays.end(key) {
-            self.judged.delayed_early += 1;
+            self.policy_counters.delayed_early += 1;
         }
     }
 
     /// A peer told of a flow that waits here: it needs no word of ours, and its packets are news from now on.
     pub(super) fn note_claimed(&mut self, key: &FlowKey) {
         if self.delays.remove(key) {
-            self.judged.delayed_early += 1;
+            self.policy_counters.delayed_early += 1;
         }
     }
 
     /// A flow ended.
     pub(super) fn note_destroyed(&mut self, key: &FlowKey, flow: &Flow) {
         let has_waited = self.delays.remove(key);
-        self.judged.delayed_ended += u64::from(has_waited);
+        self.policy_counters.delayed_ended += u64::from(has_waited);
         let is_forwarded = || {
             let patch = convert::patch(flow, self.shared);
             self.scope.is_forwarded(key, &patch.nat)
@@ -206,14 +206,14 @@ impl Core {
     /// What the kernel has of a flow whose delay is over; `None` if it has ended.
     pub fn handle_lookup(&mut self, key: &FlowKey, flow: Option<&Flow>) {
         let Some(flow) = flow.filter(|flow| convert::key(flow) == *key) else {
-            self.judged.delayed_ended += 1;
+            self.policy_counters.delayed_ended += 1;
             return;
         };
         let patch = convert::patch(flow, self.shared);
         if !self.scope.is_forwarded(key, &patch.nat) {
             return;
         }
-        self.judged.delayed_told += 1;
+        self.policy_counters.delayed_told += 1;
         let change = match self.node.knows(key) {
             true => Local::Update(&patch),
             false => Local::New(&patch),

@@ -47,7 +47,7 @@ impl Core {
     pub fn handle_link_up(&mut self, member: MemberId, now: Instant) {
         self.links.links += 1;
         self.keys.handle_link_up(member);
-        self.alike.handle_link_up(member);
+        self.facts.handle_link_up(member);
         self.accounting.handle_link_up(member);
         self.node.handle_link_up(member, now);
     }
@@ -55,7 +55,7 @@ impl Core {
     /// The link to a peer is gone.
     pub fn handle_link_down(&mut self, member: MemberId, now: Instant) {
         self.keys.handle_link_down(member);
-        self.alike.handle_link_down(member);
+        self.facts.handle_link_down(member);
         self.accounting.handle_link_down(member);
         self.node.handle_link_down(member, now);
     }
@@ -77,7 +77,7 @@ impl Core {
                 }
             }
             LinkMessage::Facts(body) => match FactsMessage::decode(body) {
-                Some(told) => self.alike.handle(from, told, self.clock_ms()),
+                Some(told) => self.facts.handle(from, told, self.clock_ms()),
                 None => self.links.malformed += 1,
             },
             LinkMessage::Totals(body) => self.handle_told(from, body, now),
@@ -89,7 +89,7 @@ impl Core {
         if let Some(message) = self.poll_key_message(to) {
             return Some(LinkMessage::Key(message));
         }
-        if let Some(told) = self.alike.poll(to, self.clock_ms()) {
+        if let Some(told) = self.facts.poll(to, self.clock_ms()) {
             return Some(LinkMessage::Facts(told.encode()));
         }
         if let Some(told) = self.accounting.poll(to) {

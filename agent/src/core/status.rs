@@ -193,13 +193,13 @@ impl Core {
             delayed_early,
             delayed_full,
             withdrawn,
-        } = self.judged;
+        } = self.policy_counters;
         let super::HoldCounters {
             out_of_scope: held_out_of_scope,
             not_understood: held_not_understood,
             nat_unknown: held_nat_unknown,
             queue_faults,
-        } = self.holds;
+        } = self.hold_counters;
         let own = [
             ("datagrams_sent", sent),
             ("datagrams_unsent", unsent),
