@@ -6,7 +6,7 @@
 use std::fs::{self, File};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -190,12 +190,7 @@ impl Daemon {
 
     /// What `ctsync status --json` says; nothing while no daemon answers.
     pub fn status(&self) -> Option<Value> {
-        let mut command = Command::new(program());
-        command
-            .args(["status", "--json", "--config"])
-            .arg(&self.config)
-            .stdin(Stdio::null());
-        let output = command.output().expect("ctsync can be started");
+        let output = self.outcome(&["status", "--json"]);
         // 1 says that a peer is not as it should be, which a test may want to see; or that the answer came too late.
         let answered = matches!(output.status.code(), Some(0 | 1)) && !output.stdout.is_empty();
         answered.then(|| {
@@ -243,12 +238,17 @@ impl Daemon {
         rows.filter(|row| row.get("end").is_none()).collect()
     }
 
-    /// What a verb prints, also one that ends as a problem.
-    pub fn shown(&self, words: &[&str]) -> String {
+    /// What comes of a verb: its exit status, and what it prints.
+    pub fn outcome(&self, words: &[&str]) -> Output {
         let mut command = Command::new(program());
         command.args(words).arg("--config").arg(&self.config);
-        let output = command.output().expect("ctsync can be started");
-        String::from_utf8(output.stdout).expect("it is text")
+        let output = command.stdin(Stdio::null()).output();
+        output.expect("ctsync can be started")
+    }
+
+    /// What a verb prints, also one that ends as a problem.
+    pub fn shown(&self, words: &[&str]) -> String {
+        String::from_utf8(self.outcome(words).stdout).expect("it is text")
     }
 
     /// The same, with `--json`; null if nothing is printed.

@@ -7,7 +7,6 @@ use std::process::Stdio;
 use std::time::Instant;
 
 use conntrack::{Dump, DumpItem, Flow, Injector};
-use serde_json::Value;
 
 use tests::cluster::{Cluster, Daemon, Settings};
 use tests::crowd::Crowd;
@@ -192,8 +191,7 @@ fn real([missing, ghost, nat, attribute, _]: [u64; 5]) -> [u64; 4] {
 
 /// What a round that begins now finds: missing, ghosts, translations, attributes, lag.
 fn round(daemon: &Daemon) -> [u64; 5] {
-    let report: Value =
-        serde_json::from_str(&daemon.ask("audit --now --json")).expect("a report is JSON");
+    let report = daemon.answer(&["audit", "--now"]);
     let found = &report["last"]["differences"];
     ["missing", "ghost", "nat", "attribute", "lag"].map(|class| {
         found[class]

@@ -1,11 +1,10 @@
 //! The lab itself: what the other tests stand on.
 
-use std::net::{IpAddr, UdpSocket};
+use std::net::IpAddr;
 use std::process::Command;
-use std::time::Duration;
 
 use tests::lab::{Family, Lab, Path, SHARED_IPV4, SHARED_IPV6};
-use tests::netns::{Namespace, run, wait_until};
+use tests::netns::{DEADLINE, Namespace, run, wait_until};
 
 #[test]
 fn a_dropped_namespace_is_gone_and_so_is_what_ran_in_it() {
@@ -17,7 +16,7 @@ fn a_dropped_namespace_is_gone_and_so_is_what_ran_in_it() {
         .spawn()
         .expect("sleep starts");
     // What is started enters its namespace a moment later.
-    wait_until("it is in the namespace", Duration::from_secs(30), || {
+    wait_until("it is in the namespace", DEADLINE, || {
         !run(Command::new("ip").args(["netns", "pids", &name])).is_empty()
     });
     drop(namespace);
@@ -50,19 +49,8 @@ fn every_path_reaches_the_server_through_every_gateway() {
 
 /// Sends a datagram there and back, and returns whom the server saw.
 fn seen_by_server(lab: &Lab, path: Path, family: Family) -> IpAddr {
-    let server = lab
-        .server
-        .inside(|| UdpSocket::bind((path.listener(family), 7000)));
-    let server = server.expect("the server has the address");
-    let client = lab
-        .client
-        .inside(|| UdpSocket::bind((path.client(family), 0)));
-    let client = client.expect("the client has the address");
-    for socket in [&server, &client] {
-        socket
-            .set_read_timeout(Some(Duration::from_secs(2)))
-            .expect("2 s is a timeout");
-    }
+    let server = (lab.server).udp_socket((path.listener(family), 7000), DEADLINE);
+    let client = (lab.client).udp_socket((path.client(family), 0), DEADLINE);
     let mut bytes = [0; 8];
     client
         .send_to(b"there", (path.server(family), 7000))

@@ -1,7 +1,5 @@
 //! Flows of the gateway itself stay at home: only what passes through a gateway concerns its peers.
 
-use std::net::UdpSocket;
-
 use tests::cluster::{Cluster, Transport};
 use tests::crowd::Crowd;
 use tests::lab::{Family, Lab, Path};
@@ -52,8 +50,7 @@ fn flows_of_an_address_that_moves_are_told_by_neither_and_put_into_no_kernel_tha
 
 /// Opens a flow from an address of the gateway, which only its own table shows.
 fn speak_to_server(gateway: &Namespace, address: &str) {
-    let socket = gateway.inside(|| UdpSocket::bind((address, 0)));
-    let socket = socket.expect("the gateway has the address");
+    let socket = gateway.udp_socket((address, 0), DEADLINE);
     socket
         .send_to(b"local", ("203.0.113.100", 9))
         .expect("there is a route");

@@ -1,12 +1,11 @@
 //! `ctsync mode` on a running cluster: all members follow, no flow is lost, a restart keeps it, and what the network does
 //! not carry is undone.
 
-use std::process::{Command, Output};
 use std::thread;
 use std::time::Duration;
 
 use tests::arrivals::{Arrivals, open_flows};
-use tests::cluster::{Cluster, Daemon, Transport, program};
+use tests::cluster::{Cluster, Daemon, Transport};
 use tests::lab::Lab;
 use tests::netns::{DEADLINE, wait_until};
 use tests::table::wait_equal;
@@ -29,7 +28,7 @@ fn all_members_follow_a_switch_without_losing_a_flow_and_keep_it_over_a_restart(
     let flows = thread::scope(|scope| {
         let flows = scope.spawn(|| open_flows(&lab, Duration::from_secs(4)));
         for mode in ["multicast", "broadcast", "multicast"] {
-            let output = switch(&cluster.members[0], mode);
+            let output = cluster.members[0].outcome(&["mode", mode]);
             assert!(output.status.success(), "{output:?}");
             wait_until("every member follows", DEADLINE, || {
                 cluster.members.iter().all(|it| mode_of(it) == mode)
@@ -63,7 +62,7 @@ fn a_member_that_was_away_learns_the_mode_from_the_others() {
     wait_until("it is dead", DEADLINE, || {
         cluster.members[0].log().contains("peer is dead")
     });
-    let output = switch(&cluster.members[0], "broadcast");
+    let output = cluster.members[0].outcome(&["mode", "broadcast"]);
     assert!(output.status.success(), "{output:?}");
     cluster.members[2].start(&lab.gateways[2]);
     cluster.wait_in_step();
@@ -77,7 +76,7 @@ fn a_mode_that_a_member_does_not_hear_is_undone() {
     let lab = Lab::new(3);
     let cluster = Cluster::start(&lab, Transport::Unicast);
     lab.gateways[2].nft(NO_GROUPS);
-    let output = switch(&cluster.members[0], "multicast");
+    let output = cluster.members[0].outcome(&["mode", "multicast"]);
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(
@@ -91,14 +90,6 @@ fn a_mode_that_a_member_does_not_hear_is_undone() {
             .iter()
             .all(|it| !it.log().contains("peer is dead"))
     );
-}
-
-fn switch(member: &Daemon, mode: &str) -> Output {
-    let mut command = Command::new(program());
-    command
-        .args(["mode", mode, "--config"])
-        .arg(member.config());
-    command.output().expect("ctsync can be started")
 }
 
 /// The mode of the first network.

@@ -1,11 +1,11 @@
 //! Another policy in a running cluster: all of it or nothing, and the flows that are there follow.
 
 use std::fs;
-use std::process::{Command, Output, Stdio};
+use std::process::Output;
 
 use rustix::process::Signal;
 
-use tests::cluster::{Cluster, Daemon, Settings, Transport, program};
+use tests::cluster::{Cluster, Settings, Transport};
 use tests::lab::{Family, Lab, Path};
 use tests::netns::{DEADLINE, Namespace, wait_until};
 use tests::table::{client_entries, wait_equal};
@@ -19,13 +19,6 @@ const NO_TCP: &str = "services: { quiet: { protocol: tcp, sync: never } }\n";
 /// TCP and UDP flows through a gateway that it has entries of.
 fn entries(gateway: &Namespace) -> [usize; 2] {
     ["tcp", "udp"].map(|proto| client_entries(gateway, proto))
-}
-
-fn reload(daemon: &Daemon) -> Output {
-    let mut command = Command::new(program());
-    let command = command.args(["reload", "--config"]).arg(daemon.config());
-    let output = command.stdin(Stdio::null()).output();
-    output.expect("ctsync can be started")
 }
 
 #[test]
@@ -44,7 +37,7 @@ fn flows_that_are_there_follow_another_policy() {
 
     cluster.members[0].write_policy(NO_TCP);
     for member in &cluster.members {
-        let Output { status, stderr, .. } = reload(member);
+        let Output { status, stderr, .. } = member.outcome(&["reload"]);
         assert!(status.success(), "{}", String::from_utf8_lossy(&stderr));
     }
     wait_until("only UDP is there", DEADLINE, || entries(peer) == [0, 1]);
@@ -90,7 +83,7 @@ fn a_flow_that_made_no_events_before_a_reload_ends_at_the_peer_too() {
     let udp = Connection::open(&lab, Kind::Datagrams, Path::Plain, Family::Ipv4);
     cluster.members[0].write_policy("");
     for member in &cluster.members {
-        assert!(reload(member).status.success());
+        assert!(member.outcome(&["reload"]).status.success());
     }
     wait_until("the peer has it", DEADLINE, || {
         entries(&lab.gateways[1]) == [0, 1]
@@ -119,7 +112,7 @@ fn a_bad_file_changes_nothing_and_says_why() {
     let mut cluster = Cluster::start_with(&lab, settings);
     let rules = lab.gateways[0].run("nft list ruleset");
     cluster.members[0].write_policy("services: { quiet: { protocol: udp, ports: 0 } }\n");
-    let Output { status, stderr, .. } = reload(&cluster.members[0]);
+    let Output { status, stderr, .. } = cluster.members[0].outcome(&["reload"]);
     let said = String::from_utf8_lossy(&stderr);
     assert_eq!(status.code(), Some(1), "{said}");
     assert!(
@@ -150,7 +143,7 @@ fn what_takes_a_restart_is_named() {
     let config = cluster.members[0].config();
     let text = fs::read_to_string(config).expect("it was written");
     fs::write(config, text + "liveness: { hello: 90ms }\n").expect("it is ours");
-    let Output { status, stdout, .. } = reload(&cluster.members[0]);
+    let Output { status, stdout, .. } = cluster.members[0].outcome(&["reload"]);
     let said = String::from_utf8_lossy(&stdout);
     assert!(status.success());
     assert!(
@@ -167,14 +160,14 @@ fn another_level_of_the_log_takes_no_restart() {
     let text = fs::read_to_string(config).expect("it was written");
     let quiet = format!("{text}log: {{ level: error }}\n");
     fs::write(config, &quiet).expect("it is ours");
-    let Output { status, stdout, .. } = reload(&cluster.members[0]);
+    let Output { status, stdout, .. } = cluster.members[0].outcome(&["reload"]);
     let said = String::from_utf8_lossy(&stdout);
     assert!(status.success() && !said.contains("restart"), "{said}");
     let lines = cluster.members[0].log().lines().count();
-    reload(&cluster.members[0]);
+    cluster.members[0].outcome(&["reload"]);
     assert_eq!(cluster.members[0].log().lines().count(), lines);
     fs::write(config, text).expect("it is ours");
-    reload(&cluster.members[0]);
+    cluster.members[0].outcome(&["reload"]);
     wait_until("it logs again", DEADLINE, || {
         cluster.members[0].log().lines().count() > lines
     });
