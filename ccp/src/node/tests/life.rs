@@ -1,6 +1,6 @@
 //! How long flows live, and who ends them (PROTOCOL.md 6, 7.8).
 
-use super::world::{Faults, World, key, member, patch};
+use super::world::{Faults, TABLE_OLD, World, key, member, patch};
 use crate::node::{Action, End, Outcome};
 use crate::progress;
 use crate::record::{Endpoint, FlowKey, Nat, Packets, Patch};
@@ -53,6 +53,53 @@ fn a_copy_is_written_its_timeout_anew_before_it_is_over_as_long_as_its_carrier_l
     let refreshed = world.node(1).counters().copies_refreshed;
     world.run(SECOND * 60);
     assert_eq!(world.node(1).counters().copies_refreshed, refreshed);
+}
+
+/// PROTOCOL.md 8: the end of one of two flows was heard by nobody, as both daemons had been killed.
+#[test]
+fn what_both_members_missed_is_there_until_its_timeout_and_no_longer() {
+    for holder_dies in [false, true] {
+        let mut world = World::new(2, Faults::NONE, 37);
+        world.run(SECOND);
+        for n in 1..=2 {
+            world.open(0, key(n));
+            world.change(0, key(n), &short_lived(40, 3));
+        }
+        world.run(SECOND);
+        world.stop(0);
+        world.stop(1);
+        world.close_unseen(0, key(1));
+        world.start(0, TABLE_OLD);
+        world.start(1, TABLE_OLD);
+        world.run(SECOND * 2);
+        assert_eq!(world.kernel(0), world.kernel(1));
+        assert_eq!(world.kernel(0).len(), 2, "nothing that never was");
+        let slot = world.node(1).table().find(&key(1)).unwrap();
+        let origin = world.node(1).table().get(slot).unwrap().origin;
+        assert_eq!(origin, Origin::Found);
+        if holder_dies {
+            world.stop(1);
+            world.run(SECOND);
+        }
+        let refreshed = |world: &World, at| world.node(at).counters().copies_refreshed;
+        let before = refreshed(&world, 0);
+        world.run(SECOND * 60);
+        if holder_dies {
+            assert_eq!(refreshed(&world, 0), before, "it has what is left");
+            world.drop_entry(0, key(1), End::Over);
+            world.run(SECOND * 60);
+        } else {
+            assert!(refreshed(&world, 0) > before);
+            assert_eq!(
+                refreshed(&world, 1),
+                0,
+                "what it has itself it leaves alone"
+            );
+            world.drop_entry(1, key(1), End::Over);
+            world.run(SECOND);
+        }
+        assert!(!world.kernel(0).contains_key(&key(1)));
+    }
 }
 
 #[test]
