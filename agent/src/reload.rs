@@ -131,37 +131,21 @@ impl Reloader {
                 while let Some(reason) = wait(&mut rung, watch.as_ref(), work.ruleset.has_chains())
                     && !over.load(Ordering::Acquire)
                 {
-                    if reason == Reason::Look {
-                        if work.restore(&mut silence) {
-                            // Without a driver there is nobody left to tell.
-                            let _ = sender.send(Done::Restored);
-                            wake();
+                    let done = match reason {
+                        Reason::Look => work.restore(&mut silence).then_some(Done::Restored),
+                        Reason::Ring => {
+                            notify::reloading();
+                            work.reload_for(asked.try_iter().collect())
                         }
-                        continue;
+                    };
+                    if let Some(done) = done {
+                        // Without a driver there is nobody left to hand it to.
+                        let _ = sender.send(done);
+                        wake();
                     }
-                    let answers: Vec<Answer> = asked.try_iter().collect();
-                    notify::reloading();
-                    match work.reload() {
-                        Ok((policy, reloaded)) => {
-                            let unwanted = work.ruleset.rules().unwanted.clone();
-                            let policy = Arc::new(policy);
-                            // Without a driver there is nobody left to hand it to.
-                            let _ = sender.send(Done::Reloaded(Reload {
-                                policy,
-                                unwanted,
-                                reloaded,
-                                answers,
-                            }));
-                            wake();
-                        }
-                        Err(reason) => {
-                            error!(event = "reload-failed", "nothing was reloaded: {reason}");
-                            for answer in answers {
-                                let _ = answer.send(Err(reason.clone()));
-                            }
-                        }
+                    if reason == Reason::Ring {
+                        notify::ready();
                     }
-                    notify::ready();
                 }
             })?;
         Ok(Self {
@@ -257,6 +241,25 @@ fn wait(rung: &mut UnixStream, watch: Option<&Watch>, has_chains: bool) -> Optio
 }
 
 impl Work {
+    /// Reloads for those who wait for `answers`. If it fails they are told why here; else the driver answers.
+    fn reload_for(&mut self, answers: Vec<Answer>) -> Option<Done> {
+        match self.reload() {
+            Ok((policy, reloaded)) => Some(Done::Reloaded(Reload {
+                policy: Arc::new(policy),
+                unwanted: self.ruleset.rules().unwanted.clone(),
+                reloaded,
+                answers,
+            })),
+            Err(reason) => {
+                error!(event = "reload-failed", "nothing was reloaded: {reason}");
+                for answer in answers {
+                    let _ = answer.send(Err(reason.clone()));
+                }
+                None
+            }
+        }
+    }
+
     /// Puts our rules back if somebody has deleted them; true if so.
     fn restore(&self, silence: &mut Interval) -> bool {
         let restored = match (self.ruleset.restore(), &self.steering) {

@@ -9,7 +9,9 @@ use super::members::Checks;
 use super::view::{View, is_well};
 use super::{Daemon, Failure};
 use crate::control::answer::sync::SyncStatus;
-use crate::control::answer::{self, HoldStatus, Latency, PeerHold, PeerState, PeerStatus};
+use crate::control::answer::{
+    self, Counters, HoldStatus, Latency, PeerHold, PeerState, PeerStatus,
+};
 use crate::paragraph;
 use crate::units::{Age, short_time, time};
 
@@ -101,20 +103,25 @@ impl Display for Page<'_> {
         for warning in warnings {
             writeln!(f, "{warning}")?;
         }
-        let (counting, zero): (Vec<_>, Vec<_>) = counters.0.iter().partition(|it| it.1 > 0);
-        if !counting.is_empty() {
-            writeln!(f, "\nCOUNTER")?;
-        }
-        let width = counting.iter().map(|(name, _)| name.len()).max();
-        let width = width.unwrap_or_default();
-        for (name, value) in counting {
-            writeln!(f, "{name:<width$}  {value}")?;
-        }
-        if !zero.is_empty() {
-            writeln!(f, "({} more are 0)", zero.len())?;
-        }
-        Ok(())
+        counter_lines(f, counters)
     }
+}
+
+/// A line for each counter that is not 0.
+fn counter_lines(f: &mut fmt::Formatter<'_>, counters: &Counters) -> fmt::Result {
+    let (counting, zero): (Vec<_>, Vec<_>) = counters.0.iter().partition(|it| it.1 > 0);
+    if !counting.is_empty() {
+        writeln!(f, "\nCOUNTER")?;
+    }
+    let width = counting.iter().map(|(name, _)| name.len()).max();
+    let width = width.unwrap_or_default();
+    for (name, value) in counting {
+        writeln!(f, "{name:<width$}  {value}")?;
+    }
+    if !zero.is_empty() {
+        writeln!(f, "({} more are 0)", zero.len())?;
+    }
+    Ok(())
 }
 
 /// Whether everything is here; if not, for how long, and how far it is.
