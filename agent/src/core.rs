@@ -103,9 +103,9 @@ pub struct Setup {
 pub struct Apply {
     /// For [`Core::handle_applied`].
     pub ticket: Ticket,
-    /// What to do.
+    /// What the kernel is to do with the entry.
     pub action: Action,
-    /// With what.
+    /// The flow as the kernel is to have it.
     pub flow: Flow,
     /// The flows that its helper expects, to be asked for after it.
     pub expected: Vec<conntrack::Expectation>,
@@ -114,11 +114,11 @@ pub struct Apply {
 /// Events of the kernel by what became of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EventCounters {
-    /// Read.
+    /// Events that were read.
     pub received: u64,
     /// Of flows that are not replicated.
     pub out_of_scope: u64,
-    /// Not understood.
+    /// Messages that are not well formed.
     pub malformed: u64,
     /// Times that the kernel had to drop events.
     pub overruns: u64,

@@ -58,17 +58,10 @@ pub enum RunError {
     /// The control socket could not be opened.
     Control(StartError),
     /// The interface of the sync network is not there.
-    Interface {
-        /// Its name.
-        name: String,
-        /// What the kernel said.
-        source: io::Error,
-    },
+    Interface { name: String, source: io::Error },
     /// Something that was to be done failed.
     Io {
-        /// What.
         what: &'static str,
-        /// How.
         source: io::Error,
     },
 }

@@ -28,7 +28,6 @@ pub struct Call {
     pub from: &'static str,
     /// What it is.
     pub to: &'static str,
-    /// Why.
     pub why: String,
 }
 

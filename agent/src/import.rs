@@ -54,18 +54,11 @@ pub struct Note {
 pub enum ImportError {
     /// It cannot be read.
     Unreadable {
-        /// Which.
         file: PathBuf,
-        /// Why.
         error: std::io::Error,
     },
     /// It is no configuration of conntrackd.
-    Syntax {
-        /// Which.
-        file: PathBuf,
-        /// Where and why.
-        error: SyntaxError,
-    },
+    Syntax { file: PathBuf, error: SyntaxError },
 }
 
 /// What the file says that has a place in ours.

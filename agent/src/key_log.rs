@@ -25,7 +25,7 @@ type Name = (MemberId, u64, u8);
 /// Keys of so many members, each with a few, are remembered as written; an older one is written once more.
 const WRITTEN_MAX: usize = 4 * MemberId::MAX;
 
-/// The file.
+/// The file that keys are written to.
 #[derive(Debug)]
 pub struct KeyLog {
     file: File,

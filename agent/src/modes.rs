@@ -293,7 +293,7 @@ fn of(transport: Transport) -> Mode {
     }
 }
 
-/// Its name.
+/// The name of a mode, in the configuration and for operators.
 pub fn name(mode: Mode) -> &'static str {
     match mode {
         Mode::Unicast => "unicast",

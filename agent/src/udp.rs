@@ -36,7 +36,7 @@ pub struct Udp {
     configured: Transport,
     /// What went over it.
     pub traffic: Traffic,
-    /// How fast.
+    /// Bytes a second.
     pub rates: Rates,
     own: SocketAddr,
     peers: Vec<(MemberId, SocketAddr)>,
@@ -46,7 +46,7 @@ pub struct Udp {
 /// Datagrams that went over a network, each copy counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Traffic {
-    /// Sent.
+    /// Datagrams that were sent.
     pub sent: u64,
     /// Bytes of those, without the headers of UDP and IP.
     pub sent_bytes: u64,

@@ -39,26 +39,26 @@ pub struct Client {
 pub enum ClientError {
     /// Nobody listens.
     NoDaemon {
-        /// Where.
+        /// Path of the socket.
         path: PathBuf,
     },
     /// The connection could not be made, or broke.
     Io {
-        /// Where.
+        /// Path of the socket.
         path: PathBuf,
-        /// Why.
+        /// What the system said.
         error: io::Error,
     },
     /// The daemon said why not.
     Refused {
-        /// Its words.
+        /// What it said.
         reason: String,
     },
     /// What came is no answer to what was asked.
     Garbled {
-        /// Where.
+        /// Path of the socket.
         path: PathBuf,
-        /// Why.
+        /// What does not fit.
         error: serde_json::Error,
     },
 }

@@ -12,21 +12,21 @@ use std::path::{Path, PathBuf};
 pub enum StartError {
     /// Another daemon listens there.
     Taken {
-        /// Where.
+        /// Path of the socket.
         path: PathBuf,
     },
     /// Something that is not a socket is there.
     NotASocket {
-        /// Where.
+        /// Path of the socket.
         path: PathBuf,
     },
     /// The system refused.
     Io {
-        /// What.
+        /// What was to be done with the socket.
         what: &'static str,
-        /// Where.
+        /// Path of the socket.
         path: PathBuf,
-        /// Why.
+        /// What the system said.
         error: io::Error,
     },
 }
