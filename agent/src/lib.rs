@@ -3,7 +3,7 @@
 //! - What is decided, without I/O: `core`, with `convert` (the kernel's types and the protocol's), `policy`, `delay`,
 //!   `splits`, `costs`, `accounting`.
 //! - What it is fed by and what it does: `driver`, the loop, with `kernel`, `queue`, `networks` over `udp`, `tcp` under
-//!   `tls`, `addresses`, `interfaces`, `monitor`, `modes`, `roles` with `hooks`, `facts`, `key_log`.
+//!   `tls`, `addresses`, `interfaces`, `monitor`, `modes`, `roles` with `track_file` and `hooks`, `facts`, `key_log`.
 //! - What is asked of the kernel beside its table: `ruleset`, `filter`, put in place anew by `reload`.
 //! - What operators see: `cli`, `control`, `metrics`, `log` with `counter_warnings`, `doctor`, `dry_run`, `import`, `paragraph`.
 //! - What all begins with: `daemon`, `config`, `identity`, `notify`; and what several need: `protocols`, `units`, `files`.
@@ -47,5 +47,6 @@ pub mod ruleset;
 mod splits;
 mod tcp;
 mod tls;
+mod track_file;
 mod udp;
 mod units;

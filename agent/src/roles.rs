@@ -11,8 +11,8 @@ use crate::config::Config;
 use crate::control::answer::members::{Done, RolesAnswer, RolesRequest};
 use crate::core::Core;
 use crate::core::roles::state_name;
-use crate::files;
 use crate::hooks::{Call, Hooks};
+use crate::track_file::TrackFile;
 use ccp::election::{State, StateChange, Why};
 use ccp::time::Instant;
 use rustix::fs::{Access, access};
@@ -27,7 +27,7 @@ const TABLE_MAX: &str = "/proc/sys/net/netfilter/nf_conntrack_max";
 /// The files, and the hooks.
 #[derive(Debug)]
 pub struct RolesIo {
-    track_file: PathBuf,
+    track_file: TrackFile,
     state_directory: PathBuf,
     watches_storage: bool,
     hooks: Option<Hooks>,
@@ -43,13 +43,13 @@ impl RolesIo {
             let _ = fs::create_dir(&state_directory);
         }
         let io = Self {
-            track_file: config.roles.track_file.clone(),
+            track_file: TrackFile::new(config.roles.track_file.clone()),
             state_directory,
             watches_storage: config.checks.state_directory,
             hooks: Hooks::start(config)?,
             name: config.this.name.clone(),
         };
-        io.track(State::Init)?;
+        io.track_file.write(State::Init)?;
         Ok(io)
     }
 
@@ -86,8 +86,8 @@ impl RolesIo {
                 info!(event = "role", from, to, "this member is {to}: {why}");
             }
         }
-        if let Err(error) = self.track(change.to) {
-            let file = self.track_file.display();
+        if let Err(error) = self.track_file.write(change.to) {
+            let file = self.track_file.path().display();
             error!(event = "track-file", %error, "cannot write the track file {file}: keepalived does not learn that this member is {to}");
         }
         if let Some(hooks) = &self.hooks {
@@ -147,49 +147,8 @@ impl RolesIo {
             }),
         }
     }
-
-    fn track(&self, state: State) -> io::Result<()> {
-        files::replace(
-            &self.track_file,
-            format!("{}\n", track_value(state)).as_bytes(),
-        )
-    }
 }
 
 fn number(path: &str) -> Option<u64> {
     fs::read_to_string(path).ok()?.trim().parse().ok()
-}
-
-/// What stands in the track file: keepalived adds it to its priority, the scripts for routing daemons look whether it is
-/// greater than 0. So with equal priorities who is active is preferred; with nobody active, who is fit; and a member that is
-/// not is the last resort.
-pub fn track_value(state: State) -> i16 {
-    match state {
-        State::Active => 100,
-        State::Attention => 50,
-        State::Ready | State::Standby => 0,
-        State::Init => -90,
-        State::Down => -95,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{State, track_value};
-
-    #[test]
-    fn who_is_active_is_preferred_to_who_is_fit_and_he_to_who_is_not() {
-        let order = [
-            State::Down,
-            State::Init,
-            State::Standby,
-            State::Attention,
-            State::Active,
-        ];
-        assert!(order.is_sorted_by(|a, b| track_value(*a) < track_value(*b)));
-        assert_eq!(track_value(State::Ready), track_value(State::Standby));
-        // With the usual priorities of 100 keepalived stays within 1 to 254.
-        let least = track_value(State::Down);
-        assert!((1..=254).contains(&(100 + least)));
-    }
 }
