@@ -238,7 +238,10 @@ impl fmt::Display for RulesetError {
         let cure =
             "or write `kernel: { copy_bit: none }` and `policy: { kernel: filter }` to do without";
         match self {
-            Self::Run(error) => write!(f, "run nft: {error}; install the package nftables, {cure}"),
+            Self::Run(error) => write!(
+                f,
+                "cannot run nft: {error}; install the package nftables, {cure}"
+            ),
             Self::Refused(said) => write!(
                 f,
                 "nft refused the table of ctsync: {}; give ctsync CAP_NET_ADMIN and a kernel with nf_tables, {cure}",
@@ -252,7 +255,7 @@ impl fmt::Display for RulesetError {
             Self::Xtables(said) => write!(f, "{said}; {cure}"),
             Self::Mark(path, error) => write!(
                 f,
-                "make {}: {error}; let ctsync write to its directory",
+                "cannot write {}: {error}; let ctsync write to its directory",
                 path.display()
             ),
         }

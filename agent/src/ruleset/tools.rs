@@ -33,7 +33,7 @@ impl Tools {
     pub fn look(push_down: PushDown) -> Self {
         let probe = "table inet ctsync-probe { chain events { type filter hook prerouting priority -150; ct event set 0x1; }; }\n";
         let nft = super::nft(&["--check"], probe).map_err(|error| match error {
-            RulesetError::Run(error) => format!("run nft: {error}"),
+            RulesetError::Run(error) => format!("cannot run nft: {error}"),
             RulesetError::Refused(said) => {
                 format!("nft: {}", said.lines().next().unwrap_or_default().trim())
             }

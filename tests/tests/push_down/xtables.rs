@@ -37,7 +37,7 @@ fn without_nft_chains_of_xtables_do_it_and_go_with_the_daemon_and_without_them_t
     cluster.wait_in_step();
     let log = cluster.members[0].log();
     assert!(log.contains("are suppressed by rules of xtables"), "{log}");
-    assert!(log.contains("run nft: No such file"), "{log}");
+    assert!(log.contains("cannot run nft: No such file"), "{log}");
     assert!(log.contains("nftables are not to be had"), "{log}");
     assert_eq!(
         lab.gateways[0]
