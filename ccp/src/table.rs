@@ -87,7 +87,7 @@ pub struct Entry {
     pub pending: Pending,
     /// True if, as far as we know, the local kernel has an entry for it, or was asked for one and has not refused.
     pub in_kernel: bool,
-    /// A copy that is in the kernel without the copy bit for a while: packets may pass it untold (PROTOCOL.md 7.8).
+    /// The entry of a copy is, or will be made, without the copy bit for a while: packets may pass it untold (PROTOCOL.md 7.8).
     pub is_unmarked: bool,
     /// The last pass over the kernel's table that saw it, or that it was touched after.
     pub pass: u8,

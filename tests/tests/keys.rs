@@ -36,8 +36,7 @@ fn who_dials_with_the_key_of_no_member_is_refused_and_told_of_once() {
     });
     let refusals = |daemon: &Daemon| {
         let log = daemon.log();
-        log.matches("refused a connection to the link port")
-            .count()
+        log.matches("refused a connection to the link port").count()
     };
     assert_eq!(refusals(member), 1, "{}", member.log());
     wait_until("the stranger knows why", DEADLINE, || {

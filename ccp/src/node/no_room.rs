@@ -46,8 +46,8 @@ impl NoRoom {
         self.at.get_or_insert(now + self.wait);
     }
 
-    /// The table was read: these are all that are not in it though they should be. Some are tried at once, as not all were refused
-    /// for lack of room.
+    /// The table was read: these are all that are not in it though they should be. Some are tried at once, as not all were
+    /// refused for lack of room.
     pub fn refill(&mut self, refused: Vec<Slot>, now: Instant) {
         self.at = (!refused.is_empty()).then_some(now);
         self.waiting = refused.into();

@@ -63,7 +63,8 @@ macro_rules! demand {
 /// Flows whose creation a full table refused, by gateway.
 pub type Refused = BTreeSet<(usize, FlowKey)>;
 
-/// What `handle_timeout` acts on, `poll_timeout` has announced; called earlier, it does nothing. To be called when the core was drained and nothing was handed in since.
+/// What `handle_timeout` acts on, `poll_timeout` has announced; called earlier, it does nothing. To be called when the core
+/// was drained and nothing was handed in since.
 pub fn early_timeout_is_a_no_op(core: &mut Core, now: Instant) -> Result<(), Violation> {
     let announced = core.poll_timeout();
     if announced <= now {
@@ -125,8 +126,8 @@ pub fn bounds_hold(core: &Core, options: &Options) -> Result<(), Violation> {
     Ok(())
 }
 
-/// An acknowledgement means that the kernel has it. `receiver` is sending an acknowledgement to `sender`. What it acknowledges of the flows that `sender` carries is
-/// in its kernel.
+/// An acknowledgement means that the kernel has it. `receiver` is sending an acknowledgement to `sender`. What it
+/// acknowledges of the flows that `sender` carries is in its kernel.
 pub fn acknowledged_is_in_the_kernel(
     gateways: &[Gateway],
     flows: &[Traffic],

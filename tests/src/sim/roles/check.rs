@@ -18,8 +18,8 @@ struct Member {
 
 impl World {
     /// In mode `ha` no two that can talk have the role, and in every group of those that can somebody has it: one that is fit, if
-    /// all of the group can talk to each other and one of them is. In mode `load-sharing` all that are fit are active, and if none
-    /// is, one is all the same. Nobody changed too often, and not at all if nothing happened but that daemons were late.
+    /// all of the group can talk to each other and one of them is. In mode `load-sharing` all that are fit are active, and if
+    /// none is, one is all the same. Nobody changed too often, and not at all if nothing happened but that daemons were late.
     pub fn check(&mut self, faults: &[Fault]) -> Result<(), String> {
         self.report.checks += 1;
         let members = self.members();
