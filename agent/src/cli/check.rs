@@ -47,16 +47,9 @@ pub(super) struct Refusal<'a> {
 
 impl Check {
     pub fn execute(&self, out: &mut dyn Write) -> Result<(), Failure> {
-        let (config, key) = match Config::load_and_judge_key(&self.config) {
-            Ok(loaded) => loaded,
-            Err(error) => return self.refuse(out, &[error.into()]),
-        };
-        let policy = match (key, config.load_policy(&self.config)) {
-            (Ok(_), Ok(policy)) => policy,
-            (key, policy) => {
-                let errors = [key.err(), policy.err().map(LoadError::from)];
-                return self.refuse(out, &errors.into_iter().flatten().collect::<Vec<_>>());
-            }
+        let (config, policy) = match Config::judge(&self.config) {
+            Ok(judged) => judged,
+            Err(errors) => return self.refuse(out, &errors),
         };
         match (self.policy, self.json) {
             (true, true) => writeln!(out, "{}", policy.to_json())?,
@@ -79,7 +72,6 @@ impl Check {
         Ok(())
     }
 
-    /// Both files, and the key, are judged before this: who mends one thing should not meet the next only then.
     fn refuse(&self, out: &mut dyn Write, errors: &[LoadError]) -> Result<(), Failure> {
         if !self.json {
             let texts: Vec<_> = errors.iter().map(ToString::to_string).collect();

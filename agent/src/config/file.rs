@@ -140,9 +140,12 @@ pub(super) struct Log {
     pub datagram_keys: Option<Spanned<String>>,
 }
 
+/// Where public keys stand, by the id of the member.
+pub type Places = BTreeMap<u64, Option<Place>>;
+
 impl File {
     /// Where each member's public key stands, by the id that is written beside it.
-    pub fn public_key_places(&self) -> BTreeMap<u64, Option<Place>> {
+    pub fn public_key_places(&self) -> Places {
         let members = self.members.value.iter();
         members
             .map(|member| (member.id.value, Place::of(&member.public_key.referenced)))

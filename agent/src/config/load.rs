@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::error::{ConfigError, Fault, Place, Problem};
+use super::error::{ConfigError, Fault, Problem};
 use super::{Config, DEFAULT_POLICY_DIRECTORY, DEFAULT_POLICY_FILE, Policy, file, resolve};
 use crate::identity::{self, KeyError, MemberKey};
 use crate::policy;
@@ -17,46 +17,75 @@ impl Config {
     /// Judges `text`; errors name `path` as where it came from.
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
         let file = file::parse(text, path)?;
-        resolve::resolve(file).map_err(|fault| fault.in_file(path))
+        resolve::resolve(file).map_err(|faults| first(faults).in_file(path))
     }
 
     /// As [`Self::load`], and the member's key, which has to be the one that the file says.
     pub fn load_with_key(path: &Path) -> Result<(Self, MemberKey), LoadError> {
-        let (config, key) = Self::load_and_judge_key(path)?;
-        Ok((config, key?))
-    }
-
-    /// The same for who can use one without the other.
-    pub fn load_and_judge_key(
-        path: &Path,
-    ) -> Result<(Self, Result<MemberKey, LoadError>), ConfigError> {
         let file = file::parse(&file::read(path)?, path)?;
         let places = file.public_key_places();
-        let config = resolve::resolve(file).map_err(|fault| fault.in_file(path))?;
-        let place = places.get(&config.this.id.get().into()).copied().flatten();
-        let key = config.load_key(place, path);
+        let config = resolve::resolve(file).map_err(|faults| first(faults).in_file(path))?;
+        let key = config.load_key(&places, path)?;
         Ok((config, key))
     }
 
-    /// This member's key; `place` is where its public half stands in the file at `path`.
-    fn load_key(&self, place: Option<Place>, path: &Path) -> Result<MemberKey, LoadError> {
+    /// All that the daemon loads, or all that is wrong with it: with the configuration, the key and the policy.
+    pub fn judge(path: &Path) -> Result<(Self, policy::Policy), Vec<LoadError>> {
+        let file = file::read(path).and_then(|text| file::parse(&text, path));
+        let file = file.map_err(|error| vec![error.into()])?;
+        let places = file.public_key_places();
+        let section = resolve::policy::policy(file.policy.clone().unwrap_or_default());
+        let mut errors = Vec::new();
+        let config = match resolve::resolve(file) {
+            Ok(config) => {
+                errors.extend(config.load_key(&places, path).err());
+                Some(config)
+            }
+            Err(faults) => {
+                let faults = faults.into_iter().map(|fault| fault.in_file(path).into());
+                errors.extend(faults);
+                None
+            }
+        };
+        let port = (config.as_ref()).map_or(resolve::networks::DEFAULT_PORT, Self::port);
+        let policy = (section.files(path)).and_then(|it| policy::Policy::load(&it, port.get()));
+        match (config, policy) {
+            (Some(config), Ok(policy)) if errors.is_empty() => Ok((config, policy)),
+            (_, policy) => {
+                errors.extend(policy.err().map(LoadError::from));
+                Err(errors)
+            }
+        }
+    }
+
+    /// This member's key. `places` is where the public halves stand in the file at `path`.
+    fn load_key(&self, places: &file::Places, path: &Path) -> Result<MemberKey, LoadError> {
         let key_file = identity::file(&self.key_file);
         let key = MemberKey::load(&key_file)?;
         if key.public() == self.this.public_key {
             return Ok(key);
         }
-        let problem = Problem::OtherKey {
-            member: self.this.id,
-            key_file,
-            public_key: key.public(),
+        let fault = Fault {
+            place: places.get(&self.this.id.get().into()).copied().flatten(),
+            problem: Problem::OtherKey {
+                member: self.this.id,
+                key_file,
+                public_key: key.public(),
+            },
         };
-        Err(Fault { place, problem }.in_file(path).into())
+        Err(fault.in_file(path).into())
     }
 
     /// The service policy. `path` is where this configuration is.
     pub fn load_policy(&self, path: &Path) -> Result<policy::Policy, ConfigError> {
         policy::Policy::load(&self.policy.files(path)?, self.port().get())
     }
+}
+
+/// What is told of what is wrong, to who asks for one thing.
+fn first(faults: Vec<Fault>) -> Fault {
+    let mut faults = faults.into_iter();
+    faults.next().expect("what is refused has a fault")
 }
 
 /// Why a member cannot run: its configuration, or its key.

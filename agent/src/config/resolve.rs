@@ -9,7 +9,10 @@ use super::error::{Fault, Problem};
 use super::file::{self, File};
 use super::roles::DEFAULT_STATE_DIRECTORY;
 use super::scalar::print_duration;
-use super::{Config, Control, DEFAULT_SOCKET, Delta, Keys, Level, Liveness, Log, Sync};
+use super::{
+    Config, Control, DEFAULT_COPY_BIT, DEFAULT_SOCKET, Delta, Keys, Level, Liveness, Log, Member,
+    Network, Sync,
+};
 use crate::config::spanned::Spanned;
 
 mod accounting;
@@ -19,7 +22,7 @@ mod kernel;
 mod members;
 mod metrics;
 pub mod networks;
-mod policy;
+pub mod policy;
 mod roles;
 mod values;
 
@@ -53,47 +56,86 @@ const DEAD_AFTER: Limits<Duration> = Limits {
 /// `sun_path` of `sockaddr_un` has 108 bytes, one for the NUL.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
 
-/// The configuration that `file` means.
-pub(super) fn resolve(mut file: File) -> Result<Config, Fault> {
-    let cluster = number(&file.cluster, "cluster", 1, u16::MAX)?;
-    let kernel = kernel::kernel(file.kernel.take().unwrap_or_default())?;
-    let (networks, members) = networks::networks_and_members(&file)?;
-    let (this, peers) = members::this_and_peers(&file, members)?;
-    let names = peers.iter().chain([&this]).map(|it| it.name.clone());
-    let names: Vec<_> = names.collect();
-    let control = control(file.control.unwrap_or_default())?;
-    Ok(Config {
-        cluster: nonzero(cluster),
-        this,
-        peers,
-        networks,
-        sync: Sync {
-            duplicate: file.sync.unwrap_or_default().duplicate.unwrap_or(false),
-        },
-        key_file: match &file.key_file {
-            Some(key_file) => absolute(key_file, "key_file")?,
-            None => crate::identity::DEFAULT_FILE.into(),
-        },
-        keys: keys(file.keys.unwrap_or_default())?,
-        delta: delta(file.delta.unwrap_or_default())?,
-        liveness: liveness(file.liveness.unwrap_or_default())?,
-        hold: hold::hold(file.hold.unwrap_or_default(), kernel.copy_bit)?,
-        kernel,
-        policy: policy::policy(file.policy.unwrap_or_default()),
-        audit: audit::audit(&file.audit.unwrap_or_default())?,
-        accounting: accounting::accounting(&file.accounting.unwrap_or_default())?,
-        metrics: metrics::metrics(file.metrics.unwrap_or_default())?,
-        roles: roles::roles(file.roles.unwrap_or_default(), names, &control.socket)?,
-        interfaces: roles::interfaces(file.interfaces.unwrap_or_default())?,
-        checks: roles::checks(file.checks.unwrap_or_default())?,
-        hooks: roles::hooks(file.hooks.unwrap_or_default())?,
-        state_directory: match &file.state_directory {
-            Some(directory) => absolute(directory, "state_directory")?,
-            None => DEFAULT_STATE_DIRECTORY.into(),
-        },
-        control,
-        log: log(file.log.unwrap_or_default())?,
-    })
+/// What is wrong, part by part: who mends one thing should not meet the next only then.
+#[derive(Default)]
+struct Faults(Vec<Fault>);
+
+impl Faults {
+    /// The part, unless something is wrong with it, which is kept.
+    fn sift<T>(&mut self, judged: Result<T, Fault>) -> Option<T> {
+        judged.map_err(|fault| self.0.push(fault)).ok()
+    }
+}
+
+/// The configuration that `file` means, or the first fault of each part.
+pub(super) fn resolve(mut file: File) -> Result<Config, Vec<Fault>> {
+    let mut faults = Faults::default();
+    let cluster = faults.sift(number(&file.cluster, "cluster", 1, u16::MAX));
+    let kernel = faults.sift(kernel::kernel(file.kernel.take().unwrap_or_default()));
+    let members = faults.sift(networks_and_members(&file));
+    let control = faults.sift(control(file.control.unwrap_or_default()));
+    let key_file = faults.sift(match &file.key_file {
+        Some(key_file) => absolute(key_file, "key_file"),
+        None => Ok(crate::identity::DEFAULT_FILE.into()),
+    });
+    let keys = faults.sift(keys(file.keys.unwrap_or_default()));
+    let delta = faults.sift(delta(file.delta.unwrap_or_default()));
+    let liveness = faults.sift(liveness(file.liveness.unwrap_or_default()));
+    let copy_bit = kernel.as_ref().map_or(DEFAULT_COPY_BIT, |it| it.copy_bit);
+    let hold = faults.sift(hold::hold(file.hold.unwrap_or_default(), copy_bit));
+    let audit = faults.sift(audit::audit(&file.audit.unwrap_or_default()));
+    let accounting = faults.sift(accounting::accounting(&file.accounting.unwrap_or_default()));
+    let metrics = faults.sift(metrics::metrics(file.metrics.unwrap_or_default()));
+    // They name members: without these nothing can be said of them.
+    let roles = (members.as_ref().zip(control.as_ref())).and_then(|((_, this, peers), control)| {
+        let names = peers.iter().chain([this]).map(|it| it.name.clone());
+        let written = file.roles.unwrap_or_default();
+        faults.sift(roles::roles(written, names.collect(), &control.socket))
+    });
+    let interfaces = faults.sift(roles::interfaces(file.interfaces.unwrap_or_default()));
+    let checks = faults.sift(roles::checks(file.checks.unwrap_or_default()));
+    let hooks = faults.sift(roles::hooks(file.hooks.unwrap_or_default()));
+    let state_directory = faults.sift(match &file.state_directory {
+        Some(directory) => absolute(directory, "state_directory"),
+        None => Ok(DEFAULT_STATE_DIRECTORY.into()),
+    });
+    let log = faults.sift(log(file.log.unwrap_or_default()));
+    let whole = move || {
+        let (networks, this, peers) = members?;
+        Some(Config {
+            cluster: nonzero(cluster?),
+            this,
+            peers,
+            networks,
+            sync: Sync {
+                duplicate: file.sync.unwrap_or_default().duplicate.unwrap_or(false),
+            },
+            key_file: key_file?,
+            keys: keys?,
+            delta: delta?,
+            liveness: liveness?,
+            hold: hold?,
+            kernel: kernel?,
+            policy: policy::policy(file.policy.unwrap_or_default()),
+            audit: audit?,
+            accounting: accounting?,
+            metrics: metrics?,
+            roles: roles?,
+            interfaces: interfaces?,
+            checks: checks?,
+            hooks: hooks?,
+            state_directory: state_directory?,
+            control: control?,
+            log: log?,
+        })
+    };
+    whole().ok_or(faults.0)
+}
+
+fn networks_and_members(file: &File) -> Result<(Vec<Network>, Member, Vec<Member>), Fault> {
+    let (networks, members) = networks::networks_and_members(file)?;
+    let (this, peers) = members::this_and_peers(file, members)?;
+    Ok((networks, this, peers))
 }
 
 fn keys(written: file::Keys) -> Result<Keys, Fault> {

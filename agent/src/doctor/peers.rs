@@ -54,7 +54,8 @@ fn reach(peer: &PeerStatus, report: &FactsReport) -> Option<Finding> {
             format!("{name} is not heard"),
             "nothing is replicated from or to that peer",
             format!(
-                "let UDP port 8116 in on the sync network, here and on {name}; there: systemctl start ctsync"
+                "on {name}: systemctl start ctsync; if it runs: `ctsync syncstat` says which network does not carry, and UDP port \
+                 8116 has to be let in, here and there"
             ),
         )),
         (PeerState::Live, _) if !has_told => Some(Finding::warning(

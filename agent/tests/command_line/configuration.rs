@@ -124,6 +124,28 @@ fn wrong_configuration_ends_check_and_run_with_its_place() {
 }
 
 #[test]
+fn all_that_is_wrong_with_both_files_is_said_at_once() {
+    let wrong = EXAMPLE.replace("member: 1\n", "member: 9\n") + "\naudit: { interval: 1ms }\n";
+    let files = Files::new(&wrong);
+    fs::write(
+        files.path("policy.yaml"),
+        "services: { x: { sync: perhaps } }\n",
+    )
+    .unwrap();
+    let (code, _, said) = outcome(&mut ctsync(&["check", "--config", &files.config()]));
+    assert_eq!(code, 1);
+    let lines: Vec<_> = (said.lines())
+        .filter(|it| it.starts_with("ctsync: "))
+        .collect();
+    for (line, part) in lines.iter().zip(["member 9", "interval", "policy.yaml:1:"]) {
+        assert!(line.contains(part), "{part}: {said}");
+    }
+    assert_eq!(lines.len(), 3, "{said}");
+    let (code, _, said) = outcome(&mut ctsync(&["run", "--config", &files.config()]));
+    assert_eq!((code, said.lines().count()), (EX_CONFIG, 1), "{said}");
+}
+
+#[test]
 fn wrong_configuration_is_an_object_with_json() {
     let files = Files::new(&EXAMPLE.replace("member: 1\n", "member: 9\n"));
     let line = 1 + EXAMPLE

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::written;
 use crate::config::{self, PushDown};
 
-#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Policy {
     pub file: Option<Spanned<String>>,

@@ -11,7 +11,7 @@ use super::super::{Member, Network, Transport};
 use super::members;
 use super::values::{address, fault, interface, name, nonzero, number, place};
 
-const DEFAULT_PORT: NonZeroU16 = NonZeroU16::new(8116).unwrap();
+pub const DEFAULT_PORT: NonZeroU16 = NonZeroU16::new(8116).unwrap();
 /// Administratively scoped (RFC 2365): no router forwards it out of the site.
 const DEFAULT_GROUP_V4: Ipv4Addr = Ipv4Addr::new(239, 255, 81, 16);
 /// Transient, link-local scope (RFC 4291 2.7).

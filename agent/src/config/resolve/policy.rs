@@ -5,7 +5,7 @@ use super::super::{DEFAULT_POLICY_DIRECTORY, DEFAULT_POLICY_FILE, Policy, PushDo
 use crate::config::spanned::Spanned;
 
 /// What the section means.
-pub(super) fn policy(written: file::Policy) -> Policy {
+pub fn policy(written: file::Policy) -> Policy {
     let path = |written: Option<Spanned<String>>, default: &str| {
         written.map_or_else(|| default.into(), |path| path.value.into())
     };
