@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use conntrack::{Flow, Injector, L4, Tuple};
 use rustix::process::Signal;
 
 use tests::cluster::{Cluster, Transport};
@@ -119,6 +120,56 @@ fn of_two_flows_of_which_one_has_the_tuple_of_the_answers_of_the_other_each_gate
         rows.len() == 1 && rows == table(&lab.gateways[0])
     });
     assert!(is_its_own(0), "{:?}", table(&lab.gateways[0]));
+}
+
+/// A copy has ended in its kernel, and a packet of the other direction has begun a flow there: its daemon, which has much else to read,
+/// is told of the end by the carrier first.
+#[test]
+fn the_end_of_a_flow_is_not_that_of_the_one_which_its_answers_have_begun_since() {
+    const MANY: u16 = 6000;
+    let lab = Lab::new(2);
+    let mut cluster = Cluster::start(&lab, Transport::Unicast);
+    let flow = |from: &str, to: &str| format!("-p udp -s {from} -d {to} --sport 500 --dport 500");
+    let ended = flow("10.0.0.50", "203.0.113.50");
+    let begun = flow("203.0.113.50", "10.0.0.50");
+    lab.gateways[0].run(&format!("conntrack -I {ended} -t 600"));
+    assert_eq!(wait_equal(&lab.gateways, DEADLINE).len(), 1);
+
+    cluster.members[1].process().signal(Signal::STOP);
+    let told = cluster.members[0].counter("deltas_sent");
+    lab.gateways[1].inside(|| {
+        let mut injector = Injector::open().expect("root may");
+        for port in 0..MANY {
+            injector.create(&other(port));
+        }
+        let done = injector.commit(&mut |_, outcome| outcome.expect("there is room"));
+        done.expect("the kernel answers");
+    });
+    lab.gateways[1].run(&format!("conntrack -D {ended}"));
+    lab.gateways[1].run(&format!("conntrack -I {begun} -t 600"));
+    lab.gateways[0].run(&format!("conntrack -D {ended}"));
+    wait_until("the end is told", DEADLINE, || {
+        cluster.members[0].counter("deltas_sent") > told
+    });
+    cluster.members[1].process().signal(Signal::CONT);
+    wait_until("the other flow is on both", DEADLINE, || {
+        let rows = table(&lab.gateways[1]);
+        rows.len() == usize::from(MANY) + 1 && rows == table(&lab.gateways[0])
+    });
+}
+
+fn other(port: u16) -> Flow {
+    let orig = Tuple {
+        src: [10, 0, 0, 60].into(),
+        dst: [203, 0, 113, 60].into(),
+        proto: 17,
+        l4: L4::Ports { src: port, dst: 53 },
+        zone: 0,
+    };
+    Flow {
+        timeout: Some(600),
+        ..Flow::new(orig)
+    }
 }
 
 /// The limit is of the whole machine, though each namespace counts for itself: so one gateway has flows of its own to fill it.

@@ -54,7 +54,8 @@ impl Kernel {
                 break;
             }
             share -= batch.len();
-            if !core.has_read_table() {
+            // What is known of entries may be out of date.
+            if self.behind || !core.has_read_table() {
                 self.keep_from_others(&mut batch, Step::Delete);
             }
             self.look_first(&mut batch, core);
