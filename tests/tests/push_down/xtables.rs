@@ -117,7 +117,7 @@ fn without_nft_chains_of_xtables_do_it_and_go_with_the_daemon_and_without_them_t
     let nothing = programs(&["ip"]);
     cluster.members[0].start_with_programs_of(&lab.gateways[0], nothing.path());
     cluster.wait_in_step();
-    let said = "kept back by a filter on the socket of events";
+    let said = "suppressed by a filter on the socket of events";
     let log = cluster.members[0].log();
     assert!(log.contains(said), "{log}");
     let mut command = lab.gateways[0].command(program());
