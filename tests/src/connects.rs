@@ -17,6 +17,10 @@ use crate::netns::Namespace;
 /// How long a connection may take to open before it counts as failed.
 pub const OPEN_DEADLINE: Duration = Duration::from_secs(20);
 
+/// The client's port of the first connection; each has the one after. A port that the machine chooses may be that of one that
+/// closed a moment ago, whose last packets are still being told.
+const PORT_FIRST: u16 = 10_000;
+
 /// How long connections took to open, the shortest first.
 #[derive(Clone, Debug, Default)]
 pub struct Connects {
@@ -126,7 +130,13 @@ pub fn between(
         thread::scope(|scope| {
             for _ in 0..clients {
                 scope.spawn(|| {
-                    while next.fetch_add(1, Ordering::Relaxed) < count {
+                    loop {
+                        let number = next.fetch_add(1, Ordering::Relaxed);
+                        if number >= count {
+                            return;
+                        }
+                        let from =
+                            SocketAddr::new(from, PORT_FIRST + u16::try_from(number).expect("few"));
                         let took = open_and_use(from, to, patience);
                         connects.lock().expect("nobody panics with it").note(took);
                     }
@@ -159,9 +169,10 @@ fn serve(listener: &TcpListener) {
     }
 }
 
-fn open_and_use(from: IpAddr, to: SocketAddr, patience: Duration) -> std::io::Result<Duration> {
+fn open_and_use(from: SocketAddr, to: SocketAddr, patience: Duration) -> std::io::Result<Duration> {
     let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
-    socket.bind(&SocketAddr::new(from, 0).into())?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&from.into())?;
     let start = Instant::now();
     socket.connect_timeout(&to.into(), patience)?;
     let took = start.elapsed();
