@@ -144,8 +144,9 @@ impl Driver {
                 drained = now;
                 events = pacer.handle_drain(Duration::from_micros(now.as_micros()), count);
             } else if ready.datagrams || ready.packets {
-                // What a peer says, or a packet does, is weighed against what our kernel has said by now.
+                // What a peer says, or a packet does, is weighed against what our kernel has said by now. The timer begins anew.
                 self.drain_events();
+                drained = now;
             }
             self.take_in(ready, now);
             let now = self.now();
