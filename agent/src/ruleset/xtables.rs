@@ -117,11 +117,8 @@ impl Chains {
     /// Whether each is still jumped to.
     pub fn are_there(&self) -> bool {
         let tables = self.tables();
-        let ours = (TABLES.iter()).filter(|(table, ..)| tables.split(' ').any(|it| it == *table));
-        let mut jumps = Program::ALL
-            .into_iter()
-            .flat_map(|program| ours.clone().map(move |table| (program, table)));
-        jumps.all(|(program, (table, hook, chains))| has_jump(program, table, hook, chains[0]))
+        let has_jumps = |program: Program| named(&tables).all(|table| has_jump(program, table));
+        Program::ALL.into_iter().all(has_jumps)
     }
 
     /// Installs them where none of ours are.
@@ -133,12 +130,12 @@ impl Chains {
 
 /// Removes what [`Chains::install`] has made in these tables, as far as it is there. To look at another would make it.
 pub fn remove(tables: &str) -> Result<(), String> {
-    let ours = |it: &&Table| tables.split(' ').any(|table| table == it.0);
     for program in Program::ALL {
         let mut text = String::new();
-        for (table, hook, chains) in TABLES.iter().filter(ours) {
+        for ours in named(tables) {
+            let (table, hook, chains) = ours;
             let _ = write!(text, "*{table}\n{}", emptied(chains));
-            if has_jump(program, table, hook, chains[0]) {
+            if has_jump(program, ours) {
                 let _ = writeln!(text, "-D {hook} -j {}", chains[0]);
             }
             for chain in *chains {
@@ -168,9 +165,14 @@ fn emptied(chains: &[&str]) -> String {
     chains.iter().map(|it| format!(":{it} - [0:0]\n")).collect()
 }
 
-fn has_jump(program: Program, table: &str, hook: &str, chain: &str) -> bool {
+/// Those of [`TABLES`] that [`Chains::tables`] names.
+fn named(tables: &str) -> impl Iterator<Item = &'static Table> {
+    (TABLES.iter()).filter(move |(table, ..)| tables.split(' ').any(|it| it == *table))
+}
+
+fn has_jump(program: Program, (table, hook, chains): &Table) -> bool {
     let mut command = Command::new(program.word());
-    let command = command.args(["-w", "5", "-t", table, "-C", hook, "-j", chain]);
+    let command = command.args(["-w", "5", "-t", table, "-C", hook, "-j", chains[0]]);
     command.output().is_ok_and(|it| it.status.success())
 }
 

@@ -532,18 +532,23 @@ fn expectation(nat: Option<(u8, Endpoint)>) -> Expectation {
     }
 }
 
+/// A connection whose helper expects others.
+fn ftp_key(family: Family) -> FlowKey {
+    FlowKey {
+        src: [0; 16],
+        dst: [0; 16],
+        l4: [1, 21],
+        zone: 0,
+        proto: 6,
+        family,
+        zone_direction: ZoneDirection::Both,
+    }
+}
+
 #[test]
 fn what_a_helper_expects_travels_with_the_flow_that_announced_it() {
     for family in [Family::V4, Family::V6] {
-        let key = FlowKey {
-            src: [0; 16],
-            dst: [0; 16],
-            l4: [1, 21],
-            zone: 0,
-            proto: 6,
-            family,
-            zone_direction: ZoneDirection::Both,
-        };
+        let key = ftp_key(family);
         let endpoint = Endpoint {
             address: [0; 16],
             port: 7,
@@ -588,15 +593,7 @@ fn a_record_has_room_for_as_many_expected_flows_as_the_protocol_says() {
         (Family::V6, Some(endpoint), 2),
     ];
     for (family, translated_to, room) in cases {
-        let key = FlowKey {
-            src: [0; 16],
-            dst: [0; 16],
-            l4: [1, 21],
-            zone: 0,
-            proto: 6,
-            family,
-            zone_direction: ZoneDirection::Both,
-        };
+        let key = ftp_key(family);
         let expected = expectation(translated_to.map(|endpoint| (0, endpoint)));
         let state = FlowState {
             timeout_secs: 432_000,
