@@ -19,14 +19,14 @@ const EVENTS_AT_A_TIME: usize = 4096;
 /// Flows looked up at a time, at 2 us each: those whose delay ended in one second are many.
 const LOOKUPS_AT_A_TIME: usize = 64;
 /// Rows of the kernel's table handed to the core at a time.
-const ROWS_AT_A_TIME: usize = 1024;
+const ROWS_AT_A_TIME: usize = 256;
 
 /// Sockets to the kernel's connection tracking.
 pub struct Kernel {
     events: EventSocket,
     injector: Injector,
     dump: Option<Dump>,
-    /// The table was read to its end; what it showed counts once the events that were made meanwhile were handed over.
+    /// The table was read to its end, but not all is concluded from that yet.
     is_read: bool,
     /// The last drain left events in the queue.
     behind: bool,
@@ -144,15 +144,18 @@ impl Kernel {
         core: &mut Core,
         addresses: &mut LocalAddresses,
     ) -> Result<(), DumpError> {
-        if self.is_read {
-            return self.end_pass(core, addresses).map_err(DumpError::Io);
-        }
         if core.wants_pass() && self.dump.is_none() && !self.behind {
             self.dump = Some(Dump::open().inspect_err(|_| core.fail_pass())?);
             core.set_wall_clock(wall_clock_nanos());
             core.begin_pass();
         }
-        let Some(dump) = self.dump.as_mut().filter(|_| core.may_read_rows()) else {
+        if !core.may_read_rows() {
+            return Ok(());
+        }
+        if self.is_read {
+            return self.end_pass(core, addresses).map_err(DumpError::Io);
+        }
+        let Some(dump) = &mut self.dump else {
             return Ok(());
         };
         for _ in 0..ROWS_AT_A_TIME {
@@ -181,15 +184,18 @@ impl Kernel {
         Ok(())
     }
 
-    /// Ends the pass, if every event is handed over that was made before the last row was read.
+    /// Brings the pass nearer to its end, if every event is handed over that was made before the last row was read.
     fn end_pass(&mut self, core: &mut Core, addresses: &mut LocalAddresses) -> io::Result<()> {
         let drained = self.drain_events(core, addresses);
-        match (&drained, self.behind) {
-            (Ok(_), true) => return Ok(()),
+        let is_over = match (&drained, self.behind) {
+            (Ok(_), true) => false,
             (Ok(_), false) => core.end_pass(),
-            (Err(_), _) => core.fail_pass(),
-        }
-        self.is_read = false;
+            (Err(_), _) => {
+                core.fail_pass();
+                true
+            }
+        };
+        self.is_read = !is_over;
         drained.map(|_| ())
     }
 

@@ -1,7 +1,7 @@
 //! What one flow costs at each end: `cargo bench -p ccp`. No sealing, no sockets, no kernel.
 
 use ccp::network::NetworkId;
-use ccp::node::{Config, End, Local, Node, Outcome, Row};
+use ccp::node::{Config, End, Local, Node, Outcome, PassEnd, Row};
 use ccp::record::{Family, FlowKey, MemberId, Patch, Status, ZoneDirection};
 use ccp::table::Origin;
 use ccp::time::Instant;
@@ -20,7 +20,7 @@ fn node(member: u8, peer: u8) -> Node {
     };
     let mut node = Node::new(config, Instant::from_micros(1));
     node.begin_pass();
-    assert!(node.end_pass());
+    assert_eq!(node.end_pass(), PassEnd::Complete);
     node
 }
 

@@ -31,7 +31,7 @@ pub use expected::Expected;
 pub use held::HeldPacket;
 pub use join::{Join, Progress};
 pub use local::{End, Local};
-pub use pass::Row;
+pub use pass::{PassEnd, Row};
 
 use crate::audit::Audit;
 use crate::counters::Counters;
@@ -391,6 +391,12 @@ impl Node {
     /// How far a peer has come with what we tell it.
     pub fn peer_send(&self, member: MemberId) -> Option<&PeerSend> {
         self.sender.peer(member)
+    }
+
+    /// True unless a live peer has so much to acknowledge that what is no news has to wait: rows of the kernel's table should
+    /// not be handed in then, nor [`Self::end_pass`] be called.
+    pub fn keeps_up(&self) -> bool {
+        self.sender.keeps_up(self.membership.live())
     }
 
     /// Sequence of our last delta, 0 before the first.

@@ -95,6 +95,15 @@ impl RangeSet {
         self.ranges.last().map(|range| *range.end())
     }
 
+    /// How many numbers are in it.
+    pub fn len(&self) -> u64 {
+        let lengths = self
+            .ranges
+            .iter()
+            .map(|range| range.end() - range.start() + 1);
+        lengths.sum()
+    }
+
     /// Takes everything out.
     pub fn clear(&mut self) {
         self.ranges.clear();

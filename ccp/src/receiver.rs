@@ -113,14 +113,8 @@ impl Incoming {
 
     /// Deltas that are missing before the newest that came.
     pub fn missing(&self) -> u64 {
-        let received: u64 = self
-            .received
-            .iter()
-            .map(|range| range.end() - range.start() + 1)
-            .sum();
-        self.received
-            .last()
-            .map_or(0, |last| last - self.frontier - received)
+        let last = self.received.last();
+        last.map_or(0, |last| last - self.frontier - self.received.len())
     }
 
     /// The peer tells us anew from `base` on; what was missing before it is not waited for any longer. What came of the

@@ -31,8 +31,9 @@ use peer::{Acked, Telling};
 pub const LOG_FLOWS_MAX: usize = 262_144;
 /// What part of the table the log's tombstones may fill.
 const LOG_PART_OF_TABLE: usize = 4;
-/// Deltas that a peer being told anew may have unacknowledged before the telling waits: about 15,000 flows.
-pub const TELLING_WINDOW: u64 = 256;
+/// Deltas that a peer may have unacknowledged before what is no news waits, a telling or what passes find (PROTOCOL.md 7.13). News
+/// come after about 1,500 flows so, which a kernel takes 15 ms for; a peer that is 100 ms away is told 15,000 flows a second.
+pub const BACKLOG: u64 = 32;
 /// Deltas resent for one acknowledgement at most; what is still missing then is seen in the next.
 const RESENDS_PER_ACK: usize = 64;
 /// Entries looked at for one delta of a telling, so that one with nothing to tell costs bounded time.
@@ -371,6 +372,11 @@ impl Sender {
             *next += 1;
         }
         None
+    }
+
+    /// True if no live peer has more to acknowledge than what is no news may add to.
+    pub fn keeps_up(&self, live: MemberSet) -> bool {
+        peers(&self.peers, live).all(|(_, peer)| peer.keeps_up(self.log.next_seq()))
     }
 
     /// True if a telling can go on now.

@@ -1,6 +1,7 @@
 //! The kernel drops events because the daemon does not keep up: its table is compared with what is known, and the peers
 //! learn what was missed.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
@@ -20,10 +21,8 @@ use tests::netns::{DEADLINE, Namespace, wait_until};
 use tests::shorts::Shorts;
 use tests::table::wait_equal;
 
-/// Flows that are made at once.
+/// Flows that are made at once, and ended at once.
 const MANY: u32 = 100_000;
-/// Of them, those that are made while nobody reads: more than the buffer holds.
-const UNREAD: u32 = 5_000;
 
 #[test]
 fn what_began_and_what_ended_in_lost_events_is_made_good() {
@@ -54,65 +53,59 @@ fn what_began_and_what_ended_in_lost_events_is_made_good() {
     assert_eq!(table.len(), 200 + 3000 + 400 + 500);
 }
 
-/// A buffer of a thousand events meets a hundred times as many, while connections come and go. Five seconds and 50 ms are what it
-/// takes at most on a machine that has nothing else to do; another has a few attempts, and is held to it only in what a daemon does
-/// at a time, by the clock of its thread.
+/// A buffer of a thousand events meets a hundred times as many, while connections come and go: these wait for none of what is made
+/// good. Five seconds, and 50 ms for a connection, are what it takes at most on a machine that has nothing else to do; another has a
+/// few attempts, and is held to a little more.
 #[test]
 fn a_hundred_thousand_flows_are_made_good_within_seconds_and_changes_go_on_meanwhile() {
-    const LONGEST: Duration = Duration::from_millis(50);
-    let (mut shortest, mut shortest_piece) = (Duration::MAX, Duration::MAX);
+    const GOAL: Duration = Duration::from_millis(50);
+    let mut least = Duration::MAX;
     for attempt in 1..=3 {
-        let Repair { took, pause, piece } = repair();
+        let (repairs, piece) = repairs();
+        for (what, Repair { took, pause }) in ["births", "ends"].iter().zip(&repairs) {
+            println!(
+                "{MANY} {what} after an overrun, attempt {attempt}: made good after {} ms, longest pause {} ms",
+                took.as_millis(),
+                pause.as_millis(),
+            );
+        }
         println!(
-            "{MANY} flows after an overrun, attempt {attempt}: equal after {} ms, longest pause {} ms, {} at a time at most",
-            took.as_millis(),
-            pause.as_millis(),
+            "attempt {attempt}: {} ms at a time at most",
             piece.as_millis()
         );
-        shortest = shortest.min(pause);
-        shortest_piece = shortest_piece.min(piece);
-        if took.as_secs() < 5 && pause < LONGEST && piece < LONGEST {
+        let slowest = repairs.iter().map(|it| it.pause).max();
+        least = least.min(slowest.expect("there are two").max(piece));
+        if least < GOAL && repairs.iter().all(|it| it.took.as_secs() < 5) {
             break;
         }
     }
-    assert!(shortest < Duration::from_secs(1), "{shortest:?}");
-    assert!(shortest_piece < LONGEST, "{shortest_piece:?}");
+    assert!(least < 4 * GOAL, "{least:?}");
 }
 
 struct Repair {
     /// Until the peer had all.
     took: Duration,
-    /// The longest time meanwhile in which its kernel was given no flow.
+    /// The longest that nothing of what happened meanwhile reached the peer.
     pause: Duration,
-    /// The longest that either daemon compared without a break.
-    piece: Duration,
 }
 
-fn repair() -> Repair {
+/// Flows begin, and end, while a daemon does not read its events; and the longest that either daemon compared without a break.
+fn repairs() -> ([Repair; 2], Duration) {
     let lab = Lab::new(2);
     let settings = Settings {
         more: "kernel: { event_buffer: 1MiB }",
         ..Settings::default()
     };
     let mut cluster = Cluster::start_with(&lab, settings);
-    // It notes when each entry was made, which this program may be too late to see.
-    lab.gateways[1].sysctl("netfilter.nf_conntrack_timestamp", 1);
+    // They note when each entry was made, which this program may be too late to see.
+    for gateway in &lab.gateways {
+        gateway.sysctl("netfilter.nf_conntrack_timestamp", 1);
+    }
     let shorts = Shorts::begin(&lab, 500);
     wait_until("connections come and go", DEADLINE, || shorts.done() > 500);
-    let arrivals = Arrivals::begin(&lab.gateways[1]);
-    // A daemon on a fast machine keeps up with the rest.
-    let daemon = &mut cluster.members[0];
-    daemon.process().signal(Signal::STOP);
-    make(&lab.gateways[0], 0..UNREAD);
-    let goes_on = SystemTime::now();
-    daemon.process().signal(Signal::CONT);
-    make(&lab.gateways[0], UNREAD..MANY);
-    let began = Instant::now();
-    wait_until("the peer has them all", DEADLINE, || arrivals.is_complete());
-    let took = began.elapsed();
-    arrivals.end();
-    let pause = longest_pause(&lab.gateways[1], goes_on);
-    assert!(cluster.members[0].counter("event_overruns") > 0);
+    let births = repair(&lab, &mut cluster, EventKind::New);
+    let ends = repair(&lab, &mut cluster, EventKind::Destroy);
+    assert_eq!(cluster.members[0].counter("event_overruns"), 2);
     let pieces = cluster.members.iter().map(|member| {
         let report: Value =
             serde_json::from_str(&member.ask("audit --json")).expect("a report is JSON");
@@ -122,39 +115,72 @@ fn repair() -> Repair {
     let piece = pieces.max().expect("there are two");
     assert!(!piece.is_zero());
     assert_eq!(shorts.end(&lab).lost, Vec::<String>::new());
-    Repair { took, pause, piece }
+    ([births, ends], piece)
 }
 
-/// The longest time in which no entry was made, of those that are there, since then.
-fn longest_pause(gateway: &Namespace, since: SystemTime) -> Duration {
-    let since = since.duration_since(SystemTime::UNIX_EPOCH);
-    let since = since.expect("it is after 1970").as_nanos();
-    let dump = gateway.inside(|| Dump::open().expect("root may").collect::<Vec<_>>());
-    let mut made: Vec<_> = dump
-        .into_iter()
-        .filter_map(|item| match item.expect("the kernel answers") {
-            DumpItem::Flow(flow) => flow.start_nanos.map(u128::from),
-            DumpItem::Restarted | DumpItem::Interrupted => None,
-        })
-        .filter(|made| *made > since)
-        .collect();
-    made.push(since);
-    made.sort_unstable();
-    let pauses = made.windows(2).map(|two| two[1] - two[0]);
-    let longest = pauses.max().expect("many were made");
-    Duration::from_nanos(u64::try_from(longest).expect("it is short"))
-}
-
-/// Puts flows into a kernel's table as fast as it takes them.
-fn make(gateway: &Namespace, numbers: std::ops::Range<u32>) {
-    gateway.inside(|| {
+/// Makes all flows in the first gateway's kernel, or ends them, while its daemon stands still, and waits until the second kernel has
+/// said the same of each.
+fn repair(lab: &Lab, cluster: &mut Cluster, kind: EventKind) -> Repair {
+    let watch = Watch::begin(&lab.gateways[1], kind);
+    let daemon = cluster.members[0].process();
+    daemon.signal(Signal::STOP);
+    lab.gateways[0].inside(|| {
         let mut injector = Injector::open().expect("root may");
-        for number in numbers {
-            injector.create(&flow(number));
+        for number in 0..MANY {
+            match kind {
+                EventKind::New => injector.create(&flow(number)),
+                EventKind::Destroy => injector.delete(&flow(number)),
+                EventKind::Update => unreachable!("they do not change"),
+            };
         }
         let done = injector.commit(&mut |_, outcome| outcome.expect("there is room"));
         done.expect("the kernel answers");
     });
+    let goes_on = SystemTime::now();
+    daemon.signal(Signal::CONT);
+    let began = Instant::now();
+    wait_until("the peer has all", DEADLINE, || watch.is_complete());
+    let took = began.elapsed();
+    watch.end();
+    Repair {
+        took,
+        pause: longest_pause(&lab.gateways, goes_on),
+    }
+}
+
+/// The longest time since then in which the second kernel got nothing as new as what the first had already. That nobody opens a
+/// connection for a while is no pause, nor is it that an older one is made good late.
+fn longest_pause(gateways: &[Namespace], since: SystemTime) -> Duration {
+    let since = since.duration_since(SystemTime::UNIX_EPOCH);
+    let since = u64::try_from(since.expect("it is after 1970").as_nanos()).expect("not for long");
+    let (made, copied) = (made(&gateways[0]), made(&gateways[1]));
+    let flows = made
+        .iter()
+        .filter_map(|(tuple, made)| Some((*made, *copied.get(tuple)?)));
+    // Where a port is used again, there may be a copy of the flow before.
+    let mut flows: Vec<_> = flows
+        .filter(|(made, copied)| since < *made && made < copied)
+        .collect();
+    assert!(flows.len() > 50, "{} connections meanwhile", flows.len());
+    flows.sort_unstable();
+    let mut soonest = u64::MAX;
+    let pauses = flows.iter().rev().map(|(made, copied)| {
+        soonest = soonest.min(*copied);
+        soonest - made
+    });
+    Duration::from_nanos(pauses.max().expect("there are some"))
+}
+
+/// When each entry of a kernel's table was made, in nanoseconds since 1970.
+fn made(gateway: &Namespace) -> HashMap<Tuple, u64> {
+    let dump = gateway.inside(|| Dump::open().expect("root may").collect::<Vec<_>>());
+    let flows = dump
+        .into_iter()
+        .filter_map(|item| match item.expect("the kernel answers") {
+            DumpItem::Flow(flow) => Some((flow.orig, flow.start_nanos?)),
+            DumpItem::Restarted | DumpItem::Interrupted => None,
+        });
+    flows.collect()
 }
 
 fn flow(number: u32) -> Flow {
@@ -179,18 +205,18 @@ fn flow(number: u32) -> Flow {
     }
 }
 
-/// Waits until all flows have arrived in a kernel's table.
-struct Arrivals {
+/// Waits until a kernel has told something of all flows.
+struct Watch {
     complete: Arc<AtomicBool>,
     stop: Arc<AtomicBool>,
     thread: std::thread::JoinHandle<()>,
 }
 
-impl Arrivals {
-    fn begin(gateway: &Namespace) -> Self {
+impl Watch {
+    fn begin(gateway: &Namespace, kind: EventKind) -> Self {
         let (complete, stop) = (Arc::new(AtomicBool::new(false)), Arc::default());
         let (completed, stopped) = (Arc::clone(&complete), Arc::clone(&stop));
-        let thread = gateway.spawn_thread(move || watch(&completed, &stopped));
+        let thread = gateway.spawn_thread(move || watch(kind, &completed, &stopped));
         Self {
             complete,
             stop,
@@ -208,7 +234,7 @@ impl Arrivals {
     }
 }
 
-fn watch(complete: &AtomicBool, stop: &AtomicBool) {
+fn watch(kind: EventKind, complete: &AtomicBool, stop: &AtomicBool) {
     let mut socket = EventSocket::open(&EventSocketOptions {
         receive_buffer_bytes: 256 << 20,
         ignore: None,
@@ -225,7 +251,7 @@ fn watch(complete: &AtomicBool, stop: &AtomicBool) {
         let drained = socket.drain(4096, &mut |item| match item {
             Item::Event(event) => {
                 let is_ours = event.flow.orig.l4 == L4::Ports { src: 4000, dst: 80 };
-                missing -= u32::from(is_ours && event.kind == EventKind::New);
+                missing -= u32::from(is_ours && event.kind == kind);
             }
             Item::Overrun => panic!("the listener itself was overrun"),
             Item::Expectation(_) | Item::Malformed(_) => {}

@@ -3,7 +3,7 @@
 use super::Core;
 use super::reload::Rejudging;
 use crate::convert;
-use ccp::node::Row;
+use ccp::node::{PassEnd, Row};
 use ccp::record::{FlowKey, Packets};
 use ccp::table::Origin;
 use ccp::time::Instant;
@@ -99,6 +99,11 @@ impl Core {
         self.node.begin_pass();
     }
 
+    /// True if a pass may go on now: what it finds is no news, and must not keep news waiting.
+    pub fn may_read_rows(&self) -> bool {
+        self.node.keeps_up()
+    }
+
     /// One entry of the kernel's table.
     pub fn handle_row(&mut self, flow: &Flow) {
         self.audit.count_row();
@@ -137,20 +142,24 @@ impl Core {
             && !self.node.knows(key)
     }
 
-    /// The kernel's table was read to its end.
-    pub fn end_pass(&mut self) {
-        self.passes.rest(self.clock);
-        if self.node.end_pass() {
-            self.passes.has_ended = true;
-            self.scope.end_pass();
-            if self.rejudging == Rejudging::Running {
-                self.rejudging = Rejudging::Over;
+    /// The kernel's table was read to its end, and the events that were made meanwhile were handed over. False if it has to be
+    /// called again, and those that are made until then before.
+    pub fn end_pass(&mut self) -> bool {
+        match self.node.end_pass() {
+            PassEnd::GoesOn => return false,
+            PassEnd::Complete => {
+                self.passes.has_ended = true;
+                self.scope.end_pass();
+                if self.rejudging == Rejudging::Running {
+                    self.rejudging = Rejudging::Over;
+                }
+                self.accounting_ended |= self.accounting.end_pass(self.clock);
+                self.compare();
             }
-            self.accounting_ended |= self.accounting.end_pass(self.clock);
-            self.compare();
-        } else {
-            self.passes.want();
+            PassEnd::Void => self.passes.want(),
         }
+        self.passes.rest(self.clock);
+        true
     }
 
     /// Reading the kernel's table failed half-way; it has to be read again.

@@ -18,6 +18,10 @@ use hashbrown::HashSet;
 
 /// Flows that may end during one pass before it has to be begun again.
 const ENDED_MAX: usize = 1 << 20;
+/// Entries looked at by one call at the end of a pass, in about a millisecond.
+const LOOKS_AT_A_TIME: usize = 16_384;
+/// Entries that may turn out to be gone in one such call, which the peers are told of: about fifteen deltas.
+const GONE_AT_A_TIME: usize = 1024;
 
 /// `TCP_CONNTRACK_SYN_RECV`
 const SYN_RECV: u8 = 2;
@@ -33,6 +37,18 @@ pub struct Row<'a> {
     pub mark_mask: u32,
 }
 
+/// What [`Node::end_pass`] came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum PassEnd {
+    /// There is more to look at: it has to be called again, when events were handled.
+    GoesOn,
+    /// What is known is what the kernel has.
+    Complete,
+    /// It proves nothing, as so much ended meanwhile, or an update of a flow came before its row: it has to be begun again.
+    Void,
+}
+
 /// Where the passes over the kernel table stand.
 #[derive(Debug)]
 pub(super) struct Pass {
@@ -45,9 +61,23 @@ pub(super) struct Pass {
     pub is_complete: bool,
     /// The one that goes on has missed something, and has to be begun again.
     is_void: bool,
-    /// Flows that ended since it began; `None` while there is none.
-    ended: Option<HashSet<FlowKey, KeyedHash>>,
+    phase: Phase,
     unheard: Unheard,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// No pass goes on.
+    Over,
+    /// Rows are read. These flows ended since it began.
+    Reading(HashSet<FlowKey, KeyedHash>),
+    /// All rows were read: what none of them named is looked for.
+    Ending {
+        /// The number of the next slot to look at.
+        next: u32,
+        /// Copies that the kernel has not, as it had refused them.
+        refused: Vec<Slot>,
+    },
 }
 
 /// Of which entries events may have been lost.
@@ -70,21 +100,21 @@ impl Pass {
             last_began: now,
             is_complete: false,
             is_void: false,
-            ended: None,
+            phase: Phase::Over,
             unheard: Unheard::Nothing,
         }
     }
 
     /// True while one goes on.
     pub fn is_on(&self) -> bool {
-        self.ended.is_some()
+        !matches!(self.phase, Phase::Over)
     }
 
     fn begin(&mut self, hash_seed: [u64; 2], now: Instant) {
         self.number = self.number.wrapping_add(1);
         self.is_void = false;
         self.began = now;
-        self.ended = Some(HashSet::with_hasher(KeyedHash::new(hash_seed)));
+        self.phase = Phase::Reading(HashSet::with_hasher(KeyedHash::new(hash_seed)));
         if self.unheard == Unheard::All {
             self.unheard = Unheard::Rest;
         }
@@ -92,7 +122,7 @@ impl Pass {
 
     /// A row that was read before what is known now may be on its way.
     pub fn note_missed(&mut self) {
-        self.is_void = self.is_on();
+        self.is_void = matches!(self.phase, Phase::Reading(_));
     }
 
     /// True if packets may have brought an own or found flow further than is known, as events were lost.
@@ -109,7 +139,7 @@ impl Pass {
 
     /// A flow ended: a row of it that was read before says nothing.
     pub fn note_ended(&mut self, key: &FlowKey) {
-        if let Some(ended) = &mut self.ended
+        if let Phase::Reading(ended) = &mut self.phase
             && ended.len() < ENDED_MAX
         {
             ended.insert(*key);
@@ -118,7 +148,10 @@ impl Pass {
 
     /// True if the flow may have ended since the pass began.
     fn may_have_ended(&self, key: &FlowKey) -> bool {
-        (self.ended.as_ref()).is_some_and(|ended| ended.len() >= ENDED_MAX || ended.contains(key))
+        match &self.phase {
+            Phase::Reading(ended) => ended.len() >= ENDED_MAX || ended.contains(key),
+            Phase::Over | Phase::Ending { .. } => false,
+        }
     }
 }
 
@@ -295,59 +328,85 @@ impl Node {
         self.outbox.push(&mut self.table, slot, Change::Upsert);
     }
 
-    /// All rows were read, and all events that were made before the last of them: what no row named is gone from the kernel.
-    /// False if so much ended meanwhile that the pass proves nothing, or an update of a flow came before its row: it has
-    /// to be begun again.
-    pub fn end_pass(&mut self) -> bool {
-        let Some(ended) = self.pass.ended.take() else {
-            return true;
+    /// All rows were read, and all events that were made before the last of them: what no row named is gone from the kernel. Looks
+    /// at some entries.
+    pub fn end_pass(&mut self) -> PassEnd {
+        let phase = core::mem::replace(&mut self.pass.phase, Phase::Over);
+        let (next, mut refused) = match phase {
+            Phase::Over => return PassEnd::Complete,
+            Phase::Reading(ended) if ended.len() >= ENDED_MAX => return PassEnd::Void,
+            Phase::Reading(_) => {
+                self.join.stir();
+                if self.pass.is_void {
+                    self.pass.is_complete = true;
+                    return PassEnd::Void;
+                }
+                self.audit.settle(self.config.member);
+                (0, Vec::new())
+            }
+            Phase::Ending { next, refused } => (next, refused),
         };
-        if ended.len() >= ENDED_MAX {
-            return false;
+        let (unseen, next) = self.find_unseen(next, &mut refused);
+        self.end_unseen(&unseen);
+        if let Some(next) = next {
+            self.pass.phase = Phase::Ending { next, refused };
+            return PassEnd::GoesOn;
         }
-        self.join.stir();
-        if self.pass.is_void {
-            self.pass.is_complete = true;
-            return false;
-        }
-        self.audit.settle(self.config.member);
-        self.end_unseen();
-        self.note_all_refused();
+        self.note_all_refused(refused);
         self.pass.is_complete = true;
         self.pass.last_began = self.pass.began;
         if self.pass.unheard == Unheard::Rest {
             self.pass.unheard = Unheard::Nothing;
         }
-        true
+        PassEnd::Complete
     }
 
     /// What no row named is gone from the kernel: own flows have ended, copies are put back.
-    fn end_unseen(&mut self) {
-        let expired = self.expired.slots();
-        let unseen: Vec<(Slot, FlowKey, Origin, Class)> = (self.table.slots_from(0))
-            .filter(|(_, entry)| self.is_unseen(entry))
-            .filter(|(slot, _)| expired.binary_search(slot).is_err())
-            .map(|(slot, entry)| (slot, entry.key, entry.origin, self.class_of_unseen(entry)))
-            .collect();
-        for (slot, key, origin, class) in unseen {
+    fn end_unseen(&mut self, unseen: &[Slot]) {
+        for slot in unseen {
+            let Some(entry) = self.table.get(*slot) else {
+                continue;
+            };
+            let (key, origin, class) = (entry.key, entry.origin, self.class_of_unseen(entry));
             self.counters.reconciled += 1;
-            self.note_difference(slot, class);
+            self.note_difference(*slot, class);
             match origin {
                 Origin::Own | Origin::Found => self.local_destroy(&key, End::Over),
-                Origin::Copy { .. } => self.apply(None, slot, Action::Create),
+                Origin::Copy { .. } => self.apply(None, *slot, Action::Create),
             }
         }
     }
 
+    /// Looks at some entries, from the slot of this number on: returns those that no row named and where to go on, and adds what the
+    /// kernel had refused.
+    fn find_unseen(&self, from: u32, refused: &mut Vec<Slot>) -> (Vec<Slot>, Option<u32>) {
+        let expired = self.expired.slots();
+        let mut unseen = Vec::new();
+        let mut entries = self.table.slots_from(from);
+        for (slot, entry) in entries.by_ref().take(LOOKS_AT_A_TIME) {
+            if entry.pass == self.pass.number || expired.binary_search(&slot).is_ok() {
+                continue;
+            }
+            if entry.life == Life::Live && entry.in_kernel {
+                unseen.push(slot);
+            } else if self.is_refused(entry) {
+                refused.push(slot);
+            }
+            if unseen.len() == GONE_AT_A_TIME {
+                break;
+            }
+        }
+        (unseen, entries.next().map(|(slot, _)| slot.index()))
+    }
+
     /// Copies that the kernel had refused are missing as well, if not rightly. As there may be hundreds of thousands, they are
     /// tried again as the others that wait for room.
-    fn note_all_refused(&mut self) {
-        let expired = self.expired.slots();
-        let refused: Vec<Slot> = (self.table.slots_from(0))
-            .filter(|(_, entry)| entry.pass != self.pass.number && self.is_refused(entry))
-            .map(|(slot, _)| slot)
-            .filter(|slot| expired.binary_search(slot).is_err())
-            .collect();
+    fn note_all_refused(&mut self, mut refused: Vec<Slot>) {
+        // It may have taken some of those that were found first.
+        refused.retain(|slot| {
+            let entry = self.table.get(*slot);
+            entry.is_some_and(|entry| self.is_refused(entry))
+        });
         for slot in &refused {
             match (self.left_out.get(&slot.index()), self.table.get(*slot)) {
                 (Some(Outcome::Conflict), _) => self.note_difference(*slot, Class::Conflict),
@@ -379,11 +438,6 @@ impl Node {
             }
             Origin::Own | Origin::Found | Origin::Copy { .. } => Class::Lag,
         }
-    }
-
-    /// True of a flow that no row named.
-    fn is_unseen(&self, entry: &Entry) -> bool {
-        entry.pass != self.pass.number && entry.life == Life::Live && entry.in_kernel
     }
 }
 

@@ -1,7 +1,7 @@
 //! What one peer has of our deltas, as its acknowledgements say.
 
 use super::log::Log;
-use super::{ACK_DELAY, PROBE_MAX, REORDER, RESENDS_PER_ACK, RTT_INITIAL, TELLING_WINDOW};
+use super::{ACK_DELAY, BACKLOG, PROBE_MAX, REORDER, RESENDS_PER_ACK, RTT_INITIAL};
 use crate::range::RangeSet;
 use crate::receiver::WINDOW;
 use crate::time::Instant;
@@ -128,8 +128,13 @@ impl PeerSend {
 
     /// True if a telling goes on and the peer keeps up with it.
     pub(super) fn can_tell(&self, next_seq: u64) -> bool {
-        matches!(self.telling, Telling::Going { .. })
-            && next_seq.saturating_sub(self.frontier) <= TELLING_WINDOW
+        matches!(self.telling, Telling::Going { .. }) && self.keeps_up(next_seq)
+    }
+
+    /// True if it has not much to acknowledge.
+    pub(super) fn keeps_up(&self, next_seq: u64) -> bool {
+        let unacknowledged = next_seq.saturating_sub(self.frontier + 1);
+        unacknowledged < BACKLOG + self.beyond.len()
     }
 
     /// The peer asks for the telling, but for what was told before `from`, if the log can still say what ended since.

@@ -1,4 +1,4 @@
-use super::{Flush, PROBE_MAX, Sender, TELLING_WINDOW, Tombstones};
+use super::{BACKLOG, Flush, PROBE_MAX, Sender, Tombstones};
 use crate::outbox::{Change, Outbox};
 use crate::range::RangeSet;
 use crate::record::{Family, FlowKey, MemberId, MemberSet, Record, ZoneDirection};
@@ -275,6 +275,22 @@ fn an_acknowledgement_that_cannot_be_changes_nothing() {
     }
 }
 
+/// PROTOCOL.md 7.13
+#[test]
+fn what_is_no_news_waits_while_a_live_peer_has_much_to_acknowledge() {
+    let mut bench = Bench::new(1000);
+    for n in 0..32 {
+        assert!(bench.sender.keeps_up(live()), "{n} deltas");
+        bench.open(n);
+        bench.send();
+    }
+    assert!(!bench.sender.keeps_up(live()));
+    assert!(bench.sender.keeps_up(MemberSet::default()));
+    // One of them is lost.
+    bench.ack(1, &[3]);
+    assert!(bench.sender.keeps_up(live()));
+}
+
 /// PROTOCOL.md 5.4
 #[test]
 fn a_telling_waits_for_its_peer_and_ends_with_the_mark() {
@@ -288,7 +304,7 @@ fn a_telling_waits_for_its_peer_and_ends_with_the_mark() {
     bench.tell();
     let base = bench.sender.last_seq() + 1;
     while bench.send().is_some() {}
-    assert_eq!(bench.sender.last_seq() + 1 - base, TELLING_WINDOW);
+    assert_eq!(bench.sender.last_seq() + 1 - base, BACKLOG);
     assert!(!bench.sender.wants_to_tell(live()));
     while bench.sender.peer(peer()).unwrap().is_telling() {
         bench.ack(bench.sender.last_seq(), &[]);

@@ -74,6 +74,8 @@ pub struct Daemon {
     keys: u64,
     inbox: VecDeque<(NetworkId, Vec<u8>)>,
     dump: Option<Dump>,
+    /// The dump came to its end, and the pass has not yet.
+    is_read: bool,
     /// Turns in a row after which it had nothing to wait for.
     busy_turns: u32,
     crossed: Vec<FlowKey>,
@@ -196,6 +198,7 @@ impl Gateway {
             keys: 0,
             inbox,
             dump: None,
+            is_read: false,
             busy_turns: 0,
             crossed: Vec::new(),
             queue: Queue::default(),
@@ -276,7 +279,7 @@ impl Gateway {
         }
         daemon.take_datagrams(kernel, at);
         daemon.queue.take(&mut daemon.core, now, at);
-        if !more || daemon.dump.is_some() {
+        if !more || daemon.is_reading() {
             let interrupted = random.percent(options.faults.dump_interrupted_percent);
             daemon.read_rows(kernel, options.rows_at_a_time, interrupted);
         }
@@ -341,7 +344,7 @@ impl Daemon {
         let waiting = kernel.has_events()
             || self.queue.is_readable()
             || !self.inbox.is_empty()
-            || (self.dump.is_some() && self.core.may_read_rows());
+            || (self.is_reading() && self.core.may_read_rows());
         let due =
             Duration::from_micros(self.core.poll_timeout().as_micros()).saturating_sub(self.origin);
         self.busy_turns = match !waiting && due <= now {
@@ -375,8 +378,16 @@ impl Daemon {
         }
     }
 
+    fn is_reading(&self) -> bool {
+        self.dump.is_some() || self.is_read
+    }
+
     fn read_rows(&mut self, kernel: &Kernel, max: usize, interrupted: bool) {
         let core = &mut self.core;
+        if self.is_read && core.may_read_rows() {
+            self.is_read = !core.end_pass();
+            return;
+        }
         if core.wants_pass() && self.dump.is_none() {
             self.dump = Some(Dump::default());
             core.begin_pass();
@@ -396,7 +407,7 @@ impl Daemon {
                 Some(row) => core.handle_row(&row),
                 None => {
                     self.dump = None;
-                    core.end_pass();
+                    self.is_read = !core.end_pass();
                     return;
                 }
             }

@@ -1,7 +1,7 @@
 //! Claims and ends that are not of the flow that there is now (PROTOCOL.md 6).
 
 use super::world::{Faults, TABLE_OLD, World, key, member, patch};
-use crate::node::Row;
+use crate::node::{PassEnd, Row};
 use crate::record::{Claim, Packets, Patch, Term};
 use crate::table::{Life, Origin};
 use crate::wire::flow;
@@ -96,7 +96,7 @@ fn a_daemon_that_finds_itself_the_carrier_is_believed_by_who_did_not_hear_that_t
             };
             node.handle_row(row, Origin::Found);
         }
-        assert!(node.end_pass());
+        assert_eq!(node.end_pass(), PassEnd::Complete);
     });
     world.run(SECOND);
     world.heal();

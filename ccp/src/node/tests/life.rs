@@ -55,6 +55,33 @@ fn a_copy_is_written_its_timeout_anew_before_it_is_over_as_long_as_its_carrier_l
     assert_eq!(world.node(1).counters().copies_refreshed, refreshed);
 }
 
+/// PROTOCOL.md 7.4, 7.13
+#[test]
+fn what_ended_unheard_is_given_up_a_part_at_a_time_but_not_what_begins_anew_meanwhile() {
+    let mut world = World::new(2, Faults::NONE, 61);
+    world.run(SECOND);
+    for n in 0..3000 {
+        world.open(0, key(n));
+    }
+    world.run(SECOND);
+    assert_eq!(world.kernel(1).len(), 3000);
+    for n in 0..3000 {
+        world.close_unseen(0, key(n));
+    }
+    let mut left = Vec::new();
+    world.read_table_while(0, |world| {
+        if left.len() == 1 {
+            world.open(0, key(2999));
+        }
+        world.run(Duration::from_millis(50));
+        left.push(world.kernel(1).len());
+    });
+    assert_eq!(left, [3000, 3000 - 1024, 3000 - 2048]);
+    world.run(SECOND);
+    world.check();
+    assert_eq!(world.kernel(1).len(), 1);
+}
+
 /// PROTOCOL.md 8: the end of one of two flows was heard by nobody, as both daemons had been killed.
 #[test]
 fn what_both_members_missed_is_there_until_its_timeout_and_no_longer() {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ccp::election::{self, Load, Problem, Problems};
-use ccp::node::{Config, Node};
+use ccp::node::{Config, Node, PassEnd};
 use ccp::probe::{Link, Timers, Watched};
 use ccp::record::MemberId;
 use ccp::time::Instant;
@@ -103,7 +103,7 @@ impl World {
         };
         let mut node = Node::new(config, self.now);
         node.begin_pass();
-        node.end_pass();
+        assert_eq!(node.end_pass(), PassEnd::Complete);
         let machine = &mut self.machines[at];
         (machine.node, machine.incarnation) = (Some(node), incarnation);
         machine.run += 1;

@@ -2,7 +2,7 @@
 
 use super::{Ask, World};
 use crate::audit::Class;
-use crate::node::{Action, Local, Node, Outcome, Row};
+use crate::node::{Action, Local, Node, Outcome, PassEnd, Row};
 use crate::record::{FlowKey, FlowState, Patch};
 use crate::table::Origin;
 use std::collections::VecDeque;
@@ -24,8 +24,8 @@ impl World {
         self.read_table_while(at, |_| {});
     }
 
-    /// A pass; `meanwhile` happens after the last row was read.
-    pub fn read_table_while(&mut self, at: usize, meanwhile: impl FnOnce(&mut Self)) {
+    /// A pass; `meanwhile` happens after the last row was read, and again whenever it has more to conclude.
+    pub fn read_table_while(&mut self, at: usize, mut meanwhile: impl FnMut(&mut Self)) {
         let gateway = &mut self.gateways[at];
         let node = gateway.node.as_mut().unwrap();
         let first = node.counters().reconciled == 0 && node.table().is_empty();
@@ -42,10 +42,13 @@ impl World {
                 unknown,
             );
         }
-        meanwhile(self);
-        let node = self.gateways[at].node.as_mut().unwrap();
-        assert!(node.end_pass());
-        self.drain(at);
+        let mut end = PassEnd::GoesOn;
+        while end == PassEnd::GoesOn {
+            meanwhile(self);
+            end = self.gateways[at].node.as_mut().unwrap().end_pass();
+            self.drain(at);
+        }
+        assert_eq!(end, PassEnd::Complete);
     }
 
     /// A pass during which the kernel tells a patch of a flow that nobody knows; its result.
@@ -57,7 +60,7 @@ impl World {
             ..Patch::default()
         };
         node.handle_local(&key, Local::Update(&marked));
-        node.end_pass()
+        node.end_pass() == PassEnd::Complete
     }
 
     /// Something happens to what `at` knows that should not.
