@@ -9,6 +9,7 @@ use crate::convert::ip;
 use crate::protocols;
 use ccp::audit::{self, Class};
 use ccp::time::Instant;
+use ccp::wire::compare::Against;
 use ccp::wire::flow::has_l4;
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -33,7 +34,7 @@ pub(super) struct Audit {
     rounds: u64,
     /// The operator asked for the round that begins next: peers are to read their kernels' tables for it too.
     asked: bool,
-    is_fresh: bool,
+    against: Against,
     stage: Stage,
     last: Option<Done>,
     /// When a round found nothing last.
@@ -85,7 +86,7 @@ impl Audit {
             longest: Duration::ZERO,
             rounds: 0,
             asked: false,
-            is_fresh: false,
+            against: Against::Tables,
             stage: Stage::Resting,
             last: None,
             equal: None,
@@ -102,7 +103,9 @@ impl Audit {
     pub fn begin(&mut self, now: Instant) {
         self.began = now;
         self.rows = 0;
-        self.is_fresh |= std::mem::take(&mut self.asked);
+        if std::mem::take(&mut self.asked) {
+            self.against = Against::Kernels;
+        }
     }
 
     pub fn count_row(&mut self) {
@@ -133,8 +136,8 @@ impl Core {
             return;
         }
         self.audit.stage = Stage::Comparing { read_again: false };
-        let is_fresh = std::mem::take(&mut self.audit.is_fresh);
-        self.node.begin_comparison(is_fresh);
+        let against = std::mem::take(&mut self.audit.against);
+        self.node.begin_comparison(against);
     }
 
     pub(super) fn handle_audit_timeout(&mut self) {

@@ -9,7 +9,7 @@ use crate::receiver::{Said, Via};
 use crate::record::{Claim, FlowKey, MemberId, MemberSet, Record};
 use crate::table::{KeyedHash, Life, Pending};
 use crate::time::Instant;
-use crate::wire::compare::{Ask, Digests, Message, take_row};
+use crate::wire::compare::{Against, Ask, Digests, Message, take_row};
 use crate::wire::cursor::Reader;
 use crate::wire::{DecodeError, Skipped};
 use alloc::vec::Vec;
@@ -44,7 +44,7 @@ pub struct Proof {
 pub struct Comparing {
     /// Carriers that are still to be compared with in this round.
     left: MemberSet,
-    is_fresh: bool,
+    against: Against,
     current: Option<Comparison>,
     id: u64,
     /// Our answers to peers, and when they asked if our kernel is to be read after that.
@@ -160,12 +160,12 @@ impl Comparison {
 }
 
 impl Node {
-    /// Compares our copies with what every live peer carries. `is_fresh`: peers are to read their kernels' tables first.
-    pub fn begin_comparison(&mut self, is_fresh: bool) {
+    /// Compares our copies with what every live peer carries.
+    pub fn begin_comparison(&mut self, against: Against) {
         let live = self.membership.live();
         let complete = live.iter().filter(|it| self.incoming(*it).is_complete());
         self.comparing.left = complete.collect();
-        self.comparing.is_fresh = is_fresh;
+        self.comparing.against = against;
         self.comparing.is_unequal = self.comparing.left != live;
         self.comparing.step_at = self.now;
     }
@@ -258,7 +258,7 @@ impl Node {
                 id: self.comparing.id,
                 asker: self.config.incarnation,
                 carrier,
-                is_fresh: self.comparing.is_fresh,
+                against: self.comparing.against,
                 buckets: buckets(self.table.len() as u64),
                 wanted: Vec::new(),
             },
@@ -279,7 +279,7 @@ impl Node {
         if !current.differing.is_empty() {
             let rest = current.differing.len().min(WANTED_MAX);
             current.ask.wanted = current.differing.drain(..rest).collect();
-            current.ask.is_fresh = false;
+            current.ask.against = Against::Tables;
             current.deadline = now + PATIENCE;
             return Some(Phase::Ask);
         }
@@ -429,9 +429,9 @@ impl Node {
             peer.is_some_and(|peer| peer.state == PeerState::Live && peer.is_run(ask.asker));
         let is_answered =
             is_asker && ask.carrier == self.config.incarnation && self.pass.is_complete;
-        let fresh = ask.is_fresh.then_some(self.now);
+        let read_after = (ask.against == Against::Kernels).then_some(self.now);
         if let Some(place) = self.comparing.answers.get_mut(from.index()) {
-            *place = is_answered.then(|| (Answer::new(ask), fresh));
+            *place = is_answered.then(|| (Answer::new(ask), read_after));
         }
     }
 

@@ -31,6 +31,16 @@ pub enum Message<'a> {
     End(u64, u64),
 }
 
+/// What copies are compared against.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Against {
+    /// What their carriers' tables say.
+    #[default]
+    Tables,
+    /// The same, once the carriers have read their kernels anew.
+    Kernels,
+}
+
 /// A question of a holder of copies to their carrier.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ask {
@@ -40,8 +50,8 @@ pub struct Ask {
     pub asker: u64,
     /// Incarnation of the carrier.
     pub carrier: u64,
-    /// The carrier is to read its kernel's table first.
-    pub is_fresh: bool,
+    /// Whether the carrier is to read its kernel first.
+    pub against: Against,
     /// How many buckets there are; a power of two.
     pub buckets: u16,
     /// The flows of these are wanted; if there are none, all digests.
@@ -68,7 +78,7 @@ impl<'a> Message<'a> {
         match self {
             Self::Ask(ask) => {
                 [ask.id, ask.asker, ask.carrier].into_iter().for_each(put);
-                out.push(u8::from(ask.is_fresh));
+                out.push(u8::from(ask.against == Against::Kernels));
                 for number in core::iter::once(&ask.buckets).chain(&ask.wanted) {
                     out.extend_from_slice(&number.to_be_bytes());
                 }
@@ -131,7 +141,10 @@ fn take_ask(reader: &mut Reader<'_>) -> Result<Ask, DecodeError> {
         id: reader.u64()?,
         asker: reader.u64()?,
         carrier: reader.u64()?,
-        is_fresh: reader.u8()? & 1 != 0,
+        against: match reader.u8()? & 1 {
+            0 => Against::Tables,
+            _ => Against::Kernels,
+        },
         buckets: reader.u16()?,
         wanted: Vec::new(),
     };

@@ -1,4 +1,4 @@
-use super::{Ask, BUCKETS_MAX, Digests, Message};
+use super::{Against, Ask, BUCKETS_MAX, Digests, Message};
 use proptest::prelude::*;
 use std::vec::Vec;
 
@@ -8,7 +8,7 @@ fn messages() -> Vec<Message<'static>> {
             id: 1,
             asker: 2,
             carrier: u64::MAX,
-            is_fresh: true,
+            against: Against::Kernels,
             buckets: 64,
             wanted: std::vec![0, 63],
         }),
@@ -41,7 +41,7 @@ fn a_bucket_that_there_is_not_and_a_number_of_buckets_that_is_no_power_of_two_ar
             id: 1,
             asker: 2,
             carrier: 3,
-            is_fresh: false,
+            against: Against::Tables,
             buckets,
             wanted,
         };

@@ -5,6 +5,7 @@ use crate::audit::Class;
 use crate::node::{Action, Local, Node, Outcome, PassEnd, Row};
 use crate::record::{FlowKey, FlowState, Patch};
 use crate::table::Origin;
+use crate::wire::compare::Against;
 use std::collections::VecDeque;
 use std::vec::Vec;
 
@@ -73,7 +74,7 @@ impl World {
         let now = self.now;
         let node = self.gateways[at].node.as_mut().unwrap();
         node.handle_timeout(now);
-        node.begin_comparison(false);
+        node.begin_comparison(Against::Tables);
         self.drain(at);
     }
 
