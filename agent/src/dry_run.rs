@@ -9,7 +9,7 @@
 use crate::addresses::AddressSet;
 use crate::convert::{self, Shared};
 use crate::core::scope::Scope;
-use crate::policy::{Decision, Policy, Sync};
+use crate::policy::{DecidedBy, Decision, Policy, Sync};
 use ccp::record::{Claim, FlowKey, FlowState, Term};
 use ccp::time::Instant;
 use ccp::wire::flow::{put_delete, put_upsert};
@@ -172,21 +172,21 @@ impl DryRun {
             if (counts.events, counts.exposed) == (0, 0) {
                 continue;
             }
-            let reason = self.policy.reason(*decision);
+            let service = self.policy.service(decision.service);
+            let name = service.map(|it| it.name.as_str());
+            let decided_by = self.policy.decided_by(*decision);
             let (sync, delay) = decision.sync.words();
             let counts = Counts {
                 saved: counts.events - counts.told,
                 ..*counts
             };
-            let known = rows
-                .iter_mut()
-                .find(|row| row.service.as_deref() == reason.service);
+            let known = rows.iter_mut().find(|row| row.service.as_deref() == name);
             match known {
                 Some(row) => row.counts += counts,
                 None => {
                     let row = Row {
-                        service: reason.service.map(str::to_owned),
-                        builtin: reason.is_builtin,
+                        service: name.map(str::to_owned),
+                        builtin: matches!(decided_by, DecidedBy::BuiltinService { .. }),
                         sync,
                         delay_seconds: delay,
                         counts,

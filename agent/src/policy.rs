@@ -22,6 +22,8 @@ pub use service::{Hold, Service, Sync};
 
 use ccp::record::FlowKey;
 use classify::{Classifier, Condition};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// A policy with no invalid state, compiled.
@@ -94,21 +96,37 @@ pub struct Decision {
     pub sync: Sync,
     /// Whether its first packet waits for them.
     pub hold: Hold,
-    /// The clause that decided, for [`Policy::reason`]; `None` if none matched.
+    /// The clause that decided, for [`Policy::decided_by`]; `None` if none matched.
     pub clause: Option<usize>,
     /// The service that it is of.
     pub service: ServiceId,
 }
 
-/// Why a flow is treated as it is, in the operator's words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reason<'a> {
-    /// The service; `None` if none matches.
-    pub service: Option<&'a str>,
-    /// True if that is a built-in one.
-    pub is_builtin: bool,
-    /// The rule that chose it, by number from 1 and, if it has one, by name.
-    pub rule: Option<(usize, Option<&'a str>)>,
+/// What decided on a flow, by the names that the operator knows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "decided_by", rename_all = "kebab-case")]
+pub enum DecidedBy {
+    /// No rule and no service matches it: it is synchronised.
+    Nothing,
+    /// A built-in service.
+    BuiltinService {
+        /// Its name.
+        service: String,
+    },
+    /// A service that no rule names.
+    Service {
+        /// Its name.
+        service: String,
+    },
+    /// A rule, which chose a service.
+    Rule {
+        /// Its number, from 1.
+        rule: usize,
+        /// Its name, if it has one.
+        rule_name: Option<String>,
+        /// The service.
+        service: String,
+    },
 }
 
 impl Policy {
@@ -179,25 +197,34 @@ impl Policy {
         service_id(self.builtins.len() + self.services.len())
     }
 
-    /// Who made a decision.
-    pub fn reason(&self, decision: Decision) -> Reason<'_> {
-        let by = (decision.clause)
-            .and_then(|clause| self.clauses.get(clause))
-            .map(|clause| clause.by);
-        let (service, rule) = match by {
-            None => (None, None),
-            Some(By::Builtin(at)) => (Some(&self.builtins[at].service), None),
-            Some(By::Service(at)) => (Some(&self.services[at]), None),
+    /// The service; `None` if this stands for flows that match none.
+    pub fn service(&self, id: ServiceId) -> Option<&Service> {
+        match id.index().checked_sub(self.builtins.len()) {
+            None => (self.builtins.get(id.index())).map(|builtin| &builtin.service),
+            Some(at) => self.services.get(at),
+        }
+    }
+
+    /// What made a decision.
+    pub fn decided_by(&self, decision: Decision) -> DecidedBy {
+        let clause = decision.clause.and_then(|at| self.clauses.get(at));
+        let name = |service: &Service| service.name.clone();
+        match clause.map(|clause| clause.by) {
+            None => DecidedBy::Nothing,
+            Some(By::Builtin(at)) => DecidedBy::BuiltinService {
+                service: name(&self.builtins[at].service),
+            },
+            Some(By::Service(at)) => DecidedBy::Service {
+                service: name(&self.services[at]),
+            },
             Some(By::Rule(at)) => {
                 let rule = &self.rules[at];
-                let name = rule.name.as_deref();
-                (Some(&self.services[rule.service]), Some((at + 1, name)))
+                DecidedBy::Rule {
+                    rule: at + 1,
+                    rule_name: rule.name.clone(),
+                    service: name(&self.services[rule.service]),
+                }
             }
-        };
-        Reason {
-            service: service.map(|service| service.name.as_str()),
-            is_builtin: matches!(by, Some(By::Builtin(_))),
-            rule,
         }
     }
 }
@@ -212,17 +239,23 @@ impl PartialEq for Policy {
 
 impl Eq for Policy {}
 
-impl fmt::Display for Reason<'_> {
+impl fmt::Display for DecidedBy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(service) = self.service else {
-            return f.write_str("no rule and no service matches it");
-        };
-        let built_in = if self.is_builtin { "built-in " } else { "" };
-        write!(f, "{built_in}service {service}")?;
-        match self.rule {
-            Some((number, Some(name))) => write!(f, ", rule {number} ({name})"),
-            Some((number, None)) => write!(f, ", rule {number}"),
-            None => Ok(()),
+        match self {
+            Self::Nothing => f.write_str("no rule and no service matches it"),
+            Self::BuiltinService { service } => write!(f, "built-in service {service}"),
+            Self::Service { service } => write!(f, "service {service}"),
+            Self::Rule {
+                rule,
+                rule_name,
+                service,
+            } => {
+                write!(f, "rule {rule}")?;
+                if let Some(name) = rule_name {
+                    write!(f, " ({name})")?;
+                }
+                write!(f, ", service {service}")
+            }
         }
     }
 }

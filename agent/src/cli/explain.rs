@@ -95,7 +95,7 @@ fn end(word: &str) -> Option<(IpAddr, u16)> {
 
 /// An explanation as people read it.
 pub(super) fn page(out: &mut dyn Write, explanation: &Explanation) -> io::Result<()> {
-    writeln!(out, "decided by  {}", decided_by(explanation))?;
+    writeln!(out, "decided by  {}", explanation.decided_by)?;
     writeln!(out, "sync        {}", sync(explanation))?;
     writeln!(out, "here        {}", here(&explanation.known))?;
     if let Some(conflict) = &explanation.conflict {
@@ -121,19 +121,6 @@ pub(super) fn page(out: &mut dyn Write, explanation: &Explanation) -> io::Result
         writeln!(out, "member {:<3}  {}: {has}{since}", peer.id, peer.name)?;
     }
     Ok(())
-}
-
-/// The rule and the service that decided.
-fn decided_by(explanation: &Explanation) -> String {
-    let Some(service) = &explanation.service else {
-        return "no rule and no service matches it".to_owned();
-    };
-    match (explanation.rule, &explanation.rule_name) {
-        (None, _) if explanation.builtin => format!("built-in service {service}"),
-        (None, _) => format!("service {service}"),
-        (Some(rule), Some(name)) => format!("rule {rule} ({name}), service {service}"),
-        (Some(rule), None) => format!("rule {rule}, service {service}"),
-    }
 }
 
 /// Whether and when the peers are told, and whether its first packet waits for them.

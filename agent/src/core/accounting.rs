@@ -22,8 +22,8 @@ impl Core {
     /// What the kernel has counted of a flow that it has.
     pub(super) fn count_row(&mut self, key: &FlowKey, flow: &Flow, decision: Decision) {
         if let Some(counted) = &flow.counters {
-            let service = self.policy.reason(decision).service;
-            (self.accounting).note_row(key, service.unwrap_or_default(), counted);
+            let service = self.policy.service(decision.service);
+            (self.accounting).note_row(key, service.map_or("", |it| &it.name), counted);
         }
     }
 
@@ -35,8 +35,8 @@ impl Core {
         let patch = convert::patch(flow, self.shared);
         if self.accounting.interval().is_some() && self.scope.is_forwarded(key, &patch.nat) {
             let decision = self.decide(key, flow);
-            let service = self.policy.reason(decision).service;
-            (self.accounting).note_end(key, service.unwrap_or_default(), &counted);
+            let service = self.policy.service(decision.service);
+            (self.accounting).note_end(key, service.map_or("", |it| &it.name), &counted);
         }
     }
 

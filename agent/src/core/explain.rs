@@ -28,7 +28,6 @@ impl Core {
             Some(end) => end.decision,
             None => self.policy.decide(&key, mark),
         };
-        let reason = self.policy.reason(decision);
         let (sync, delay) = decision.sync.words();
         let hold = match decision.hold {
             Hold::Always => "always",
@@ -37,10 +36,7 @@ impl Core {
         };
         Explanation {
             forwarded: self.scope.is_forwarded(&key, &nat),
-            service: reason.service.map(str::to_owned),
-            builtin: reason.is_builtin,
-            rule: reason.rule.map(|(number, _)| number),
-            rule_name: reason.rule.and_then(|(_, name)| name.map(str::to_owned)),
+            decided_by: self.policy.decided_by(decision),
             sync: sync.into(),
             delay_seconds: delay,
             hold: hold.into(),

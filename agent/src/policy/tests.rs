@@ -51,7 +51,7 @@ pub(crate) fn key(proto: u8, src: &str, dst: &str, l4: [u16; 2]) -> FlowKey {
 /// The verdict, and who gave it.
 fn judged(policy: &Policy, key: &FlowKey, mark: u32) -> (Sync, String) {
     let decision = policy.decide(key, mark);
-    (decision.sync, policy.reason(decision).to_string())
+    (decision.sync, policy.decided_by(decision).to_string())
 }
 
 #[test]
@@ -77,6 +77,30 @@ fn who_writes_no_policy_synchronises_all_but_the_built_in_services() {
 }
 
 #[test]
+fn what_decided_is_one_thing_in_json() {
+    let policy = parse(FULL).unwrap();
+    for (proto, src, port, expected) in [
+        (
+            6,
+            "10.9.0.1",
+            80,
+            r#"{"decided_by":"rule","rule":1,"rule_name":"lab","service":"web-quiet"}"#,
+        ),
+        (
+            112,
+            "10.0.0.1",
+            0,
+            r#"{"decided_by":"builtin-service","service":"vrrp"}"#,
+        ),
+        (6, "10.0.0.1", 8091, r#"{"decided_by":"nothing"}"#),
+    ] {
+        let decision = policy.decide(&key(proto, src, "10.1.0.1", [1000, port]), 0);
+        let json = serde_json::to_string(&policy.decided_by(decision)).unwrap();
+        assert_eq!(json, expected);
+    }
+}
+
+#[test]
 fn the_first_rule_that_matches_chooses_the_service() {
     let policy = parse(FULL).unwrap();
     let delayed = Sync::Delayed(Duration::from_secs(20));
@@ -89,7 +113,7 @@ fn the_first_rule_that_matches_chooses_the_service() {
             0,
             0,
             delayed,
-            "service web, rule 2",
+            "rule 2, service web",
         ),
         (
             6,
@@ -99,7 +123,7 @@ fn the_first_rule_that_matches_chooses_the_service() {
             0,
             0,
             Sync::Never,
-            "service web-quiet, rule 1 (lab)",
+            "rule 1 (lab), service web-quiet",
         ),
         (
             6,
@@ -109,7 +133,7 @@ fn the_first_rule_that_matches_chooses_the_service() {
             0,
             0,
             Sync::Never,
-            "service web-quiet, rule 1 (lab)",
+            "rule 1 (lab), service web-quiet",
         ),
         (
             6,
@@ -119,7 +143,7 @@ fn the_first_rule_that_matches_chooses_the_service() {
             0,
             0,
             delayed,
-            "service web, rule 2",
+            "rule 2, service web",
         ),
         (
             6,
@@ -139,7 +163,7 @@ fn the_first_rule_that_matches_chooses_the_service() {
             0x1f,
             5,
             Sync::Never,
-            "service bulk, rule 3",
+            "rule 3, service bulk",
         ),
         (
             17,

@@ -6,6 +6,8 @@ use std::net::IpAddr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::policy::DecidedBy;
+
 /// Which flow: its original direction, before any translation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -29,14 +31,9 @@ pub struct FlowQuery {
 pub struct Explanation {
     /// False if it is not the cluster's at all: of or to the gateway itself, broadcast, multicast or link-local.
     pub forwarded: bool,
-    /// The service that decided; `None` if none matches.
-    pub service: Option<String>,
-    /// True if that is a built-in one.
-    pub builtin: bool,
-    /// The number of the rule that chose it, from 1; `None` if none did.
-    pub rule: Option<usize>,
-    /// The name of that rule, if it has one.
-    pub rule_name: Option<String>,
+    /// What decided, and the service that it is of.
+    #[serde(flatten)]
+    pub decided_by: DecidedBy,
     /// `always`, `never` or `delayed`.
     pub sync: Cow<'static, str>,
     /// How long it is delayed, in seconds; `None` if it is not.
