@@ -1,11 +1,25 @@
 //! Every message of the protocol, byte by byte as PROTOCOL.md draws it: whatever the machine, this is what goes out, and
 //! what is understood.
 
-use super::*;
+use super::{put, take_all};
+use crate::build::{Build, Capabilities, Version};
+use crate::election::{Fitness, Load, Mode, Standing, State};
 use crate::modes::{self, Generation, ModeReport, Stage};
-use crate::network::NetworkId;
+use crate::network::{NetworkId, NetworkSet};
+use crate::range::RangeSet;
+use crate::record::{
+    Claim, Endpoint, Expectation, Extra, Family, FlowKey, FlowState, Helper, MemberId, MemberSet,
+    Nat, Record, SeqAdj, Status, SynProxy, TcpOptions, TellingEnd, Term, Translator, ZoneDirection,
+};
 use crate::snapshot::Parts;
+use crate::wire::Skipped;
+use crate::wire::control::{ACK_RANGES_MAX, Ack, Ask, Heard, Hello, PathReport};
+use crate::wire::cursor::Reader;
+use crate::wire::header::{Destination, Header, Opcode, Urgency};
 use crate::wire::snapshot::{Carrier, Message, Request, Row, Start, take_row};
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use std::vec;
 
 /// Bytes written in hexadecimal, with blanks where a reader wants them.
 fn bytes(hex: &str) -> Vec<u8> {
