@@ -147,4 +147,4 @@ struct Failure {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

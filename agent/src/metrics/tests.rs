@@ -6,12 +6,8 @@ use std::thread;
 use super::*;
 use crate::control::answer::accounting::{Accounting, ServiceTraffic, Traffic};
 use crate::control::answer::members::Check;
-use crate::control::answer::sync::SyncStatus;
-use crate::control::answer::{
-    Counters, FlowCounts, HoldStatus, KeyStatus, Latency, MemberStatus, PathState, PathStatus,
-    PeerHold, PeerState, PeerStatus, Reach, RoleStatus, Status,
-};
-use crate::control::asks;
+use crate::control::answer::{Counters, HoldStatus, Latency, PathState, PathStatus, Status};
+use crate::control::{self, asks};
 
 fn latency() -> Latency {
     Latency {
@@ -23,79 +19,38 @@ fn latency() -> Latency {
     }
 }
 
+/// A status with something in all that metrics show.
 fn status() -> Status {
-    Status {
-        version: "0.1.0".into(),
-        cluster: 7,
-        member: MemberStatus {
-            id: 1,
-            name: "gw-a".into(),
-        },
-        uptime_seconds: 61,
-        flows: FlowCounts {
-            own: 3,
-            copies: 2,
-            found: 1,
-        },
-        sync: SyncStatus {
-            complete: false,
-            incomplete_ms: 1500,
-            ..SyncStatus::default()
-        },
-        holds: HoldStatus {
-            now: 4,
-            deadline_us: 20_000,
-            latency: latency(),
-        },
-        key: KeyStatus {
-            epoch: 0,
-            age_seconds: 60,
-        },
-        role: RoleStatus {
-            state: "standby".into(),
-            seconds: 61,
-            why: "gw-b ranks first".into(),
-            checks: vec![Check::built_in("full-sync", false, "1.5 s".into())],
-        },
-        peers: vec![PeerStatus {
-            id: 2,
-            name: "gw-\"b\"".into(),
-            state: PeerState::Live,
-            version: None,
-            lacks: Vec::new(),
-            linked: true,
-            synced: false,
-            rtt_us: Some(214),
-            last_heard_ms: None,
-            unacknowledged: 1,
-            missing: 2,
-            refused: 3,
-            hold: PeerHold {
-                aside: false,
-                latency: latency(),
-            },
-            reach: Reach {
-                networks: vec![PathStatus {
-                    name: "sync".into(),
-                    state: PathState::Up,
-                    rtt_us: None,
-                    loss_in_permille: Some(25),
-                    loss_out_permille: None,
-                    degraded: false,
-                    sent: 1,
-                    received: 2,
-                }],
-                ..Reach::default()
-            },
-        }],
-        capabilities: vec![],
-        warnings: vec![],
-        counters: Counters(vec![
-            ("sent_bytes".into(), 12_345),
-            ("datagrams_forged".into(), 0),
-            ("audit_cpu_us".into(), 1_500_000),
-        ]),
-    }
+    let mut status = control::tests::status();
+    status.sync.complete = false;
+    status.sync.incomplete_ms = 1500;
+    status.holds = HoldStatus {
+        now: 4,
+        deadline_us: 20_000,
+        latency: latency(),
+    };
+    status.role.checks = vec![Check::built_in("full-sync", false, "1.5 s".into())];
+    let peer = &mut status.peers[0];
+    peer.name = "gw-\"b\"".into();
+    peer.rtt_us = Some(214);
+    peer.last_heard_ms = None;
+    peer.hold.latency = latency();
+    peer.reach.networks = vec![PathStatus {
+        name: "sync".into(),
+        state: PathState::Up,
+        rtt_us: None,
+        loss_in_permille: Some(25),
+        loss_out_permille: None,
+        degraded: false,
+        sent: 1,
+        received: 2,
+    }];
+    status.counters = Counters(vec![
+        ("sent_bytes".into(), 12_345),
+        ("datagrams_forged".into(), 0),
+        ("audit_cpu_us".into(), 1_500_000),
+    ]);
+    status
 }
 
 fn passed() -> Accounting {

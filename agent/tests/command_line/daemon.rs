@@ -8,9 +8,8 @@ use agent::control::answer::members::{Done, RolesAnswer};
 use agent::control::answer::services::{ServiceCost, Services};
 use agent::control::answer::sync::SyncStatus;
 use agent::control::answer::{
-    Counters, Cursor, Endpoints, Family, FlowCounts, FlowPage, FlowRow, HoldStatus, KeyStatus,
-    MemberStatus, Origin, PeerHold, PeerState, PeerStatus, Reach, RoleStatus, Rolled,
-    SplitDestinations, Status, SyncStat,
+    Cursor, Endpoints, Family, FlowPage, FlowRow, Origin, Rolled, SplitDestinations, Status,
+    SyncStat,
 };
 use agent::control::{self, Ask, Server};
 
@@ -169,58 +168,9 @@ pub fn done() -> RolesAnswer {
     RolesAnswer::Done(Done { refused: None })
 }
 
+/// The status that the control socket is tested with.
 pub fn status() -> Status {
-    Status {
-        version: "0.1.0".into(),
-        cluster: 7,
-        member: MemberStatus {
-            id: 1,
-            name: "gw-a".into(),
-        },
-        uptime_seconds: 61,
-        flows: FlowCounts {
-            own: FLOWS.into(),
-            copies: 0,
-            found: 0,
-        },
-        sync: SyncStatus {
-            complete: true,
-            ..SyncStatus::default()
-        },
-        holds: HoldStatus::default(),
-        key: KeyStatus {
-            epoch: 0,
-            age_seconds: 60,
-        },
-        role: RoleStatus {
-            state: "standby".into(),
-            seconds: 61,
-            why: "gw-b ranks first".into(),
-            checks: Vec::new(),
-        },
-        peers: vec![PeerStatus {
-            id: 2,
-            name: "gw-b".into(),
-            state: PeerState::Live,
-            version: None,
-            lacks: Vec::new(),
-            linked: true,
-            synced: true,
-            rtt_us: Some(200),
-            last_heard_ms: Some(1500),
-            unacknowledged: 1,
-            missing: 2,
-            refused: 3,
-            hold: PeerHold::default(),
-            reach: Reach::default(),
-        }],
-        capabilities: vec![],
-        warnings: vec![],
-        counters: Counters(vec![
-            ("datagrams_sent".into(), 12),
-            ("datagrams_forged".into(), 0),
-        ]),
-    }
+    serde_json::from_str(include_str!("../../src/control/tests/status.json")).unwrap()
 }
 
 pub fn row(number: u32) -> FlowRow {
