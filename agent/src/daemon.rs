@@ -17,6 +17,7 @@ use crate::identity::MemberKey;
 use crate::kernel::Kernel;
 use crate::key_log::KeyLog;
 use crate::log::Faults;
+use crate::machine_checks::MachineChecks;
 use crate::metrics::Metrics;
 use crate::modes::Modes;
 use crate::monitor::Monitor;
@@ -25,7 +26,7 @@ use crate::notify::Notify;
 use crate::policy::Policy;
 use crate::queue::Queue;
 use crate::reload::{self, Reloader};
-use crate::roles::RolesIo;
+use crate::roles::RoleEffects;
 use crate::ruleset::hold::{Backend, Holding, HoldingError, Steering};
 use crate::ruleset::tools::Tools;
 use crate::ruleset::{CopyBit, Rules, Ruleset, RulesetError};
@@ -122,7 +123,7 @@ pub fn run(path: &Path, config: &Config, policy: Policy, key: &MemberKey) -> Res
         Writer::start(&config.accounting.target).map_err(failed("start the accounting thread"))?;
     let tools = Tools::look(config.policy.kernel);
     let (queue, steering) = queue(config, &policy, &tools)?;
-    let roles = RolesIo::start(config).map_err(failed("write the track file"))?;
+    let roles = RoleEffects::start(config).map_err(failed("write the track file"))?;
     let rules = Rules::of(config, &policy, steering.as_ref(), &tools).map_err(RunError::Ruleset)?;
     let directory = config.control.socket.parent().unwrap_or(Path::new("/"));
     let ruleset = Ruleset::install(&rules, directory).map_err(RunError::Ruleset)?;
@@ -173,6 +174,7 @@ pub fn run(path: &Path, config: &Config, policy: Policy, key: &MemberKey) -> Res
         asks,
         rolls: Vec::new(),
         audits: Vec::new(),
+        machine_checks: MachineChecks::new(config),
         roles,
         reloader,
         filter: Filter::new(rules.unwanted),

@@ -22,12 +22,13 @@ use crate::filter::Filter;
 use crate::kernel::Kernel;
 use crate::key_log::KeyLog;
 use crate::log::Faults;
+use crate::machine_checks::MachineChecks;
 use crate::modes::Modes;
 use crate::monitor::Monitor;
 use crate::networks::Networks;
 use crate::queue::Queue;
 use crate::reload::{Done, Reloader};
-use crate::roles::RolesIo;
+use crate::roles::RoleEffects;
 use crate::ruleset::hold::Holding;
 use crate::tcp::Links;
 use ccp::record::MemberId;
@@ -80,8 +81,10 @@ pub struct Driver {
     pub accounting: Writer,
     /// What probes the monitored interfaces.
     pub monitor: Monitor,
+    /// What the election has to know of the machine.
+    pub machine_checks: MachineChecks,
     /// What this member's state leads to.
-    pub roles: RolesIo,
+    pub roles: RoleEffects,
     /// Takes another policy.
     pub reloader: Reloader,
     /// What is left out of the kernel's events.
@@ -120,7 +123,7 @@ const ALIVE_INTERVAL: Duration = Duration::from_secs(1);
 impl Driver {
     /// Turns until it is told to stop. What fails is logged and tried again: it is the network's or the kernel's, and
     /// either can heal. The one error returned is that of waiting itself. What is left then is what the last state leads to.
-    pub fn run(mut self) -> io::Result<RolesIo> {
+    pub fn run(mut self) -> io::Result<RoleEffects> {
         let mut pacer = Pacer::new();
         let mut events = Wait::Socket;
         let mut drained = self.now();
@@ -216,7 +219,7 @@ impl Driver {
         self.read_addresses();
         self.networks.follow(&self.addresses, &mut self.faults);
         self.follow_links();
-        self.roles.look(&mut self.core);
+        self.machine_checks.look(&mut self.core);
         self.networks.handle_second(now);
         self.core.splits().forget_old(now);
         self.warn_of_counters(warnings);

@@ -3,7 +3,8 @@
 //! - What is decided, without I/O: `core`, with `convert` (the kernel's types and the protocol's), `policy`, `delay`,
 //!   `splits`, `costs`, `accounting`.
 //! - What it is fed by and what it does: `driver`, the loop, with `kernel`, `queue`, `networks` over `udp`, `tcp` under
-//!   `tls`, `addresses`, `interfaces`, `monitor`, `modes`, `roles` with `track_file` and `hooks`, `facts`, `key_log`.
+//!   `tls`, `addresses`, `interfaces`, `monitor`, `modes`, `roles` with `track_file` and `hooks`,
+//!   `machine_checks`, `facts`, `key_log`.
 //! - What is asked of the kernel beside its table: `ruleset`, `filter`, put in place anew by `reload`.
 //! - What operators see: `cli`, `control`, `metrics`, `log` with `counter_warnings`, `doctor`, `dry_run`, `import`, `paragraph`.
 //! - What all begins with: `daemon`, `config`, `identity`, `notify`; and what several need: `protocols`, `units`, `files`.
@@ -32,6 +33,7 @@ mod interfaces;
 mod kernel;
 mod key_log;
 mod log;
+mod machine_checks;
 mod metrics;
 mod modes;
 mod monitor;

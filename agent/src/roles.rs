@@ -1,7 +1,5 @@
-//! What a member's state leads to outside of the daemon, and what of the machine the election has to know.
-//!
-//! A number in the track file, for keepalived and its like; hooks; a mark in the state directory that this member was asked
-//! to be down, for the next start. How full the kernel's table is, and whether the state directory can be written.
+//! What a member's state leads to outside of the daemon: a number in the track file, for keepalived and its like; hooks; a
+//! mark in the state directory that this member was asked to be down, for the next start.
 
 use std::fs;
 use std::io;
@@ -15,26 +13,20 @@ use crate::hooks::{Call, Hooks};
 use crate::track_file::TrackFile;
 use ccp::election::{State, StateChange, Why};
 use ccp::time::Instant;
-use rustix::fs::{Access, access};
 use tracing::{error, info, warn};
 
 /// Present while this member is to be down also after a restart.
 const DOWN_MARK: &str = "down";
-const TABLE_COUNT: &str = "/proc/sys/net/netfilter/nf_conntrack_count";
-/// Not `net.nf_conntrack_max`, which is the same, but only the first network namespace has it.
-const TABLE_MAX: &str = "/proc/sys/net/netfilter/nf_conntrack_max";
-
-/// The files, and the hooks.
+/// Has the files and the hooks follow what this member is.
 #[derive(Debug)]
-pub struct RolesIo {
+pub struct RoleEffects {
     track_file: TrackFile,
     state_directory: PathBuf,
-    watches_storage: bool,
     hooks: Option<Hooks>,
     name: String,
 }
 
-impl RolesIo {
+impl RoleEffects {
     /// Writes the track file for the first time; an error is that of writing it.
     pub fn start(config: &Config) -> io::Result<Self> {
         let state_directory = config.state_directory.clone();
@@ -42,25 +34,19 @@ impl RolesIo {
             // If it cannot be made the check says so.
             let _ = fs::create_dir(&state_directory);
         }
-        let io = Self {
+        let effects = Self {
             track_file: TrackFile::new(config.roles.track_file.clone()),
             state_directory,
-            watches_storage: config.checks.state_directory,
             hooks: Hooks::start(config)?,
             name: config.this.name.clone(),
         };
-        io.track_file.write(State::Init)?;
-        Ok(io)
+        effects.track_file.write(State::Init)?;
+        Ok(effects)
     }
 
     /// Whether the operator asked this member to be down before this start.
     pub fn was_asked_down(config: &Config) -> bool {
         config.state_directory.join(DOWN_MARK).exists()
-    }
-
-    /// How many entries the kernel's table takes; 0 if it takes any number.
-    pub fn table_max() -> Option<u64> {
-        number(TABLE_MAX)
     }
 
     /// This member has become something else, for `why`.
@@ -106,18 +92,6 @@ impl RolesIo {
         }
     }
 
-    /// Looks at the machine for the checks.
-    pub fn look(&self, core: &mut Core) {
-        if let (Some(count), Some(max)) = (number(TABLE_COUNT), Self::table_max()) {
-            core.set_table_fill(count, max);
-        }
-        if self.watches_storage {
-            let fault = access(&self.state_directory, Access::WRITE_OK | Access::EXEC_OK).err();
-            let directory = self.state_directory.display();
-            core.set_storage(fault.map(|error| format!("{directory} cannot be written ({error})")));
-        }
-    }
-
     /// Does what the operator asks for, and what has to outlive this run.
     pub fn handle_request(
         &self,
@@ -147,8 +121,4 @@ impl RolesIo {
             }),
         }
     }
-}
-
-fn number(path: &str) -> Option<u64> {
-    fs::read_to_string(path).ok()?.trim().parse().ok()
 }

@@ -9,8 +9,9 @@ use crate::core::Setup;
 use crate::core::keys::Limits;
 use crate::core::roles::{RolesSetup, flows_max};
 use crate::core::seal::DatagramKey;
+use crate::machine_checks::table_max;
 use crate::policy::Policy;
-use crate::roles::RolesIo;
+use crate::roles::RoleEffects;
 use ccp::paths::Spread;
 use ring::error::Unspecified;
 use ring::rand::{SecureRandom, SystemRandom};
@@ -51,7 +52,7 @@ pub(super) fn setup(
             .collect(),
         roles: RolesSetup {
             table_percent: config.checks.table_percent,
-            asked_down: RolesIo::was_asked_down(config),
+            asked_down: RoleEffects::was_asked_down(config),
         },
     })
 }
@@ -67,7 +68,7 @@ fn node(config: &Config, datagram_bytes_max: usize) -> Result<ccp::node::Config,
         table: conntrack::table_id().map_err(failed("read which kernel table this is"))?,
         hash_seed: [seed0, seed1],
         datagram_bytes_max,
-        flows_max: flows_max(RolesIo::table_max()),
+        flows_max: flows_max(table_max()),
         flush: config.delta.flush,
         hello: config.liveness.hello,
         dead_after: config.liveness.dead_after,
