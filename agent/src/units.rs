@@ -1,4 +1,4 @@
-//! Times and rates as people read them, with their units.
+//! Times, rates and counts as people read them, with their units.
 
 use std::fmt::{self, Display};
 
@@ -23,6 +23,12 @@ pub fn percent(permille: u16) -> String {
     format!("{}.{} %", permille / 10, permille % 10)
 }
 
+/// A count and what is counted: `1 entry`, `2 entries`.
+pub fn counted<T: Display + PartialEq + From<u8>>(count: T, one: &str, many: &str) -> String {
+    let noun = if count == T::from(1) { one } else { many };
+    format!("{count} {noun}")
+}
+
 /// Seconds, in the two largest units that fit.
 pub struct Age(pub u64);
 
@@ -35,5 +41,17 @@ impl Display for Age {
             3600..86_400 => write!(f, "{hours} h {} min", minutes % 60),
             _ => write!(f, "{days} d {} h", hours % 24),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::counted;
+
+    #[test]
+    fn one_is_not_many() {
+        let entries = |count: u64| counted(count, "entry", "entries");
+        let said = [0, 1, 2].map(entries);
+        assert_eq!(said, ["0 entries", "1 entry", "2 entries"]);
     }
 }

@@ -7,6 +7,7 @@ use clap::Args;
 use super::view::View;
 use super::{Daemon, Failure, flows};
 use crate::control::answer::audit::{Difference, DifferenceCounts, Equal, Proof, Report, Round};
+use crate::units::counted;
 
 /// Rounds of `--repair`: one finds and mends, the next proves it; what comes back after so many has another cause.
 const ROUNDS_MAX: usize = 5;
@@ -98,7 +99,8 @@ pub(super) fn page(out: &mut dyn Write, report: &Report) -> io::Result<()> {
         let proven = equal.map_or_else(
             || "never".to_owned(),
             |Equal { seconds_ago, flows }| {
-                format!("{seconds_ago} s ago, {flows} flows that it carries")
+                let flows = counted(flows, "flow", "flows");
+                format!("{seconds_ago} s ago, {flows} that it carries")
             },
         );
         writeln!(out, "        with {member} ({name}) {proven}")?;
@@ -143,11 +145,11 @@ fn words(round: Option<&Round>) -> String {
     } = round;
     let but = match conflict {
         0 => String::new(),
-        1 => ", but for 1 conflict".to_owned(),
-        _ => format!(", but for {conflict} conflicts"),
+        _ => format!(", but for {}", counted(*conflict, "conflict", "conflicts")),
     };
     let cpu = millis(*cpu_us);
-    format!("{seconds_ago} s ago, {entries} entries in {milliseconds} ms ({cpu:.1} ms of CPU){but}")
+    let entries = counted(*entries, "entry", "entries");
+    format!("{seconds_ago} s ago, {entries} in {milliseconds} ms ({cpu:.1} ms of CPU){but}")
 }
 
 fn millis(micros: u64) -> f64 {

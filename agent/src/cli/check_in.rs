@@ -8,10 +8,12 @@ use clap::{Args, ValueEnum};
 use super::{Daemon, Failure, print_json, role};
 use crate::config::duration;
 use crate::control::answer::members::{CheckSays, Done, RolesRequest};
+use crate::core::roles::check_name;
 
 #[derive(Debug, Args)]
 pub(super) struct CheckIn {
     /// The check: letters, digits, dots, underscores and hyphens
+    #[arg(value_parser = check_name)]
     name: String,
     /// How things are
     #[arg(value_enum)]

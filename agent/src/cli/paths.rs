@@ -8,7 +8,7 @@ use clap::Args;
 use super::view::View;
 use super::{Daemon, Failure, flows};
 use crate::control::answer::{SplitDestination, SplitDestinations};
-use crate::units::Age;
+use crate::units::{Age, counted};
 
 #[derive(Debug, Args)]
 pub(super) struct Paths {
@@ -48,7 +48,8 @@ impl Display for Page<'_> {
             Age(*forgotten_after_seconds)
         )?;
         if *not_learnt > 0 {
-            writeln!(f, "full          {not_learnt} flows to others were seen")?;
+            let flows = counted(*not_learnt, "flow", "flows");
+            writeln!(f, "full          {flows} to others seen")?;
         }
         if !destinations.is_empty() {
             writeln!(

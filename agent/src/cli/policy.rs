@@ -23,6 +23,7 @@ use crate::convert::Shared;
 use crate::delay::FLOWS_MAX;
 use crate::dry_run::{Counts, DryRun, Row};
 use crate::policy;
+use crate::units::counted;
 
 /// Events between two looks at the clock.
 const EVENTS_AT_A_TIME: usize = 4096;
@@ -187,7 +188,8 @@ fn notes(
     }
     if overruns > 0 {
         notes.push(format!(
-            "the kernel dropped events {overruns} times, the figures are too low; see kernel: event_buffer"
+            "the kernel dropped events {}, the figures are too low; see kernel: event_buffer",
+            counted(overruns, "time", "times")
         ));
     }
     if !is_whole {

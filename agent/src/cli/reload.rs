@@ -7,6 +7,7 @@ use clap::Args;
 use super::{Daemon, Failure, print_json};
 use crate::control::ClientError;
 use crate::control::answer::Reloaded;
+use crate::units::counted;
 
 #[derive(Debug, Args)]
 pub(super) struct Reload {
@@ -36,7 +37,9 @@ impl Reload {
         }
         writeln!(
             out,
-            "the policy is in force: {services} services, {rules} rules; flows are judged anew"
+            "the policy is in force: {}, {}; flows are judged anew",
+            counted(*services, "service", "services"),
+            counted(*rules, "rule", "rules")
         )?;
         if !restart.is_empty() {
             let sections = restart.join(", ");

@@ -4,6 +4,8 @@ use std::io::{self, Write};
 
 use rustix::termios::tcgetwinsize;
 
+use crate::units::counted;
+
 /// From the top left corner, on an empty screen (ECMA-48: CUP, ED).
 const CLEAR: &str = "\x1b[H\x1b[2J";
 
@@ -32,7 +34,7 @@ fn fitted(page: &str, rows: usize, columns: usize) -> String {
         .flat_map(|line| line.chars().take(columns).chain(['\n']))
         .collect();
     if shown < count {
-        let more = format!("({} more lines)", count - shown);
+        let more = format!("({})", counted(count - shown, "more line", "more lines"));
         fitted.extend(more.chars().take(columns).chain(['\n']));
     }
     fitted

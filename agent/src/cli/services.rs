@@ -9,6 +9,7 @@ use super::status::short;
 use super::view::View;
 use super::{Daemon, Failure};
 use crate::control::answer::services::{self, ServiceCost};
+use crate::units::counted;
 
 #[derive(Debug, Args)]
 pub(super) struct Services {
@@ -41,7 +42,11 @@ impl Display for Page<'_> {
             line(f, cost)?;
         }
         if *left_out > 0 {
-            writeln!(f, "\n{left_out} more cost less")?;
+            writeln!(
+                f,
+                "\n{} less",
+                counted(*left_out, "more costs", "more cost")
+            )?;
         }
         Ok(())
     }

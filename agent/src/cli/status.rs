@@ -13,7 +13,7 @@ use crate::control::answer::{
     self, Counters, HoldStatus, Latency, PeerHold, PeerState, PeerStatus,
 };
 use crate::paragraph;
-use crate::units::{Age, short_time, time};
+use crate::units::{Age, counted, short_time, time};
 
 #[derive(Debug, Args)]
 pub(super) struct Status {
@@ -66,8 +66,10 @@ impl Display for Page<'_> {
         writeln!(f, "running  {}, version {version}", Age(*uptime_seconds))?;
         writeln!(
             f,
-            "flows    {} own, {} copies, {} found",
-            flows.own, flows.copies, flows.found
+            "flows    {} own, {}, {} found",
+            flows.own,
+            counted(flows.copies, "copy", "copies"),
+            flows.found
         )?;
         writeln!(f, "sync     {}", Sync(sync))?;
         let HoldStatus {
@@ -119,7 +121,7 @@ fn counter_lines(f: &mut fmt::Formatter<'_>, counters: &Counters) -> fmt::Result
         writeln!(f, "{name:<width$}  {value}")?;
     }
     if !zero.is_empty() {
-        writeln!(f, "({} more are 0)", zero.len())?;
+        writeln!(f, "({} 0)", counted(zero.len(), "more is", "more are"))?;
     }
     Ok(())
 }
@@ -147,7 +149,8 @@ impl Display for Sync<'_> {
         if let Some(member) = from {
             write!(
                 f,
-                ": {flows} of about {flows_expected} flows from member {member}"
+                ": {flows} of about {} from member {member}",
+                counted(*flows_expected, "flow", "flows")
             )?;
         }
         Ok(())

@@ -11,7 +11,7 @@ use crate::control::answer::{
     AtRisk, DeltaCounts, HeldStat, HoldStatus, NetworkStatus, PathStatus, PeerReach, Queues,
     SyncStat, Timers,
 };
-use crate::units::{percent, short_time};
+use crate::units::{counted, percent, short_time};
 
 #[derive(Debug, Args)]
 pub(super) struct Syncstat {
@@ -115,10 +115,8 @@ fn queue_line(f: &mut fmt::Formatter<'_>, queues: &Queues) -> fmt::Result {
         unacknowledged,
         missing,
     } = queues;
-    writeln!(
-        f,
-        "queues    {unacknowledged} deltas unacknowledged, {missing} missing"
-    )
+    let deltas = counted(*unacknowledged, "delta", "deltas");
+    writeln!(f, "queues    {deltas} unacknowledged, {missing} missing")
 }
 
 fn timer_line(f: &mut fmt::Formatter<'_>, timers: &Timers) -> fmt::Result {

@@ -144,7 +144,7 @@ one-way: gw-b is heard, but does not hear this member
 COUNTER
 datagrams_sent  123456
 x               1
-(1 more are 0)
+(1 more is 0)
 ";
     assert_eq!(page, expected);
     assert!(page.lines().all(|line| line.len() <= 100));
@@ -177,7 +177,7 @@ fn paths_fit_100_columns() {
     let expected = "\
 destinations  1, first packets to them are held
 forgotten     10 min 0 s after the last flow that was seen on two gateways
-full          7 flows to others were seen
+full          7 flows to others seen
 
 DESTINATION                 LEARNT AGO      SEEN AGO  FORGOTTEN IN      FLOWS
 2001:db8:1234:5678::/64      1 h 2 min     1 min 1 s    8 min 59 s         12

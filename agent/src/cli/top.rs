@@ -11,7 +11,7 @@ use super::status::{Peers, short};
 use super::{Daemon, Failure, print_json, screen};
 use crate::control::answer::services::{ServiceCost, Services};
 use crate::control::answer::{Counters, HoldStatus, Status};
-use crate::units::{Age, short_time};
+use crate::units::{Age, counted, short_time};
 
 /// Counters shown: those that grow fastest, as many as a small terminal has room for.
 const RATES_MAX: usize = 14;
@@ -120,9 +120,9 @@ pub(super) fn page(before: &Look, now: &Look) -> String {
         Age(role.seconds),
     );
     page += &format!(
-        "{} flows of its own, {} copies, {} found\n\n{}\n",
-        flows.own,
-        flows.copies,
+        "{} of its own, {}, {} found\n\n{}\n",
+        counted(flows.own, "flow", "flows"),
+        counted(flows.copies, "copy", "copies"),
         flows.found,
         Peers(peers),
     );
@@ -176,7 +176,8 @@ fn held(before: &Status, now: &Status, elapsed: Duration) -> String {
     let released = latency.count.saturating_sub(before.holds.latency.count);
     let time = |it: Option<u64>| it.map_or_else(|| "-".to_owned(), short_time);
     format!(
-        "{waiting} packets held, {} a second let go; half of them within {}, 99 % within {}\n\n",
+        "{} held, {} a second let go; half of them within {}, 99 % within {}\n\n",
+        counted(*waiting, "packet", "packets"),
         a_second(released, elapsed),
         time(latency.p50_us),
         time(latency.p99_us),

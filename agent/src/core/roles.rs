@@ -17,6 +17,7 @@ use checks::Checks;
 use drain::Drain;
 
 pub use answer::state_name;
+pub use checks::check_name;
 
 /// Changes that are remembered.
 const HISTORY_MAX: usize = 50;

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use conntrack::{QueueOptions, QueueSocket, Verdict};
 
 use super::Finding;
+use crate::units::counted;
 
 /// `CAP_NET_ADMIN` of `linux/capability.h`.
 const CAP_NET_ADMIN: u32 = 12;
@@ -83,7 +84,8 @@ fn events() -> Finding {
 
 fn table(max: u64) -> Vec<Finding> {
     let count = sysctl("nf_conntrack_count").unwrap_or(0);
-    let found = format!("{count} entries of {max} (net.netfilter.nf_conntrack_max)");
+    let entries = counted(count, "entry", "entries");
+    let found = format!("{entries} of {max} (net.netfilter.nf_conntrack_max)");
     let fill = match count.saturating_mul(5) > max.saturating_mul(4) {
         true => Finding::warning(
             "table",

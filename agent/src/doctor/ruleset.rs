@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::{Finding, iptables, marks};
 use crate::ruleset::CopyBit;
+use crate::units::counted;
 
 /// Places that are named; there may be thousands of the same.
 const PLACES_MAX: usize = 3;
@@ -147,7 +148,7 @@ fn judge(ruleset: &Value, copy_bit: u32) -> (Vec<(Trap, String)>, usize) {
 /// A finding for each trap that there is in so many rules.
 fn tell(traps: &[(Trap, String)], rules: usize, copy_bit: u32) -> Vec<Finding> {
     if traps.is_empty() {
-        let found = format!("nothing surprising in {rules} rules");
+        let found = format!("nothing surprising in {}", counted(rules, "rule", "rules"));
         return vec![Finding::ok("ruleset", found)];
     }
     let finding = |trap: &Trap| {

@@ -94,7 +94,7 @@ fn status_is_printed_as_the_daemon_gave_it() {
     let (code, page, _) = outcome(&mut ctsync(&["status", "--socket", &daemon.socket]));
     assert_eq!(code, 0);
     assert!(
-        page.contains("gw-a") && page.contains("gw-b") && page.contains("(1 more are 0)"),
+        page.contains("gw-a") && page.contains("gw-b") && page.contains("(1 more is 0)"),
         "{page}"
     );
 }

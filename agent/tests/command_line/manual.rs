@@ -17,10 +17,20 @@ fn wrong_usage_is_2_and_help_is_0() {
         assert_eq!((code, printed.as_str()), (2, ""), "{arguments:?}");
         assert!(said.contains("Usage: ctsync"), "{said}");
     }
-    let without_ports = ["explain", "tcp", "10.0.0.1", "10.0.0.2"];
-    let (code, _, said) = outcome(&mut ctsync(&without_ports));
-    assert_eq!(code, 2);
-    assert!(said.contains("is not a flow; write it as"), "{said}");
+    for (arguments, why) in [
+        (
+            &["explain", "tcp", "10.0.0.1", "10.0.0.2"][..],
+            "is not a flow; write it as",
+        ),
+        (
+            &["check-in", "bad name", "ok"],
+            "a check has a name of 1 to 32 letters",
+        ),
+    ] {
+        let (code, printed, said) = outcome(&mut ctsync(arguments));
+        assert_eq!((code, printed.as_str()), (2, ""), "{arguments:?}");
+        assert!(said.contains(why), "{said}");
+    }
     for arguments in [
         &["--help"][..],
         &["--version"],

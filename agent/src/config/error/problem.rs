@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use super::{Place, RolesProblem};
 use crate::config::{MemberId, PublicKey};
+use crate::units;
 use ccp::network::NetworkId;
 
 /// Everything that can be wrong, with the facts; [`Problem::say`] has the words.
@@ -316,7 +317,10 @@ impl Problem {
                 "write what `ctsync keygen` printed on that member, 44 characters of base64",
             ),
             Self::PublicKeyLength { given, bytes } => said(
-                format!("`{given}` has {bytes} bytes, and a public key has 32"),
+                format!(
+                    "`{given}` has {}, and a public key has 32",
+                    units::counted(*bytes, "byte", "bytes")
+                ),
                 "write what `ctsync keygen` printed on that member, 44 characters of base64",
             ),
 

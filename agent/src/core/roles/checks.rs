@@ -42,6 +42,17 @@ impl CheckIn {
     }
 }
 
+/// The name of a check of the operator's; an error says what one is.
+pub fn check_name(name: &str) -> Result<String, String> {
+    let is_clean = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    match (1..=NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(is_clean) {
+        true => Ok(name.to_owned()),
+        false => Err(format!(
+            "a check has a name of 1 to {NAME_BYTES_MAX} letters, digits, dots, underscores and hyphens"
+        )),
+    }
+}
+
 impl Checks {
     /// The kernel's table may be full to `table_limit` percent.
     pub fn new(table_limit: Option<u8>) -> Self {
@@ -59,12 +70,7 @@ impl Checks {
         timeout: Option<Duration>,
         now: Instant,
     ) -> Result<(), String> {
-        let is_clean = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-        if !(1..=NAME_BYTES_MAX).contains(&name.len()) || !name.bytes().all(is_clean) {
-            return Err(format!(
-                "a check has a name of 1 to {NAME_BYTES_MAX} letters, digits, dots, underscores and hyphens"
-            ));
-        }
+        check_name(name)?;
         if says == CheckSays::Gone {
             let gone = self.own.remove(name);
             return gone.map(drop).ok_or(format!("there is no check {name}"));
