@@ -78,7 +78,7 @@ impl fmt::Display for RunError {
             Self::Interface { name, source } => {
                 write!(
                     f,
-                    "the interface {name} of the sync network: {source}; see `ip link` for what there is"
+                    "cannot use the interface {name} of the sync network: {source}; see `ip link` for what there is"
                 )
             }
             Self::Io { what, source } => write!(f, "cannot {what}: {source}"),

@@ -223,11 +223,11 @@ pub struct Ruleset {
 pub enum RulesetError {
     /// There is no `nft`, or it could not be run.
     Run(io::Error),
-    /// `nft` refused.
+    /// `nft` refused; what it said.
     Refused(String),
     /// What the configuration wants is not to be had; why not.
     Missing(Vec<String>),
-    /// `iptables` or `ip6tables` refused.
+    /// `iptables` or `ip6tables` could not be run, or refused.
     Xtables(String),
     /// The mark of chains of xtables could not be made.
     Mark(PathBuf, io::Error),
@@ -237,27 +237,35 @@ impl fmt::Display for RulesetError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let cure =
             "or write `kernel: { copy_bit: none }` and `policy: { kernel: filter }` to do without";
+        let reason = self.reason();
         match self {
-            Self::Run(error) => write!(
+            Self::Run(_) => write!(f, "{reason}; install the package nftables, {cure}"),
+            Self::Refused(_) => write!(
                 f,
-                "cannot run nft: {error}; install the package nftables, {cure}"
+                "cannot install the table of ctsync: {reason}; give ctsync CAP_NET_ADMIN and a kernel with nf_tables, {cure}"
             ),
-            Self::Refused(said) => write!(
+            Self::Missing(_) => write!(
                 f,
-                "nft refused the table of ctsync: {}; give ctsync CAP_NET_ADMIN and a kernel with nf_tables, {cure}",
-                said.trim()
+                "cannot install rules: {reason}; install the package nftables, or iptables, {cure}"
             ),
-            Self::Missing(reasons) => write!(
+            Self::Xtables(_) => write!(
                 f,
-                "rules cannot be installed: {}; install the package nftables, or iptables, {cure}",
-                reasons.join("; ")
+                "cannot change the chains of ctsync: {reason}; give ctsync CAP_NET_ADMIN, {cure}"
             ),
-            Self::Xtables(said) => write!(f, "{said}; {cure}"),
-            Self::Mark(path, error) => write!(
-                f,
-                "cannot write {}: {error}; let ctsync write to its directory",
-                path.display()
-            ),
+            Self::Mark(..) => write!(f, "{reason}; let ctsync write to its directory"),
+        }
+    }
+}
+
+impl RulesetError {
+    /// What went wrong, without what to do.
+    fn reason(&self) -> String {
+        match self {
+            Self::Run(error) => format!("cannot run nft: {error}"),
+            Self::Refused(said) => format!("nft refuses such rules: {said}"),
+            Self::Missing(reasons) => reasons.join("; "),
+            Self::Xtables(reason) => reason.clone(),
+            Self::Mark(path, error) => format!("cannot write {}: {error}", path.display()),
         }
     }
 }
@@ -366,10 +374,15 @@ fn nft(options: &[&str], text: &str) -> Result<(), RulesetError> {
     if output.status.success() {
         Ok(())
     } else {
-        Err(RulesetError::Refused(
-            String::from_utf8_lossy(&output.stderr).into_owned(),
-        ))
+        Err(RulesetError::Refused(first_line(&output)))
     }
+}
+
+/// Why a program failed, as it says itself: the rest of it repeats what it was told.
+fn first_line(output: &Output) -> String {
+    let said = String::from_utf8_lossy(&output.stderr);
+    let first = said.lines().next().map(str::trim);
+    first.unwrap_or("it gives no reason").to_owned()
 }
 
 fn run_with_input(command: &mut Command, text: &str) -> io::Result<Output> {

@@ -381,7 +381,7 @@ impl Holding {
             ..self.steering.clone()
         };
         super::nft(&[], &steering.replace_destinations())
-            .map_err(|error| HoldingError::new(error.to_string()))
+            .map_err(|error| HoldingError::new(error.reason()))
     }
 }
 
@@ -407,8 +407,9 @@ pub fn complete(steering: &Steering) -> Result<(), HoldingError> {
         };
         for (chain, queue) in steering.queues() {
             let when_unread = steering.when_unread(queue);
-            append_queue_rule(family, "ctsync", chain, queue, when_unread)
-                .map_err(|error| HoldingError::new(format!("the target NFQUEUE: {error}")))?;
+            append_queue_rule(family, "ctsync", chain, queue, when_unread).map_err(|error| {
+                HoldingError::new(format!("the kernel refuses the target NFQUEUE: {error}"))
+            })?;
         }
     }
     Ok(())
@@ -442,7 +443,7 @@ impl std::fmt::Display for HoldingError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "packets cannot be held: {}; {}, or write `mode: never` under `hold`",
+            "cannot hold packets: {}; {}, or write `mode: never` under `hold`",
             self.reason, self.cure
         )
     }

@@ -32,13 +32,7 @@ impl Tools {
     /// What this machine has, as far as one who wants `push_down` needs it.
     pub fn look(push_down: PushDown) -> Self {
         let probe = "table inet ctsync-probe { chain events { type filter hook prerouting priority -150; ct event set 0x1; }; }\n";
-        let nft = super::nft(&["--check"], probe).map_err(|error| match error {
-            RulesetError::Run(error) => format!("cannot run nft: {error}"),
-            RulesetError::Refused(said) => {
-                format!("nft: {}", said.lines().next().unwrap_or_default().trim())
-            }
-            error => error.to_string(),
-        });
+        let nft = super::nft(&["--check"], probe).map_err(|error| error.reason());
         let xtables = match nft.is_ok() && push_down != PushDown::Xtables {
             true => Err("not looked for".to_owned()),
             false => xtables::probe(),

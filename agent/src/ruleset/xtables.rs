@@ -182,12 +182,11 @@ fn restore(program: Program, options: &[&str], text: &str) -> Result<(), String>
     command.args(["--noflush", "--wait", "5"]).args(options);
     match super::run_with_input(&mut command, text) {
         Ok(output) if output.status.success() => Ok(()),
-        Ok(output) => {
-            let said = String::from_utf8_lossy(&output.stderr);
-            let first = said.lines().next().unwrap_or("no reason given");
-            Err(format!("{program} refused: {first}"))
-        }
-        Err(error) => Err(format!("run {program}: {error}")),
+        Ok(output) => Err(format!(
+            "{program} refuses such rules: {}",
+            super::first_line(&output)
+        )),
+        Err(error) => Err(format!("cannot run {program}: {error}")),
     }
 }
 

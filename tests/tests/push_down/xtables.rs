@@ -124,7 +124,7 @@ fn without_nft_chains_of_xtables_do_it_and_go_with_the_daemon_and_without_them_t
     let command = command.args(["rules", "--config"]).arg(&config);
     let rules = run(command.env("PATH", nothing.path()));
     assert!(
-        rules.contains(said) && rules.contains("run iptables-restore: No such file"),
+        rules.contains(said) && rules.contains("cannot run iptables-restore: No such file"),
         "{rules}"
     );
     assert!(
