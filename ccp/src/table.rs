@@ -125,6 +125,11 @@ impl Entry {
         }
     }
 
+    /// True if its first packet waits here, or went on and the kernel has not told of it yet (PROTOCOL.md 11).
+    pub fn is_held(&self) -> bool {
+        self.origin == Origin::Own && self.life == Life::Live && !self.in_kernel
+    }
+
     /// True if claims of several members on it may be on their way (PROTOCOL.md 6.4).
     pub fn is_contested(&self) -> bool {
         self.term != Term::default() && self.claim == Claim::Carried

@@ -6,7 +6,7 @@ use super::{Action, Apply, DeltaId, Node, Outcome, Ticket};
 use crate::outbox::Change;
 use crate::receiver::{Said, Via};
 use crate::record::Patch;
-use crate::table::{Life, Origin, Pending, Slot};
+use crate::table::{Entry, Life, Origin, Pending, Slot};
 use crate::time::Instant;
 
 impl Node {
@@ -49,6 +49,8 @@ impl Node {
             // What happened since may have made it pointless, or the kernel refused what it builds on.
             let here = entry.map(|entry| (entry.life, entry.in_kernel));
             match (ticket.action, here) {
+                // A packet that is held will make its entry; one that is made before is in its way (`__nf_conntrack_confirm`).
+                _ if entry.is_some_and(Entry::is_held) => self.settle(ticket),
                 (Action::Delete, Some((Life::Dead, true)))
                 | (
                     Action::Create

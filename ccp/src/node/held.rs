@@ -199,9 +199,7 @@ impl Node {
     /// concluded while the kernel's word may be missing, until its table was read.
     pub(super) fn withdraw_unconfirmed(&mut self, now: Instant) {
         for slot in self.unconfirmed.take_ripe(now) {
-            let is_unconfirmed = self.table.get(slot).is_some_and(|entry| {
-                entry.origin == Origin::Own && entry.life == Life::Live && !entry.in_kernel
-            });
+            let is_unconfirmed = self.table.get(slot).is_some_and(Entry::is_held);
             if is_unconfirmed && self.pass.is_on() {
                 self.unconfirmed.push(slot, now);
             } else if is_unconfirmed {

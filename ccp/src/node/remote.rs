@@ -116,18 +116,18 @@ impl Node {
             return;
         };
         if !is_news(entry, me, said) && !has_moved(entry, &state, said) {
-            let is_held =
-                entry.origin == Origin::Own && entry.life == Life::Live && !entry.in_kernel;
+            let are_both_held = entry.is_held() && state.proto_state == entry.state.proto_state;
             self.refuse_claim(slot, said);
-            if is_held {
-                // A packet of it waits here too. The peer's goes on as soon as we acknowledge, and is perhaps answered here.
+            if are_both_held {
+                // The peer's packet goes on as soon as we acknowledge, and is perhaps answered here.
                 self.apply(Some(said), slot, Action::Create);
             }
             return;
         }
-        if is_rival(entry, &state, said) {
+        if is_rival(entry, &state, said) || is_of_the_one_before(entry, &state) {
             self.counters.remote_changes_stale += 1;
-            entry.term = entry.term.next();
+            entry.term = entry.term.max(said.term).next();
+            self.flush_now |= entry.is_held();
             self.outbox.push(&mut self.table, slot, Change::Upsert);
             return;
         }
@@ -487,6 +487,12 @@ fn is_rival(entry: &Entry, theirs: &FlowState, said: &Said) -> bool {
         && !theirs.status.seen_reply
         && !progress::begins_anew(proto, ours, theirs.proto_state)
         && progress::merge(proto, ours, theirs.proto_state) == ours
+}
+
+/// True if the sayer tells of a connection that is over, while the first packet of another waits here under the same key.
+fn is_of_the_one_before(entry: &Entry, theirs: &FlowState) -> bool {
+    let (proto, ours) = (entry.key.proto, entry.state.proto_state);
+    entry.is_held() && progress::begins_anew(proto, theirs.proto_state, ours)
 }
 
 /// What the kernel has to do, that has the flow as in `entry` if at all, to have it as in `state`.

@@ -3,8 +3,8 @@
 use super::world::{Faults, World, key, member, patch};
 use super::{Event, SECOND};
 use crate::hold::Ended;
-use crate::node::{HeldPacket, Local};
-use crate::record::Packets;
+use crate::node::{End, HeldPacket, Local};
+use crate::record::{Packets, Patch, TcpOptions};
 use crate::table::Origin;
 use core::time::Duration;
 
@@ -82,7 +82,7 @@ fn an_answer_that_passes_another_gateway_waits_until_the_first_has_heard_of_it()
             .all(|at| world.kernel(*at)[&key(1)].proto_state == 2)
     );
     let sent = world.node(1).counters().records_sent;
-    let passed = crate::record::Patch {
+    let passed = Patch {
         packets: Some(Packets::Passed),
         ..patch(2)
     };
@@ -203,12 +203,70 @@ fn a_port_used_again_is_another_flow_whose_packet_is_held_as_any() {
     world.run(SECOND);
     world.hold(0, 1, HeldPacket::First, key(1), &patch(1));
     // The end of the one before comes late.
-    world.local(0, &key(1), Local::Destroy(crate::node::End::Over));
+    world.local(0, &key(1), Local::Destroy(End::Over));
     world.run(MILLISECOND);
     assert_eq!(world.verdicts(0), [(1, Ended::Acked)]);
     assert_eq!(world.kernel(1)[&key(1)].proto_state, 1);
     let slot = world.node(0).table().find(&key(1)).unwrap();
     assert_eq!(world.node(0).table().get(slot).unwrap().origin, Origin::Own);
+}
+
+/// PROTOCOL.md 11.5
+#[test]
+fn what_the_kernel_was_to_write_of_the_flow_before_makes_no_entry_in_the_way_of_the_packet() {
+    let mut world = world(2, 66);
+    let fin = |flags, proto_state| Patch {
+        tcp: Some(TcpOptions { wscale: 0, flags }),
+        ..patch(proto_state)
+    };
+    world.open(0, key(1));
+    world.change(0, key(1), &patch(3));
+    world.change(0, key(1), &fin(0x04, 4));
+    world.run(SECOND);
+    world.plant(0, |node| {
+        // Both FINs have passed: that is written, but the connection that begins anew ends it first.
+        node.handle_local(&key(1), Local::Update(&fin(0x40, 6)));
+        node.handle_local(&key(1), Local::Destroy(End::Over));
+        node.handle_hold(1, HeldPacket::First, &key(1), &patch(1), node.now);
+        assert!(node.poll_apply().is_none());
+    });
+}
+
+/// PROTOCOL.md 11.5
+#[test]
+fn what_a_peer_says_of_the_flow_before_makes_no_entry_in_the_way_of_the_packet() {
+    let mut world = world(2, 67);
+    world.open(0, key(1));
+    world.change(0, key(1), &patch(3));
+    world.run(SECOND);
+    world.pass(1, key(1));
+    world.run(SECOND);
+    world.change(1, key(1), &patch(7));
+    world.drop_entry(0, key(1), End::Over);
+    world.hold(0, 1, HeldPacket::First, key(1), &patch(1));
+    assert!(!world.kernel(0).contains_key(&key(1)));
+    world.run(MILLISECOND);
+    assert_eq!(world.verdicts(0), [(1, Ended::Acked)]);
+    assert!(!world.kernel(0).contains_key(&key(1)));
+}
+
+/// PROTOCOL.md 6.3
+#[test]
+fn a_claim_on_the_flow_before_does_not_take_the_one_whose_packet_waits() {
+    let mut world = world(2, 68);
+    world.open(0, key(1));
+    world.change(0, key(1), &patch(3));
+    world.run(SECOND);
+    // Nobody has heard yet that packets of it passed there, and that it is over.
+    world.change(1, key(1), &patch(7));
+    world.drop_entry(0, key(1), End::Over);
+    world.hold(0, 1, HeldPacket::First, key(1), &patch(1));
+    world.run(MILLISECOND * 10);
+    assert_eq!(world.verdicts(0), [(1, Ended::Acked)]);
+    let slot = world.node(0).table().find(&key(1)).unwrap();
+    assert_eq!(world.node(0).table().get(slot).unwrap().origin, Origin::Own);
+    assert!(!world.kernel(0).contains_key(&key(1)));
+    assert_eq!(world.kernel(1)[&key(1)].proto_state, 1);
 }
 
 #[test]
