@@ -355,7 +355,7 @@ impl Core {
         };
         let flow = convert::flow(apply.key, apply.state, shared);
         let expected = match action {
-            Action::Create | Action::Update | Action::LookAndUpdate | Action::Replace => {
+            Action::Create | Action::Update | Action::LookAndUpdate { .. } | Action::Replace => {
                 convert::expected(apply.key, apply.state)
             }
             Action::Delete | Action::Refresh => Vec::new(),

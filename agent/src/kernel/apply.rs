@@ -109,7 +109,7 @@ impl Kernel {
         {
             let step = match apply.action {
                 Action::Create => Step::Create,
-                Action::Update | Action::LookAndUpdate => Step::Update,
+                Action::Update | Action::LookAndUpdate { .. } => Step::Update,
                 Action::Replace => Step::Replace,
                 Action::Delete => Step::Delete,
                 Action::Refresh => Step::Refresh,
@@ -153,7 +153,7 @@ impl Kernel {
 
     /// Shows the core entries that packets may have changed while events were lost, before they are written.
     fn look_first(&mut self, batch: &mut [Try], core: &mut Core) {
-        let is_look = |tried: &&mut Try| tried.apply.action == Action::LookAndUpdate;
+        let is_look = |tried: &&mut Try| matches!(tried.apply.action, Action::LookAndUpdate { .. });
         for tried in batch.iter_mut().filter(is_look) {
             let Flow { orig, zone, .. } = tried.apply.flow;
             if let Ok(Some(found)) = self.lookup.get(&orig, zone)

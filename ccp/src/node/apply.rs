@@ -55,13 +55,16 @@ impl Node {
                 | (
                     Action::Create
                     | Action::Update
-                    | Action::LookAndUpdate
+                    | Action::LookAndUpdate { .. }
                     | Action::Replace
                     | Action::Refresh,
                     Some((Life::Live, true)),
                 ) => break ticket,
                 (
-                    Action::Create | Action::Update | Action::LookAndUpdate | Action::Replace,
+                    Action::Create
+                    | Action::Update
+                    | Action::LookAndUpdate { .. }
+                    | Action::Replace,
                     Some((Life::Live, false)),
                 ) => {
                     ticket.action = Action::Create;
@@ -89,10 +92,15 @@ impl Node {
     /// What the kernel has of the flow of an [`Action::LookAndUpdate`]. True if packets have brought it further than the claim
     /// that took it over: then it is ours again, and the entry stays as it is.
     pub fn handle_look(&mut self, ticket: Ticket, row: &Patch) -> bool {
+        let Action::LookAndUpdate { known } = ticket.action else {
+            return false;
+        };
         let Some(entry) = self.table.get_mut(ticket.slot) else {
             return false;
         };
-        if row.nat != entry.state.nat() || !is_further(entry, row) {
+        // As it was before the claim: what was being opened has not begun anew because it is being closed elsewhere.
+        let is_as_known = known != entry.state.proto_state && row.proto_state == Some(known);
+        if row.nat != entry.state.nat() || is_as_known || !is_further(entry, row) {
             return false;
         }
         entry.state.apply(row);
@@ -143,14 +151,14 @@ impl Node {
                 entry.in_kernel = true;
                 self.no_room.note_room(self.now);
             }
-            (Action::Update | Action::LookAndUpdate | Action::Replace, Outcome::Done) => {
+            (Action::Update | Action::LookAndUpdate { .. } | Action::Replace, Outcome::Done) => {
                 entry.in_kernel = true;
             }
             (Action::Create | Action::Replace, Outcome::Full | Outcome::Refused) => {
                 entry.in_kernel = false;
             }
             // It may be there as it was.
-            (Action::Update | Action::LookAndUpdate, Outcome::Full | Outcome::Refused) => {}
+            (Action::Update | Action::LookAndUpdate { .. }, Outcome::Full | Outcome::Refused) => {}
             (Action::Refresh, Outcome::Done) => {}
             // It has run out, or somebody removed it, and the kernel has not told yet.
             (Action::Refresh, Outcome::Full | Outcome::Refused) => {

@@ -104,7 +104,10 @@ pub enum Action {
     /// Change the entry.
     Update,
     /// Change the entry after a look at it: [`Node::handle_look`](super::Node::handle_look) says whether it is to stay as it is.
-    LookAndUpdate,
+    LookAndUpdate {
+        /// State of the protocol that was known of it.
+        known: u8,
+    },
     /// Make it anew: its translation is another, which an update cannot say.
     Replace,
     /// Remove the entry.

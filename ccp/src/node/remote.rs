@@ -135,7 +135,10 @@ impl Node {
         let stays_unmarked = stays_unmarked(entry, &state, said);
         let joined = join(entry, &state);
         let action = match action(entry, &joined, stays_unmarked) {
-            Some(Action::Update) if self.pass.may_be_further(entry) => Some(Action::LookAndUpdate),
+            Some(Action::Update) if self.pass.may_be_further(entry) => {
+                let known = entry.state.proto_state;
+                Some(Action::LookAndUpdate { known })
+            }
             action => action,
         };
         let is_further = !joined.same_but_timeout(&state);

@@ -425,7 +425,7 @@ impl Daemon {
             if kernel.has_unread(&key) {
                 self.crossed.push(key);
             }
-            let stays = apply.action == Action::LookAndUpdate
+            let stays = matches!(apply.action, Action::LookAndUpdate { .. })
                 && (kernel.entry(&key))
                     .is_some_and(|entry| self.core.handle_look(apply.ticket, entry));
             let outcome = match stays {
@@ -466,7 +466,7 @@ pub fn key(incarnation: u64, number: u64) -> DatagramKey {
 fn carry_out(kernel: &mut Kernel, action: Action, flow: Flow) -> Outcome {
     let result = match action {
         Action::Create => create(kernel, flow),
-        Action::Update | Action::LookAndUpdate => match update(kernel, flow) {
+        Action::Update | Action::LookAndUpdate { .. } => match update(kernel, flow) {
             Err(Errno::NOENT) => create(kernel, flow),
             result => result,
         },

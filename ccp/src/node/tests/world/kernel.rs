@@ -107,14 +107,17 @@ impl World {
 
     pub(super) fn apply(&mut self, at: usize, (ticket, action, key, state, is_marked): Ask) {
         let gateway = &mut self.gateways[at];
-        let stays = action == Action::LookAndUpdate
+        let stays = matches!(action, Action::LookAndUpdate { .. })
             && gateway.kernel.get(&key).is_some_and(|entry| {
                 let node = gateway.node.as_mut().unwrap();
                 node.handle_look(ticket, &row(entry))
             });
         if gateway.outcome == Outcome::Done && !stays {
             match action {
-                Action::Create | Action::Update | Action::LookAndUpdate | Action::Replace => {
+                Action::Create
+                | Action::Update
+                | Action::LookAndUpdate { .. }
+                | Action::Replace => {
                     gateway.kernel.insert(key, state);
                     if is_marked {
                         gateway.marked.insert(key);
