@@ -72,7 +72,7 @@ counters! {
     updates_of_unknown,
     /// Flows that a pass over the kernel table brought, changed or ended.
     reconciled,
-    /// Copies removed because their carrier did not name them when it told us everything.
+    /// Copies removed because their carrier did not name them in a bulk update.
     swept,
     /// Datagrams from an incarnation that has not proven itself, or whose packet number was seen or is too old.
     datagrams_replayed_or_unproven,
@@ -86,7 +86,7 @@ counters! {
     unknown_records,
     /// Deltas received before.
     deltas_duplicate,
-    /// Deltas before the telling we follow, or too far past a gap.
+    /// Deltas before the bulk update we follow, or too far past a gap.
     deltas_out_of_window,
     /// Acknowledgements sent.
     acks_sent,
@@ -96,10 +96,10 @@ counters! {
     acks_received,
     /// Of those, how many named missing deltas.
     acks_received_with_gaps,
-    /// Times that a peer was asked to tell everything, as too much was missed.
-    tellings_asked,
+    /// Times that a peer was asked for a bulk update, as too much was missed.
+    bulk_updates_asked,
     /// Times that a peer asked for that.
-    tellings_asked_by_peers,
+    bulk_updates_asked_by_peers,
     /// Deltas sent, resends included.
     deltas_sent,
     /// Deltas sent again because a peer missed them.
@@ -108,8 +108,8 @@ counters! {
     records_sent,
     /// Deltas received and acted on.
     deltas_received,
-    /// Times that a peer was told everything: it was new, or had missed more than the log holds.
-    tellings,
+    /// Bulk updates that peers were given: one was new, or had missed more than the log holds.
+    bulk_updates_sent,
     /// Times that this member became something else in the cluster.
     state_changes,
     /// Times that it got the active role, or gave it up.

@@ -218,7 +218,7 @@ impl Node {
                 let counters = &mut self.counters;
                 counters.acks_received += 1;
                 counters.acks_received_with_gaps += u64::from(ack.names_gaps());
-                counters.tellings_asked_by_peers += u64::from(ack.asks_anew());
+                counters.bulk_updates_asked_by_peers += u64::from(ack.asks_anew());
                 self.sender.handle_ack(member, &ack, now);
                 self.settle_holds();
                 let tombstones = self.tombstones();
@@ -418,7 +418,7 @@ impl Node {
             deltas_sent: sent.deltas,
             deltas_resent: sent.resends,
             records_sent: sent.records,
-            tellings: sent.tellings,
+            bulk_updates_sent: sent.bulk_updates,
             ..self.counters
         }
     }

@@ -4,7 +4,7 @@
 //! acknowledged when the kernel has taken every change of it, not when it was received.
 
 use crate::range::RangeSet;
-use crate::record::{Claim, MemberId, MemberSet, TellingEnd, Term};
+use crate::record::{BulkUpdateEnd, Claim, MemberId, MemberSet, Term};
 use crate::sender::ACK_DELAY;
 use crate::table::{Entry, Life, Origin, Slot};
 use crate::time::Instant;
@@ -54,9 +54,9 @@ pub struct Incoming {
     waiting: Vec<(u64, u32)>,
     /// Flows that ended, by the sequence that said so: needed until everything before it has arrived.
     pub tombstones: BTreeSet<(u64, Slot)>,
-    /// The mark that ends a telling, and its sequence.
-    told: Option<(u64, TellingEnd)>,
-    /// We asked for a telling that may leave out what was told before this sequence; it has not come yet.
+    /// The mark that ends a bulk update, and its sequence.
+    told: Option<(u64, BulkUpdateEnd)>,
+    /// We asked for a bulk update that may leave out what was told before this sequence; it has not come yet.
     asked: Option<u64>,
     /// Members whose claims on flows of this peer were refused, as its own were newer.
     pub outclaimed: MemberSet,
@@ -118,7 +118,7 @@ impl Incoming {
     }
 
     /// The peer tells us anew from `base` on; what was missing before it is not waited for any longer. What came of the
-    /// new telling before we knew of it counts.
+    /// new bulk update before we knew of it counts.
     pub fn handle_base(&mut self, base: u64, now: Instant) -> Place {
         if base <= self.base {
             if self.lost {
@@ -210,14 +210,14 @@ impl Incoming {
     }
 
     /// The peer says, in the delta `seq`, that it told us everything.
-    pub fn handle_told(&mut self, seq: u64, told: TellingEnd) {
+    pub fn handle_told(&mut self, seq: u64, told: BulkUpdateEnd) {
         if told.base >= self.base {
             self.told = Some((seq, told));
         }
     }
 
-    /// Once, when everything up to the end of the telling is in our kernel: that end.
-    pub fn poll_told(&mut self) -> Option<TellingEnd> {
+    /// Once, when everything up to the end of the bulk update is in our kernel: that end.
+    pub fn poll_told(&mut self) -> Option<BulkUpdateEnd> {
         let (_, told) = self
             .told
             .take_if(|(seq, told)| told.base == self.base && *seq <= self.frontier)?;

@@ -489,17 +489,17 @@ pub enum Record {
         /// Strength of the claim.
         claim: Claim,
     },
-    /// A telling is over.
-    Told(TellingEnd),
+    /// A bulk update is over.
+    Told(BulkUpdateEnd),
 }
 
-/// Ends a telling: but for flows told before `from`, `member` was sent every flow of the sender at sequence `base` or later.
+/// Ends a bulk update: but for flows told before `from`, `member` was sent every flow of the sender at sequence `base` or later.
 /// Any other flow of the sender that it has is gone (PROTOCOL.md 5.4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TellingEnd {
+pub struct BulkUpdateEnd {
     /// To whom.
     pub member: MemberId,
-    /// First sequence of the telling.
+    /// First sequence of the bulk update.
     pub base: u64,
     /// What was told before this sequence `member` has from a snapshot; 0 if it was told everything.
     pub from: u64,

@@ -4,8 +4,9 @@
 //! of now, less those that a later delta has told anew: so a resend is never older than what was lost, and a flow that
 //! changed a hundred times while a peer was deaf costs one record.
 //!
-//! A peer that needs more than the log still has is *told anew*: from a new `base` on it gets every flow once more,
-//! among the deltas of the day and acknowledged like them, then a mark that says that this was all (PROTOCOL.md 5).
+//! A peer that needs more than the log still has is *told anew*, by a **bulk update**: from a new `base` on it gets every
+//! flow once more, among the deltas of the day and acknowledged like them, then a mark that says that this was all
+//! (PROTOCOL.md 5).
 
 mod log;
 mod peer;
@@ -13,7 +14,7 @@ mod peer;
 pub use peer::PeerSend;
 
 use crate::outbox::Outbox;
-use crate::record::{Claim, MemberId, MemberSet, TellingEnd};
+use crate::record::{BulkUpdateEnd, Claim, MemberId, MemberSet};
 use crate::table::{Entry, Life, Origin, Pending, Slot, Table};
 use crate::time::Instant;
 use crate::wire::control::Ack;
@@ -24,20 +25,21 @@ use alloc::vec::Vec;
 use core::ops::Range;
 use core::time::Duration;
 use log::Log;
-use peer::{Acked, Telling};
+use peer::{Acked, BulkUpdate};
 
 /// Flows that the log remembers; above this the oldest deltas are forgotten, and who still misses one is told anew.
 /// 8 bytes each; at 100,000 changes a second it bridges 2.6 s, at the usual 5,000 close to a minute.
 pub const LOG_FLOWS_MAX: usize = 262_144;
 /// What part of the table the log's tombstones may fill.
 const LOG_PART_OF_TABLE: usize = 4;
-/// Deltas that a peer may have unacknowledged before what is no news waits, a telling or what passes find (PROTOCOL.md 7.13). News
-/// come after about 1,500 flows so, which a kernel takes 15 ms for; a peer that is 100 ms away is told 15,000 flows a second.
+/// Deltas that a peer may have unacknowledged before what is no news waits, a bulk update or what passes find
+/// (PROTOCOL.md 7.13). So news come after about 1,500 flows, which a kernel takes 15 ms for; a peer that is 100 ms away is
+/// told 15,000 flows a second.
 pub const BACKLOG: u64 = 32;
 /// Deltas resent for one acknowledgement at most; what is still missing then is seen in the next.
 const RESENDS_PER_ACK: usize = 64;
-/// Entries looked at for one delta of a telling, so that one with nothing to tell costs bounded time.
-const TELLING_LOOKS: usize = 4096;
+/// Entries looked at for one delta of a bulk update, so that one with nothing to tell costs bounded time.
+const BULK_UPDATE_LOOKS: usize = 4096;
 /// How far the acknowledged have to be past a missing delta before it counts as lost rather than late.
 const REORDER: u64 = 3;
 /// The round trip assumed before one was measured.
@@ -57,7 +59,7 @@ pub struct Sent {
     /// Flows told for the first time, resends not counted.
     pub records: u64,
     /// Times that a peer missed more than the log had, or was new.
-    pub tellings: u64,
+    pub bulk_updates: u64,
 }
 
 /// The sending half of a member.
@@ -162,7 +164,7 @@ impl Sender {
                 peer.knows_ends().clamp(forgotten, base - 1)
             });
             *place = Some(PeerSend::new(base, ends_after, forgotten));
-            self.sent.tellings += 1;
+            self.sent.bulk_updates += 1;
             self.base_changed = true;
         }
     }
@@ -183,10 +185,10 @@ impl Sender {
         }
     }
 
-    /// A member died, whose flows may now be ours to tell: tellings that go on look at every flow again.
+    /// A member died, whose flows may now be ours to tell: bulk updates that go on look at every flow again.
     pub fn handle_death(&mut self) {
         for peer in self.peers.iter_mut().flatten() {
-            if let Telling::Going { next, .. } = &mut peer.telling {
+            if let BulkUpdate::Going { next, .. } = &mut peer.bulk_update {
                 *next = 0;
             }
         }
@@ -224,7 +226,7 @@ impl Sender {
         }
     }
 
-    /// Makes the next resend: appends its body, says to whom. A delta that left the log leads to telling anew.
+    /// Makes the next resend: appends its body, says to whom. A delta that left the log leads to a bulk update.
     pub fn poll_resend(
         &mut self,
         table: &Table,
@@ -328,29 +330,29 @@ impl Sender {
         Some(seq)
     }
 
-    /// Goes on with one telling that has room to go on; returns the mark when it came to the end.
+    /// Goes on with one bulk update that has room to go on; returns the mark when it came to the end.
     fn tell_more(
         &mut self,
         table: &mut Table,
         to_tell: MemberSet,
         body: Body,
         out: &mut Vec<u8>,
-    ) -> Option<TellingEnd> {
+    ) -> Option<BulkUpdateEnd> {
         let seq = self.log.next_seq();
         let (member, peer) =
             peers_mut(&mut self.peers, to_tell).find(|(_, peer)| peer.can_tell(seq))?;
         let (base, ends_after) = (peer.base, peer.ends_after);
-        let Telling::Going { next, from } = &mut peer.telling else {
+        let BulkUpdate::Going { next, from } = &mut peer.bulk_update else {
             return None;
         };
         let from = *from;
-        for _ in 0..TELLING_LOOKS {
+        for _ in 0..BULK_UPDATE_LOOKS {
             if *next >= table.slot_end() {
                 if !body.has_room(out, flow::TOLD_BYTES_MAX) && self.log.flows_of_next() > 0 {
                     return None;
                 }
-                peer.telling = Telling::Done;
-                return Some(TellingEnd { member, base, from });
+                peer.bulk_update = BulkUpdate::Done;
+                return Some(BulkUpdateEnd { member, base, from });
             }
             let slot = table.slot(*next).map(|(slot, _)| slot);
             if let Some(slot) = slot
@@ -379,7 +381,7 @@ impl Sender {
         peers(&self.peers, live).all(|(_, peer)| peer.keeps_up(self.log.next_seq()))
     }
 
-    /// True if a telling can go on now.
+    /// True if a bulk update can go on now.
     pub fn wants_to_tell(&self, to_tell: MemberSet) -> bool {
         peers(&self.peers, to_tell).any(|(_, peer)| peer.can_tell(self.log.next_seq()))
     }

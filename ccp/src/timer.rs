@@ -3,7 +3,7 @@
 /// What is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Timer {
-    /// Changes have been gathered for long enough, or a telling goes on.
+    /// Changes have been gathered for long enough, or a bulk update goes on.
     Flush,
     /// A peer waits for an acknowledgement.
     Ack,

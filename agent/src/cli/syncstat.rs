@@ -99,14 +99,14 @@ fn delta_line(f: &mut fmt::Formatter<'_>, name: &str, counts: &DeltaCounts) -> f
 
 fn risk_line(f: &mut fmt::Formatter<'_>, at_risk: &AtRisk) -> fmt::Result {
     let AtRisk {
-        asked_peers,
-        asked_by_peers,
-        tellings,
+        bulk_updates_asked,
+        bulk_updates_asked_by_peers,
+        bulk_updates_sent,
         out_of_window,
     } = at_risk;
     writeln!(
         f,
-        "\nat risk   asked peers {asked_peers}, asked by peers {asked_by_peers}, told everything {tellings}, out of window {out_of_window}"
+        "\nat risk   bulk updates asked {bulk_updates_asked}, asked by peers {bulk_updates_asked_by_peers}, sent {bulk_updates_sent}; out of window {out_of_window}"
     )
 }
 

@@ -253,7 +253,7 @@ sync status  see below, counted for 61 s
 sent          4000000   100000000           0           0           0
 received            0           0           0           0           0
 
-at risk   asked peers 0, asked by peers 0, told everything 0, out of window 0
+at risk   bulk updates asked 0, asked by peers 0, sent 0; out of window 0
 queues    0 deltas unacknowledged, 0 missing
 timers    flush 1000 us, hello 100 ms, dead after 1000 ms
 held      0 now; 90 acknowledged: p50 -, p99 -, max -

@@ -126,7 +126,7 @@ impl Core {
             table::Origin::Own | table::Origin::Found => {
                 let send = self.node.peer_send(peer);
                 let has_all = send.is_some_and(|send| {
-                    !send.is_telling() && entry.seq > 0 && entry.seq <= send.frontier()
+                    !send.is_in_bulk_update() && entry.seq > 0 && entry.seq <= send.frontier()
                 });
                 match (self.live_peers().contains(peer), entry.pending) {
                     (false, _) => Has::No,

@@ -79,9 +79,9 @@ impl Core {
             uptime_seconds: now.since(self.started).as_secs(),
             warnings: self.warnings(now),
             at_risk: AtRisk {
-                asked_peers: counters.tellings_asked,
-                asked_by_peers: counters.tellings_asked_by_peers,
-                tellings: counters.tellings,
+                bulk_updates_asked: counters.bulk_updates_asked,
+                bulk_updates_asked_by_peers: counters.bulk_updates_asked_by_peers,
+                bulk_updates_sent: counters.bulk_updates_sent,
                 out_of_window: counters.deltas_out_of_window,
             },
             sent: DeltaCounts {

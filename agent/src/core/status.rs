@@ -120,7 +120,7 @@ impl Core {
         let send = self.node.peer_send(peer.member);
         let micros =
             |duration: std::time::Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-        let told_all = send.is_some_and(|send| !send.is_telling());
+        let told_all = send.is_some_and(|send| !send.is_in_bulk_update());
         PeerStatus {
             id: peer.member.get(),
             name: self.name(peer.member),

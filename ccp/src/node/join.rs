@@ -11,7 +11,7 @@ use super::{Event, Node};
 use crate::build::Capability;
 use crate::membership::{Peer, PeerState};
 use crate::receiver::Place;
-use crate::record::{MemberId, MemberSet, TellingEnd};
+use crate::record::{BulkUpdateEnd, MemberId, MemberSet};
 use crate::sender::Tombstones;
 use crate::snapshot::Parts;
 use crate::snapshot::client::{Fetch, Named};
@@ -282,10 +282,10 @@ impl Node {
 
     /// The peer has told everything. If it had to tell more than what the snapshot was to leave, it has forgotten what
     /// ended since; then no carrier's part of the snapshot proves anything: a flow may have moved to that peer and ended.
-    pub(super) fn handle_telling_end(
+    pub(super) fn handle_bulk_update_end(
         &mut self,
         member: MemberId,
-        told: TellingEnd,
+        told: BulkUpdateEnd,
         asked: Option<u64>,
     ) {
         self.join.is_alone = false;

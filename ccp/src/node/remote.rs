@@ -4,7 +4,7 @@ use super::{Action, Event, Node};
 use crate::outbox::Change;
 use crate::progress;
 use crate::receiver::{Arrival, Said, Via, is_news};
-use crate::record::{Claim, FlowKey, FlowState, MemberId, Record, TellingEnd, Term};
+use crate::record::{BulkUpdateEnd, Claim, FlowKey, FlowState, MemberId, Record, Term};
 use crate::table::{Entry, Life, Origin, Pending, Slot};
 use crate::time::Instant;
 use crate::wire::cursor::Reader;
@@ -319,7 +319,7 @@ impl Node {
             }
             self.sweep(member, told);
             self.note(Event::Synced(member));
-            self.handle_telling_end(member, told, asked);
+            self.handle_bulk_update_end(member, told, asked);
             self.elect();
         }
     }
@@ -332,7 +332,7 @@ impl Node {
 
     /// The peer told us everything it has since a base, or a snapshot did: what neither named is gone. Flows of its earlier
     /// run are gone too if it still has the same kernel table; else it lost them, and the cluster keeps them for it.
-    fn sweep(&mut self, member: MemberId, told: TellingEnd) {
+    fn sweep(&mut self, member: MemberId, told: BulkUpdateEnd) {
         let Some(peer) = self.membership.peer(member) else {
             return;
         };

@@ -71,7 +71,7 @@ impl Node {
     /// True if everything told so far up to `seq` is in the kernel of `member`.
     pub fn has_acknowledged(&self, member: MemberId, seq: u64) -> bool {
         let peer = self.sender.peer(member);
-        peer.is_some_and(|peer| !peer.is_telling() && peer.frontier() >= seq)
+        peer.is_some_and(|peer| !peer.is_in_bulk_update() && peer.frontier() >= seq)
     }
 
     /// True until everything that waited at the last [`Self::flush`] has gone out.

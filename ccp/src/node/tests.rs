@@ -27,7 +27,7 @@ fn flows_of_both_sides_are_in_both_kernels_within_a_few_milliseconds() {
 }
 
 #[test]
-fn flows_that_were_there_before_the_peer_are_told_and_the_telling_is_declared_complete() {
+fn flows_that_were_there_before_the_peer_are_told_and_the_bulk_update_is_declared_complete() {
     let mut world = World::new(2, Faults::NONE, 2);
     world.stop(1);
     for n in 0..30_000 {
@@ -265,11 +265,11 @@ fn a_peer_that_was_deaf_for_longer_than_the_log_is_told_anew() {
         world.open(0, key(n + 1_000));
         world.run(Duration::from_micros(100));
     }
-    let tellings = world.node(0).counters().tellings;
+    let before = world.node(0).counters().bulk_updates_sent;
     world.heal();
     world.run(SECOND);
     world.check();
-    assert_eq!(world.node(0).counters().tellings, tellings + 1);
+    assert_eq!(world.node(0).counters().bulk_updates_sent, before + 1);
 }
 
 /// PROTOCOL.md 5.3

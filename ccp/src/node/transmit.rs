@@ -83,7 +83,7 @@ impl Node {
             };
             self.counters.acks_sent += 1;
             self.counters.acks_sent_with_gaps += u64::from(ack.names_gaps());
-            self.counters.tellings_asked += u64::from(ack.asks_anew());
+            self.counters.bulk_updates_asked += u64::from(ack.asks_anew());
             ack.encode(out);
             return Some(member);
         }

@@ -1,5 +1,5 @@
 use super::{ACK_EVERY, Arrival, Incoming, RANGES_MAX, Said, Via, WINDOW, is_news};
-use crate::record::{Claim, Family, FlowKey, MemberId, TellingEnd, Term, ZoneDirection};
+use crate::record::{BulkUpdateEnd, Claim, Family, FlowKey, MemberId, Term, ZoneDirection};
 use crate::table::{Entry, Life, Origin};
 use crate::time::Instant;
 use crate::wire::SEQ_MAX;
@@ -39,11 +39,11 @@ fn nothing_is_taken_before_the_base_is_known_nor_below_it() {
 
 /// PROTOCOL.md 5.1
 #[test]
-fn what_came_of_a_telling_before_its_base_was_known_counts() {
+fn what_came_of_a_bulk_update_before_its_base_was_known_counts() {
     let mut incoming = incoming(1);
     arrive(&mut incoming, 5, 0);
     arrive(&mut incoming, 7, 0);
-    let told = TellingEnd {
+    let told = BulkUpdateEnd {
         member: MemberId::new(1).unwrap(),
         base: 5,
         from: 0,

@@ -1,6 +1,6 @@
 //! Which flows each delta told, from the oldest that a peer may still ask for. Bounded: the oldest are forgotten.
 
-use crate::record::TellingEnd;
+use crate::record::BulkUpdateEnd;
 use crate::table::Slot;
 use crate::time::Instant;
 use alloc::collections::VecDeque;
@@ -11,7 +11,7 @@ pub struct Logged {
     /// When it was sent first.
     pub sent: Instant,
     /// The mark at its end, if any.
-    pub told: Option<TellingEnd>,
+    pub told: Option<BulkUpdateEnd>,
     /// Where its flows begin, counted from the first flow ever logged.
     first: u64,
 }
@@ -73,7 +73,7 @@ impl Log {
     }
 
     /// Ends the delta that is being made.
-    pub fn push(&mut self, sent: Instant, told: Option<TellingEnd>) {
+    pub fn push(&mut self, sent: Instant, told: Option<BulkUpdateEnd>) {
         let first = self.next_first;
         self.deltas.push_back(Logged { sent, told, first });
         self.next_first = self.flows_end();

@@ -26,10 +26,10 @@ pub struct PeerSend {
     beyond: RangeSet,
     /// Deltas that were resent and not acknowledged since, and when.
     resent: BTreeMap<u64, Instant>,
-    pub(super) telling: Telling,
+    pub(super) bulk_update: BulkUpdate,
     /// Of flows that ended after this sequence the peer is to be told when it is told anew.
     pub(super) ends_after: u64,
-    /// The log is kept from after this sequence on until the peer has asked for a telling: what it has from others may be
+    /// The log is kept from after this sequence on until the peer has asked for a bulk update: what it has from others may be
     /// as old.
     pub(super) kept_after: u64,
     /// The log forgot what the peer has not got: it has to be told anew.
@@ -43,9 +43,9 @@ pub struct PeerSend {
     pub refused: u64,
 }
 
-/// Where a telling stands.
+/// Where a bulk update stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Telling {
+pub(super) enum BulkUpdate {
     /// The peer has not asked for it: perhaps it gets a snapshot first.
     Unasked,
     /// It goes on.
@@ -62,7 +62,7 @@ pub(super) enum Telling {
 /// What an acknowledgement came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Acked {
-    /// It contradicts what was sent, or is of another telling.
+    /// It contradicts what was sent, or is of another bulk update.
     Ignored,
     /// It counted. This is the newest delta that the peer has.
     Counted(u64),
@@ -75,7 +75,7 @@ impl PeerSend {
             frontier: base - 1,
             beyond: RangeSet::new(RANGES_MAX),
             resent: BTreeMap::new(),
-            telling: Telling::Unasked,
+            bulk_update: BulkUpdate::Unasked,
             ends_after,
             kept_after,
             lost: false,
@@ -103,32 +103,34 @@ impl PeerSend {
     }
 
     /// True until the peer was told everything.
-    pub fn is_telling(&self) -> bool {
-        self.telling != Telling::Done
+    pub fn is_in_bulk_update(&self) -> bool {
+        self.bulk_update != BulkUpdate::Done
     }
 
     /// The log may forget everything up to this sequence as far as this peer goes.
     pub(super) fn forgettable(&self) -> u64 {
-        match (self.lost, self.telling) {
+        match (self.lost, self.bulk_update) {
             (true, _) => u64::MAX,
-            (false, Telling::Unasked) => self.kept_after.min(self.frontier),
-            (false, Telling::Going { .. }) => self.ends_after.min(self.frontier),
-            (false, Telling::Done) => self.frontier,
+            (false, BulkUpdate::Unasked) => self.kept_after.min(self.frontier),
+            (false, BulkUpdate::Going { .. }) => self.ends_after.min(self.frontier),
+            (false, BulkUpdate::Done) => self.frontier,
         }
     }
 
     /// Of flows that ended up to this sequence the peer knows.
     pub(super) fn knows_ends(&self) -> u64 {
-        match (self.lost, self.telling) {
+        match (self.lost, self.bulk_update) {
             (true, _) => u64::MAX,
-            (false, Telling::Unasked | Telling::Going { .. }) => self.ends_after.min(self.frontier),
-            (false, Telling::Done) => self.frontier,
+            (false, BulkUpdate::Unasked | BulkUpdate::Going { .. }) => {
+                self.ends_after.min(self.frontier)
+            }
+            (false, BulkUpdate::Done) => self.frontier,
         }
     }
 
-    /// True if a telling goes on and the peer keeps up with it.
+    /// True if a bulk update goes on and the peer keeps up with it.
     pub(super) fn can_tell(&self, next_seq: u64) -> bool {
-        matches!(self.telling, Telling::Going { .. }) && self.keeps_up(next_seq)
+        matches!(self.bulk_update, BulkUpdate::Going { .. }) && self.keeps_up(next_seq)
     }
 
     /// True if it has not much to acknowledge.
@@ -137,14 +139,14 @@ impl PeerSend {
         unacknowledged < BACKLOG + self.beyond.len()
     }
 
-    /// The peer asks for the telling, but for what was told before `from`, if the log can still say what ended since.
+    /// The peer asks for the bulk update, but for what was told before `from`, if the log can still say what ended since.
     pub(super) fn handle_ask(&mut self, base: u64, from: u64, next_seq: u64) {
-        if base != self.base || self.telling != Telling::Unasked {
+        if base != self.base || self.bulk_update != BulkUpdate::Unasked {
             return;
         }
         let is_granted = from > self.kept_after && from <= next_seq;
         let from = if is_granted { from } else { 0 };
-        self.telling = Telling::Going { next: 0, from };
+        self.bulk_update = BulkUpdate::Going { next: 0, from };
         if is_granted {
             self.ends_after = self.ends_after.min(from - 1);
         }

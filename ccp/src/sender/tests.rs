@@ -187,7 +187,7 @@ fn a_peer_behind_the_log_is_told_anew_and_tombstones_do_not_fill_the_table() {
     bench.ack(1, &[last]);
     assert!(bench.sender.take_base_changed());
     let peer = bench.sender.peer(peer()).unwrap();
-    assert!(peer.is_telling() && peer.base() == last + 1);
+    assert!(peer.is_in_bulk_update() && peer.base() == last + 1);
 }
 
 /// PROTOCOL.md 5.3
@@ -293,7 +293,7 @@ fn what_is_no_news_waits_while_a_live_peer_has_much_to_acknowledge() {
 
 /// PROTOCOL.md 5.4
 #[test]
-fn a_telling_waits_for_its_peer_and_ends_with_the_mark() {
+fn a_bulk_update_waits_for_its_peer_and_ends_with_the_mark() {
     let mut bench = Bench::new(60_000);
     for n in 0..60_000 {
         bench.open(n);
@@ -306,9 +306,9 @@ fn a_telling_waits_for_its_peer_and_ends_with_the_mark() {
     while bench.send().is_some() {}
     assert_eq!(bench.sender.last_seq() + 1 - base, BACKLOG);
     assert!(!bench.sender.wants_to_tell(live()));
-    while bench.sender.peer(peer()).unwrap().is_telling() {
+    while bench.sender.peer(peer()).unwrap().is_in_bulk_update() {
         bench.ack(bench.sender.last_seq(), &[]);
         while bench.send().is_some() {}
     }
-    assert_eq!(bench.sender.sent.tellings, 2);
+    assert_eq!(bench.sender.sent.bulk_updates, 2);
 }

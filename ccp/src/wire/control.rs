@@ -229,7 +229,7 @@ fn put_join(out: &mut Vec<u8>, flags: u8, asks: &[Ask]) {
 /// Which of a member's deltas are in the sender's kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ack {
-    /// The telling that the sender of this acknowledgement follows (PROTOCOL.md 5.1); 0 asks to be told anew.
+    /// The bulk update that the sender of this acknowledgement follows (PROTOCOL.md 5.1); 0 asks to be told anew.
     pub base: u64,
     /// Every delta up to this sequence is in its kernel.
     pub frontier: u64,

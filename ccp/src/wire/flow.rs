@@ -14,8 +14,8 @@ pub use outline::{Outline, take_outline};
 use super::cursor::{Reader, put_varint};
 use super::{DecodeError, Skipped};
 use crate::record::{
-    Address, Claim, Endpoint, Extra, Family, FlowKey, FlowState, Nat, Record, Status, TcpOptions,
-    TellingEnd, Term, ZoneDirection,
+    Address, BulkUpdateEnd, Claim, Endpoint, Extra, Family, FlowKey, FlowState, Nat, Record,
+    Status, TcpOptions, Term, ZoneDirection,
 };
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -24,7 +24,7 @@ use alloc::vec::Vec;
 /// everything in it, has 240.
 pub const RECORD_BYTES_MAX: usize = 1 + 255;
 
-/// The longest that the mark at the end of a telling can be: length, kind, member and twice nine bytes of a sequence.
+/// The longest that the mark at the end of a bulk update can be: length, kind, member and twice nine bytes of a sequence.
 pub const TOLD_BYTES_MAX: usize = 21;
 
 const OP_UPSERT: u8 = 0;
@@ -151,8 +151,8 @@ pub fn put_delete(out: &mut Vec<u8>, key: &FlowKey, term: Term, claim: Claim) {
     });
 }
 
-/// Appends the mark that ends a telling.
-pub fn put_told(out: &mut Vec<u8>, told: TellingEnd) {
+/// Appends the mark that ends a bulk update.
+pub fn put_told(out: &mut Vec<u8>, told: BulkUpdateEnd) {
     framed(out, |out| {
         out.push(OP_TOLD << 6);
         out.push(told.member.get());
@@ -172,7 +172,7 @@ pub fn take_record(
     match kind >> 6 {
         OP_UPSERT => take_upsert(&mut reader, kind, skipped).map(Some),
         OP_DELETE => take_delete(&mut reader, kind, skipped).map(Some),
-        OP_TOLD => Ok(Some(Record::Told(TellingEnd {
+        OP_TOLD => Ok(Some(Record::Told(BulkUpdateEnd {
             member: reader.member()?,
             base: reader.seq_varint()?,
             from: reader.seq_varint()?,

@@ -138,11 +138,11 @@ pub fn acknowledged_is_in_the_kernel(
         return Ok(());
     };
     let incoming = at.incoming(gateways[sender].member);
-    let telling = of
+    let given = of
         .peer_send(gateways[receiver].member)
         .map(|peer| peer.base());
     // Who asks to be told anew takes back what it has acknowledged (PROTOCOL.md 5.3).
-    let counts = telling == Some(incoming.base()) && !incoming.is_lost();
+    let counts = given == Some(incoming.base()) && !incoming.is_lost();
     if !hears_now(at, &gateways[sender]) || !counts {
         return Ok(());
     }

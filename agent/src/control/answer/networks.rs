@@ -72,7 +72,7 @@ pub struct SyncStat {
     pub uptime_seconds: u64,
     /// What is wrong between members, a sentence each; all is well if there is none.
     pub warnings: Vec<String>,
-    /// What was lost for good, as far as deltas go: all of it was told anew.
+    /// What was lost for good, as far as deltas go: bulk updates made it good.
     pub at_risk: AtRisk,
     /// What this member has told.
     pub sent: DeltaCounts,
@@ -90,15 +90,15 @@ pub struct SyncStat {
     pub peers: Vec<PeerReach>,
 }
 
-/// Times that what was missing could not be sent again, but everything was told anew.
+/// Times that what was missing could not be sent again: a bulk update told all flows anew.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AtRisk {
-    /// Times that this member had missed too much, and asked a peer to tell it everything.
-    pub asked_peers: u64,
+    /// Times that this member had missed too much, and asked a peer for a bulk update.
+    pub bulk_updates_asked: u64,
     /// Times that a peer asked this member.
-    pub asked_by_peers: u64,
-    /// Times that this member told a peer everything, for that or because it was new.
-    pub tellings: u64,
+    pub bulk_updates_asked_by_peers: u64,
+    /// Bulk updates that this member sent, for that or because the peer was new.
+    pub bulk_updates_sent: u64,
     /// Deltas that came too long after, or before, what they belong to.
     pub out_of_window: u64,
 }

@@ -245,7 +245,7 @@ impl World {
                 .all(|node| {
                     node.membership().peers().all(|peer| {
                         node.peer_send(peer.member).is_some_and(|send| {
-                            send.frontier() == node.last_seq() && !send.is_telling()
+                            send.frontier() == node.last_seq() && !send.is_in_bulk_update()
                         })
                     })
                 });

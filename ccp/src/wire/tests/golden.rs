@@ -8,8 +8,9 @@ use crate::modes::{self, Generation, ModeReport, Stage};
 use crate::network::{NetworkId, NetworkSet};
 use crate::range::RangeSet;
 use crate::record::{
-    Claim, Endpoint, Expectation, Extra, Family, FlowKey, FlowState, Helper, MemberId, MemberSet,
-    Nat, Record, SeqAdj, Status, SynProxy, TcpOptions, TellingEnd, Term, Translator, ZoneDirection,
+    BulkUpdateEnd, Claim, Endpoint, Expectation, Extra, Family, FlowKey, FlowState, Helper,
+    MemberId, MemberSet, Nat, Record, SeqAdj, Status, SynProxy, TcpOptions, Term, Translator,
+    ZoneDirection,
 };
 use crate::snapshot::Parts;
 use crate::wire::Skipped;
@@ -351,7 +352,7 @@ fn other_records() {
         claim: Claim::Carried,
     };
     is_record("0a 5f 32 0a000001 cb007109", &other);
-    let told = Record::Told(TellingEnd {
+    let told = Record::Told(BulkUpdateEnd {
         member: id(16),
         base: 300,
         from: 0,

@@ -3,8 +3,8 @@
 use super::expected::expectation;
 use super::{member, put, seq, take_all};
 use crate::record::{
-    Claim, Endpoint, Extra, Family, FlowKey, FlowState, Helper, Nat, Record, SeqAdj, Status,
-    SynProxy, TcpOptions, TellingEnd, Term, ZoneDirection,
+    BulkUpdateEnd, Claim, Endpoint, Extra, Family, FlowKey, FlowState, Helper, Nat, Record, SeqAdj,
+    Status, SynProxy, TcpOptions, Term, ZoneDirection,
 };
 use crate::wire::cursor::Reader;
 use crate::wire::{DecodeError, Skipped, flow};
@@ -152,7 +152,7 @@ fn record() -> impl Strategy<Value = Record> {
             term: Term(term),
             claim
         }),
-        (member(), seq(), seq()).prop_map(|(member, base, from)| Record::Told(TellingEnd {
+        (member(), seq(), seq()).prop_map(|(member, base, from)| Record::Told(BulkUpdateEnd {
             member,
             base,
             from

@@ -3,7 +3,7 @@
 use super::{LATENCY, World, member, patch};
 use crate::network::NetworkId;
 use crate::node::Audience;
-use crate::record::{Claim, FlowKey, FlowState, TellingEnd, Term};
+use crate::record::{BulkUpdateEnd, Claim, FlowKey, FlowState, Term};
 use crate::wire::SEQ_MAX;
 use crate::wire::cursor::put_varint;
 use crate::wire::flow;
@@ -159,7 +159,7 @@ pub fn hostile_bodies() -> Vec<(Opcode, Vec<u8>)> {
         let number = number.min(SEQ_MAX);
         flow::put_told(
             &mut delta,
-            TellingEnd {
+            BulkUpdateEnd {
                 member: member(1),
                 base: number,
                 from: number,
