@@ -1,6 +1,7 @@
-//! Protocols and states by the names that the `conntrack` tool gives them.
+//! Protocols and states by the names that the `conntrack` tool gives them, and the ends of flows.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 
 const TCP_STATES: [&str; 10] = [
     "NONE",
@@ -30,6 +31,15 @@ const DCCP_STATES: [&str; 10] = [
     "NONE", "REQUEST", "RESPOND", "PARTOPEN", "OPEN", "CLOSEREQ", "CLOSING", "TIMEWAIT", "IGNORE",
     "INVALID",
 ];
+
+/// An end of a flow: its address, and its port if its protocol has any.
+pub fn endpoint(address: IpAddr, port: Option<u16>) -> String {
+    match (address, port) {
+        (address, None) => address.to_string(),
+        (IpAddr::V4(address), Some(port)) => format!("{address}:{port}"),
+        (IpAddr::V6(address), Some(port)) => format!("[{address}]:{port}"),
+    }
+}
 
 /// A protocol by name, or by number.
 pub fn name(proto: u8) -> Cow<'static, str> {

@@ -5,8 +5,9 @@ use std::io::{self, Write};
 use clap::Args;
 
 use super::view::View;
-use super::{Daemon, Failure, flows};
+use super::{Daemon, Failure};
 use crate::control::answer::audit::{Difference, DifferenceCounts, Equal, Proof, Report, Round};
+use crate::protocols::endpoint;
 use crate::units::counted;
 
 /// Rounds of `--repair`: one finds and mends, the next proves it; what comes back after so many has another cause.
@@ -188,8 +189,8 @@ fn line(out: &mut dyn Write, difference: &Difference) -> io::Result<()> {
     } = difference;
     let member = member.map_or_else(|| "-".to_owned(), |member| member.to_string());
     let flow = [
-        flows::endpoint(orig.src, orig.sport),
-        flows::endpoint(orig.dst, orig.dport),
+        endpoint(orig.src, orig.sport),
+        endpoint(orig.dst, orig.dport),
     ]
     .join(" > ");
     let zone = if *zone == 0 {

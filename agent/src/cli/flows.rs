@@ -1,13 +1,13 @@
 //! `ctsync flows`: the flows that this member knows, its own and the copies.
 
 use std::io::{self, Write};
-use std::net::IpAddr;
 
 use clap::Args;
 
 use super::view::View;
 use super::{Daemon, Failure};
 use crate::control::answer::{Endpoints, FlowRow, Origin, Translation};
+use crate::protocols::endpoint;
 
 /// Longer lines are continued on the next.
 const COLUMNS_MAX: usize = 100;
@@ -109,12 +109,4 @@ pub(super) fn line(out: &mut dyn Write, row: &FlowRow) -> io::Result<()> {
         column += word.len();
     }
     writeln!(out)
-}
-
-pub(super) fn endpoint(address: IpAddr, port: Option<u16>) -> String {
-    match (address, port) {
-        (address, None) => address.to_string(),
-        (IpAddr::V4(address), Some(port)) => format!("{address}:{port}"),
-        (IpAddr::V6(address), Some(port)) => format!("[{address}]:{port}"),
-    }
 }

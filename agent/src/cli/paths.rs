@@ -6,8 +6,9 @@ use std::io::Write;
 use clap::Args;
 
 use super::view::View;
-use super::{Daemon, Failure, flows};
+use super::{Daemon, Failure};
 use crate::control::answer::{SplitDestination, SplitDestinations};
+use crate::protocols::endpoint;
 use crate::units::{Age, counted};
 
 #[derive(Debug, Args)]
@@ -85,7 +86,7 @@ fn line(f: &mut fmt::Formatter<'_>, split: &SplitDestination) -> fmt::Result {
     )?;
     // The source port says nothing of the path.
     let from = orig.src;
-    let to = flows::endpoint(orig.dst, orig.dport);
+    let to = endpoint(orig.dst, orig.dport);
     writeln!(f, "  {proto} {from} > {to}")?;
     match interfaces.as_slice() {
         [] => Ok(()),

@@ -2,6 +2,7 @@
 
 use super::Kernel;
 use crate::core::{Apply, Core};
+use crate::protocols::{self, endpoint};
 use ccp::node::{Action, Outcome};
 use ccp::time::Instant;
 use conntrack::{Errno, Flow, L4, Tuple, lookup};
@@ -252,24 +253,20 @@ fn next(step: Step, answer: Result<(), Errno>, flow: &mut Flow) -> Next {
     }
 }
 
-/// Both directions of a flow.
+/// Both directions of a flow, as `ctsync explain` reads one.
 fn words(flow: &Flow) -> String {
-    let Flow { orig, reply, .. } = flow;
-    let l4 = |tuple: &Tuple| match tuple.l4 {
-        L4::Ports { src, dst } => format!(" ports {src} > {dst}"),
-        L4::Icmp { id, .. } => format!(" id {id}"),
-        L4::None => String::new(),
+    let ends = |tuple: &Tuple| {
+        let (src, dst) = match tuple.l4 {
+            L4::Ports { src, dst } => (Some(src), Some(dst)),
+            L4::Icmp { kind, code, id } => (Some(id), Some(u16::from_be_bytes([kind, code]))),
+            L4::None => (None, None),
+        };
+        let [from, to] = [endpoint(tuple.src, src), endpoint(tuple.dst, dst)];
+        format!("{from} {to}")
     };
-    format!(
-        "protocol {} {} > {}{}, replies {} > {}{}",
-        orig.proto,
-        orig.src,
-        orig.dst,
-        l4(orig),
-        reply.src,
-        reply.dst,
-        l4(reply)
-    )
+    let Flow { orig, reply, .. } = flow;
+    let proto = protocols::name(orig.proto);
+    format!("{proto} {}, replies {}", ends(orig), ends(reply))
 }
 
 /// The flow with nothing but its timeout.
@@ -284,7 +281,7 @@ fn refreshed(flow: &Flow) -> Flow {
 
 #[cfg(test)]
 mod tests {
-    use super::{Next, Outcome, Step, next};
+    use super::{Next, Outcome, Step, next, words};
     use conntrack::{Errno, Flow, HelperName, L4, Tuple};
 
     fn flow() -> Flow {
@@ -348,5 +345,13 @@ mod tests {
         assert_eq!(conflict, Next::Decided(Outcome::Conflict));
         let full = next(Step::Create, Err(Errno::NOMEM), &mut flow());
         assert_eq!(full, Next::Decided(Outcome::Full));
+    }
+
+    #[test]
+    fn a_flow_that_is_named_can_be_asked_for() {
+        assert_eq!(
+            words(&flow()),
+            "tcp 10.0.0.1:1 10.0.0.2:2, replies 10.0.0.2:2 10.0.0.1:1"
+        );
     }
 }
