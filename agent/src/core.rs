@@ -35,7 +35,6 @@ use crate::convert::{self, Shared};
 use crate::costs::ServiceCosts;
 use crate::delay::Delays;
 use crate::policy::Policy;
-
 use crate::splits::Splits;
 use audit::Audit;
 use ccp::hold::PacketNumber;
@@ -396,16 +395,16 @@ impl Core {
 
     /// When the owner has to call again at the latest.
     pub fn poll_timeout(&self) -> Instant {
-        let first = self.node.poll_timeout().0.min(self.keys.poll_timeout());
-        let first = self
-            .delays
-            .poll_timeout()
-            .map_or(first, |due| first.min(due));
         if self.delays.has_due() {
             return self.clock;
         }
-        let first = self.poll_roles_timeout().map_or(first, |at| first.min(at));
-        self.pass_timeout().map_or(first, |at| first.min(at))
+        let first = self.node.poll_timeout().0.min(self.keys.poll_timeout());
+        let others = [
+            self.delays.poll_timeout(),
+            self.poll_roles_timeout(),
+            self.pass_timeout(),
+        ];
+        others.into_iter().flatten().fold(first, Instant::min)
     }
 
     /// The next thing that the operator should read.

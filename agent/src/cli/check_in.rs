@@ -9,6 +9,7 @@ use super::{Daemon, Failure, print_json, role};
 use crate::config::duration;
 use crate::control::answer::members::{CheckSays, Done, RolesRequest};
 use crate::core::roles::check_name;
+use crate::units::millis;
 
 #[derive(Debug, Args)]
 pub(super) struct CheckIn {
@@ -42,7 +43,6 @@ enum Says {
 
 impl CheckIn {
     pub fn execute(&self, out: &mut dyn Write) -> Result<(), Failure> {
-        let millis = |it: Duration| u64::try_from(it.as_millis()).unwrap_or(u64::MAX);
         let request = RolesRequest::CheckIn {
             name: self.name.clone(),
             says: match self.says {

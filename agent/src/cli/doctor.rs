@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::Failure;
-use super::view::{View, is_well};
+use super::view::{View, verdict};
 use crate::config::{Config, DEFAULT_FILE};
 use crate::doctor::{self, Finding, Verdict};
 
@@ -29,7 +29,7 @@ impl Doctor {
             out,
             || self.examine(),
             page,
-            |findings| is_well(findings.iter().all(|it| it.verdict != Verdict::Bad)),
+            |findings| verdict(findings.iter().all(|it| it.verdict != Verdict::Bad)),
         )
     }
 

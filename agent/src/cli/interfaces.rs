@@ -6,7 +6,7 @@ use std::io::Write;
 use clap::Args;
 
 use super::status::short;
-use super::view::{View, is_well};
+use super::view::{View, verdict};
 use crate::control::answer::members::{Direction, Interface, Seen};
 use crate::units::Age;
 
@@ -26,7 +26,7 @@ impl Interfaces {
         let ask = || Ok(self.daemon.connect()?.members()?.interfaces);
         let page = |out: &mut dyn Write, interfaces: &Vec<_>| write!(out, "{}", Page(interfaces));
         self.view.show(out, ask, page, |interfaces| {
-            is_well(interfaces.iter().all(|it| it.is_up()))
+            verdict(interfaces.iter().all(|it| it.is_up()))
         })
     }
 }

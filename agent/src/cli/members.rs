@@ -5,7 +5,7 @@ use std::io::Write;
 
 use clap::Args;
 
-use super::view::{View, is_well};
+use super::view::{View, verdict};
 use super::{Daemon, Failure};
 use crate::control::answer::members;
 use crate::paragraph;
@@ -34,7 +34,7 @@ impl Members {
             }
         };
         self.view.show(out, ask, page, |members| {
-            is_well(members.members.iter().all(|it| it.fit))
+            verdict(members.members.iter().all(|it| it.fit))
         })
     }
 }

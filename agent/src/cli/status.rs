@@ -6,7 +6,7 @@ use std::io::Write;
 use clap::Args;
 
 use super::members::Checks;
-use super::view::{View, is_well};
+use super::view::{View, verdict};
 use super::{Daemon, Failure};
 use crate::control::answer::sync::SyncStatus;
 use crate::control::answer::{
@@ -31,7 +31,7 @@ impl Status {
         let page = |out: &mut dyn Write, status: &_| write!(out, "{}", Page(status));
         let well = |peer: &PeerStatus| peer.state == PeerState::Live && peer.synced;
         self.view.show(out, ask, page, |status| {
-            is_well(status.sync.complete && status.peers.iter().all(well))
+            verdict(status.sync.complete && status.peers.iter().all(well))
         })
     }
 }

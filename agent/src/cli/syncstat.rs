@@ -5,7 +5,7 @@ use std::io::Write;
 
 use clap::Args;
 
-use super::view::{View, is_well};
+use super::view::{View, verdict};
 use super::{Daemon, Failure, status};
 use crate::control::answer::{
     AtRisk, DeltaCounts, HeldStat, HoldStatus, NetworkStatus, PathStatus, PeerReach, Queues,
@@ -27,7 +27,7 @@ impl Syncstat {
         let ask = || Ok(self.daemon.connect()?.syncstat()?);
         let page = |out: &mut dyn Write, stat: &_| write!(out, "{}", Page(stat));
         self.view
-            .show(out, ask, page, |stat| is_well(stat.warnings.is_empty()))
+            .show(out, ask, page, |stat| verdict(stat.warnings.is_empty()))
     }
 }
 

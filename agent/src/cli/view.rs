@@ -64,7 +64,7 @@ impl View {
 }
 
 /// The verdict on what is shown already.
-pub(super) fn is_well(is_well: bool) -> Result<(), Failure> {
+pub(super) fn verdict(is_well: bool) -> Result<(), Failure> {
     match is_well {
         true => Ok(()),
         false => Err(Failure::Printed),

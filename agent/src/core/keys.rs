@@ -148,7 +148,7 @@ impl OwnKeys {
     pub fn roll(&mut self, key: DatagramKey, now: Instant) {
         self.asked = false;
         self.next = Some(Next {
-            // In use from then on is filled in when it is.
+            // Since when, and from which datagram on, it is in use is known when it is.
             key: Key::new(self.current.epoch.wrapping_add(1), key, now, 0),
             acknowledged: MemberSet::default(),
             use_at: now + PATIENCE,
@@ -160,13 +160,10 @@ impl OwnKeys {
 
     /// Uses the new key if it is time; true if it is used from now on.
     pub fn switch(&mut self, live: MemberSet, next_packet: u64, now: Instant) -> bool {
-        let missing = MemberId::all()
-            .filter(|member| live.contains(*member))
-            .any(|member| {
-                let next = self.next.as_ref();
-                next.is_none_or(|next| !next.acknowledged.contains(member))
-            });
-        let Some(next) = self.next.take_if(|next| !missing || now >= next.use_at) else {
+        let is_due = |next: &mut Next| {
+            now >= next.use_at || live.iter().all(|it| next.acknowledged.contains(it))
+        };
+        let Some(next) = self.next.take_if(is_due) else {
             return false;
         };
         self.current = Key {

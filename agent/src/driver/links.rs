@@ -72,11 +72,8 @@ impl Driver {
         {
             self.core.roll_key(key, now);
         }
-        let unheard = self.core.poll_unheard();
-        for member in MemberId::all() {
-            if unheard.contains(member) {
-                self.links.nudge(member);
-            }
+        for member in self.core.poll_unheard().iter() {
+            self.links.nudge(member);
         }
     }
 
