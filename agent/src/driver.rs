@@ -31,6 +31,7 @@ use crate::reload::{Done, Reloader};
 use crate::roles::RoleEffects;
 use crate::ruleset::hold::Holding;
 use crate::tcp::Links;
+use crate::units::micros;
 use ccp::record::MemberId;
 use ccp::time::Instant;
 use conntrack::{Pacer, Wait};
@@ -390,7 +391,7 @@ impl Driver {
 }
 
 fn micros_since(origin: std::time::Instant) -> Instant {
-    Instant::from_micros(u64::try_from(origin.elapsed().as_micros()).unwrap_or(u64::MAX))
+    Instant::from_micros(micros(origin.elapsed()))
 }
 
 /// What this thread took of a processor so far, the kernel's work for it included.

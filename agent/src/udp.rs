@@ -8,6 +8,7 @@
 use crate::addresses::{Interface, LocalAddresses};
 use crate::config::{Config, Transport, default_group};
 use crate::control::answer::NetworkStatus;
+use crate::units::micros;
 use ccp::modes::Mode;
 use ccp::network::NetworkId;
 use ccp::record::{MemberId, MemberSet};
@@ -71,7 +72,7 @@ impl Rates {
     /// Takes the rates since the last call.
     pub fn take(&mut self, traffic: Traffic, now: Instant) {
         if let Some((at, before)) = self.last.replace((now, traffic)) {
-            let micros = u64::try_from(now.since(at).as_micros()).unwrap_or(u64::MAX);
+            let micros = micros(now.since(at));
             let rate = |after: u64, before: u64| {
                 ((after - before).saturating_mul(1_000_000))
                     .checked_div(micros)

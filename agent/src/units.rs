@@ -1,6 +1,17 @@
-//! Times, rates and counts as people read them, with their units.
+//! Times, rates and counts as answers have them, and as people read them, with their units.
 
 use std::fmt::{self, Display};
+use std::time::Duration;
+
+/// In microseconds; what is too long for that is as long as can be.
+pub fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// In milliseconds; what is too long for that is as long as can be.
+pub fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
 
 /// A number of microseconds: in milliseconds below a second, else as [`time`] has it.
 pub fn short_time(micros: u64) -> String {

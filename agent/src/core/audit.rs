@@ -7,6 +7,7 @@ use super::Core;
 use crate::control::answer::audit::{Difference, DifferenceCounts, Equal, Proof, Report, Round};
 use crate::convert::ip;
 use crate::protocols;
+use crate::units::{micros, millis};
 use ccp::audit::{self, Class};
 use ccp::time::Instant;
 use ccp::wire::compare::Against;
@@ -217,7 +218,7 @@ impl Core {
         let ago = |at: Instant| now.since(at).as_secs();
         let round = |done: Done| Round {
             seconds_ago: ago(done.at),
-            milliseconds: u64::try_from(done.took.as_millis()).unwrap_or(u64::MAX),
+            milliseconds: millis(done.took),
             cpu_us: micros(done.spent),
             entries: done.rows,
             differences: differences(done.counts),
@@ -248,11 +249,6 @@ impl Core {
                 .collect(),
         }
     }
-}
-
-/// As numbers of microseconds are shown.
-pub(super) fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 fn differences(counts: [u64; Class::ALL.len()]) -> DifferenceCounts {

@@ -9,6 +9,7 @@ use crate::control::answer::{HoldStatus, Latency, PeerHold};
 use crate::convert;
 use crate::policy::{self, Sync};
 use crate::splits::Splits;
+use crate::units::micros;
 use ccp::hold::{Ended, PacketNumber};
 use ccp::latency;
 use ccp::node::HeldPacket;
@@ -216,10 +217,6 @@ fn times(latency: &latency::Latency) -> Latency {
         p99_us: latency.within(990).map(micros),
         max_us: latency.max().map(micros),
     }
-}
-
-fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Which flow a packet is of, as it will be when the packet has passed.

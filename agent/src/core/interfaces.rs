@@ -3,6 +3,7 @@
 use super::Core;
 use super::datagrams::Refusal;
 use crate::control::answer::members::{Direction, Interface, Seen};
+use crate::units::millis;
 use ccp::modes::Mode;
 use ccp::probe::{self, Judgement, Link, Watched};
 use ccp::time::Instant;
@@ -139,7 +140,7 @@ impl Core {
             mode: crate::modes::name(mode).to_owned(),
             last_seen: seen.map(|(member, at)| Seen {
                 member: self.name(member),
-                ago_ms: u64::try_from(now.since(at).as_millis()).unwrap_or(u64::MAX),
+                ago_ms: millis(now.since(at)),
             }),
         }
     }

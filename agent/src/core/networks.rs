@@ -5,13 +5,12 @@ use crate::control::answer::{
     AtRisk, DeltaCounts, HeldStat, PathState, PathStatus, PeerReach, Queues, Reach, SyncStat,
     Timers,
 };
-use crate::units::{percent, short_time};
+use crate::units::{micros, millis, percent, short_time};
 use ccp::membership::{Hearing, PeerState};
 use ccp::modes::{Generation, Mode};
 use ccp::network::NetworkId;
 use ccp::record::MemberId;
 use ccp::time::Instant;
-use std::time::Duration;
 
 impl Core {
     /// How this member and a peer reach each other.
@@ -42,9 +41,7 @@ impl Core {
                 (false, true) => PathState::OutOnly,
                 (false, false) => PathState::Down,
             },
-            rtt_us: path
-                .rtt()
-                .map(|rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX)),
+            rtt_us: path.rtt().map(micros),
             loss_in_permille: path.loss_incoming(),
             loss_out_permille: path.loss_outgoing(),
             degraded: path.is_degraded(),
@@ -73,7 +70,6 @@ impl Core {
             let send = self.node.peer_send(peer)?;
             Some(self.node.last_seq().saturating_sub(send.frontier()))
         };
-        let micros = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         let config = self.node.config();
         SyncStat {
             uptime_seconds: now.since(self.started).as_secs(),
@@ -106,8 +102,8 @@ impl Core {
             },
             timers: Timers {
                 flush_us: micros(config.flush),
-                hello_ms: micros(config.hello) / 1000,
-                dead_after_ms: micros(config.dead_after) / 1000,
+                hello_ms: millis(config.hello),
+                dead_after_ms: millis(config.dead_after),
             },
             held: HeldStat {
                 status: self.hold_status(),

@@ -8,6 +8,7 @@ use crate::control::answer::{
 };
 use crate::convert::ip;
 use crate::protocols;
+use crate::units::{micros, millis};
 use ccp::build::Capability;
 use ccp::membership::{Peer, PeerState as Liveness};
 use ccp::record::{self, Endpoint, FlowKey, MemberId};
@@ -68,7 +69,7 @@ impl Core {
         let (parts, parts_expected) = progress.parts;
         SyncStatus {
             complete: false,
-            incomplete_ms: u64::try_from(progress.lasts.as_millis()).unwrap_or(u64::MAX),
+            incomplete_ms: millis(progress.lasts),
             from: progress.server.map(MemberId::get),
             flows,
             flows_expected,
@@ -118,8 +119,6 @@ impl Core {
 
     fn peer_status(&self, peer: &Peer, now: Instant) -> PeerStatus {
         let send = self.node.peer_send(peer.member);
-        let micros =
-            |duration: std::time::Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         let told_all = send.is_some_and(|send| !send.is_in_bulk_update());
         PeerStatus {
             id: peer.member.get(),
@@ -139,7 +138,7 @@ impl Core {
             linked: self.keys.is_linked(peer.member),
             synced: told_all && self.node.incoming(peer.member).synced,
             rtt_us: send.and_then(|send| send.rtt()).map(micros),
-            last_heard_ms: peer.heard().map(|heard| micros(now.since(heard)) / 1000),
+            last_heard_ms: peer.heard().map(|heard| millis(now.since(heard))),
             unacknowledged: send.map_or(0, |send| {
                 self.node.last_seq().saturating_sub(send.frontier())
             }),
@@ -240,7 +239,7 @@ impl Core {
             ("held_nat_unknown", held_nat_unknown),
             ("queue_faults", queue_faults),
             ("accounting_left_out", self.accounting.left_out()),
-            ("audit_cpu_us", super::audit::micros(self.audit_time())),
+            ("audit_cpu_us", micros(self.audit_time())),
         ];
         own.into_iter()
             .chain(self.node.counters().iter())

@@ -3,6 +3,7 @@
 use super::super::Core;
 use crate::control::answer::RoleStatus;
 use crate::control::answer::members::{Check, Member, Members, Transition};
+use crate::units::millis;
 use ccp::election::{Load, Mode, Problem, Standing, State, StateChange, Why};
 use ccp::membership::PeerState;
 use ccp::record::MemberId;
@@ -57,7 +58,7 @@ impl Core {
         let counters = self.node.counters();
         let mine = self.node.election().standing(now);
         let history = self.roles.history.iter().map(|past| Transition {
-            ago_ms: millis(now, past.at),
+            ago_ms: millis(now.since(past.at)),
             from: state_name(past.change.from).to_owned(),
             to: state_name(past.change.to).to_owned(),
             why: past.why.clone(),
@@ -77,7 +78,7 @@ impl Core {
             history: history.collect(),
             state_changes: counters.state_changes,
             failovers: counters.failovers,
-            last_failover_ms: self.roles.last_failover.map(|at| millis(now, at)),
+            last_failover_ms: self.roles.last_failover.map(|at| millis(now.since(at))),
         }
     }
 
@@ -217,8 +218,4 @@ impl Core {
 fn problems_of(standing: &Standing) -> Vec<String> {
     let those = Problem::ALL.into_iter().filter(|it| standing.has(*it));
     those.map(|it| problem_sentence(it).to_owned()).collect()
-}
-
-fn millis(now: Instant, then: Instant) -> u64 {
-    u64::try_from(now.since(then).as_millis()).unwrap_or(u64::MAX)
 }

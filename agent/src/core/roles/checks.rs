@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::control::answer::members::{Check, CheckSays};
+use crate::units::millis;
 use ccp::election::{Problem, Problems};
 use ccp::time::Instant;
 
@@ -167,10 +168,6 @@ impl Checks {
         }));
         list
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
