@@ -51,7 +51,8 @@ fn of_two_flows_with_one_reply_tuple_each_gateway_keeps_its_own_and_both_are_nam
     }
     let explained = cluster.members[0].ask("explain udp 10.0.0.51:1000 203.0.113.50:53");
     assert!(
-        explained.contains("10.0.0.50 > 203.0.113.50") && explained.contains("a range of ports"),
+        explained.contains("udp 10.0.0.50:1000 203.0.113.50:53, replies")
+            && explained.contains("a range of ports"),
         "{explained}"
     );
     // The other's flow goes in when there is room for it.
@@ -108,7 +109,11 @@ fn of_two_flows_of_which_one_has_the_tuple_of_the_answers_of_the_other_each_gate
             hosts[at]
         ));
         assert!(
-            explained.contains(&format!("{} > {}", hosts[at], hosts[1 - at])),
+            explained.contains(&format!(
+                "udp {}:500 {}:500, replies",
+                hosts[at],
+                hosts[1 - at]
+            )),
             "{explained}"
         );
     }
