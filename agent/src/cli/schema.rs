@@ -4,7 +4,9 @@
 use std::io::Write;
 
 use clap::{Args, ValueEnum};
+use schemars::transform::{RecursiveTransform, Transform};
 use schemars::{JsonSchema, Schema, schema_for};
+use serde_json::Value;
 
 use super::{Failure, check, keygen, mode, policy, print_json, role, rules, top};
 use crate::accounting::writer::Line;
@@ -71,7 +73,9 @@ enum Output {
 impl PrintSchema {
     pub fn execute(&self, out: &mut dyn Write) -> Result<(), Failure> {
         if let Some(of) = self.of {
-            return Ok(print_json(out, &of.schema())?);
+            let mut schema = of.schema();
+            in_words_of_json().transform(&mut schema);
+            return Ok(print_json(out, &schema)?);
         }
         for of in Output::value_variants() {
             let name = of.to_possible_value().expect("none is hidden");
@@ -112,6 +116,15 @@ impl Output {
             Self::Top => schema_for!(top::Page),
         }
     }
+}
+
+/// Descriptions are those of the code, where nothing has another name.
+fn in_words_of_json() -> impl Transform {
+    RecursiveTransform(|schema: &mut Schema| {
+        if let Some(Value::String(text)) = schema.get_mut("description") {
+            *text = text.replace("`None`", "`null`");
+        }
+    })
 }
 
 /// An object of numbers.

@@ -11,7 +11,7 @@ use super::status::{Peers, short};
 use super::{Daemon, Failure, print_json, screen};
 use crate::control::answer::services::{ServiceCost, Services};
 use crate::control::answer::{Counters, HoldStatus, Status};
-use crate::units::{Age, counted, short_time};
+use crate::units::{Age, counted, percent, short_time};
 
 /// Counters shown: those that grow fastest, as many as a small terminal has room for.
 const RATES_MAX: usize = 14;
@@ -139,9 +139,7 @@ fn paths(now: &Status) -> String {
         "{:<18}  {:<14}  {:<8}  {:<4}  {:>10}  {:>7}  {:>7}\n",
         "PEER", "NETWORK", "STATE", "USED", "RTT", "LOSS IN", "OUT"
     );
-    let loss = |permille: Option<u16>| {
-        permille.map_or("-".to_owned(), |it| format!("{}.{} %", it / 10, it % 10))
-    };
+    let loss = |permille: Option<u16>| permille.map_or_else(|| "-".to_owned(), percent);
     for peer in &now.peers {
         for path in &peer.reach.networks {
             let used = if path.name == peer.reach.network {

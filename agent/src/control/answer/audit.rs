@@ -89,7 +89,7 @@ pub struct Difference {
     pub first_seconds_ago: u64,
     /// In how many rounds it was.
     pub times: u32,
-    /// Its class: a name in [`DifferenceCounts`].
+    /// Its class: one of the names in `differences`.
     pub class: Cow<'static, str>,
     /// Protocol of the flow, as in `flows`.
     pub proto: Cow<'static, str>,

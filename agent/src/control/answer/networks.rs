@@ -127,14 +127,14 @@ pub struct Queues {
     pub missing: u64,
 }
 
-/// What is waited for, in milliseconds.
+/// What is waited for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Timers {
     /// The longest that a change waits for others, in microseconds.
     pub flush_us: u64,
-    /// Interval of hellos.
+    /// Interval of hellos, in milliseconds.
     pub hello_ms: u64,
-    /// A peer that is silent for so long is dead.
+    /// A peer that is silent for so long is dead, in milliseconds.
     pub dead_after_ms: u64,
 }
 

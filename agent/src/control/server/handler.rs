@@ -46,8 +46,8 @@ impl Handler {
                 return Ok(());
             }
             if !request.ends_with(b"\n") {
-                let reason = "a request is one line of at most 1024 bytes";
-                return self.refuse(&mut writer, reason).await;
+                let reason = format!("a request is one line of at most {REQUEST_BYTES_MAX} bytes");
+                return self.refuse(&mut writer, &reason).await;
             }
             match serde_json::from_slice(&request) {
                 Ok(Request { verb }) => self.answer(&mut writer, verb).await?,
