@@ -130,7 +130,7 @@ impl Driver {
         let mut drained = self.now();
         let mut next_second = Instant::default();
         let mut warnings = CounterWarnings::default();
-        self.follow_links();
+        self.follow_interfaces();
         loop {
             let ready = self.wait(events, drained)?;
             if ready.stop {
@@ -180,7 +180,7 @@ impl Driver {
         }
         if self.addresses.take_change() {
             self.core.set_addresses(self.addresses.set().clone());
-            self.follow_links();
+            self.follow_interfaces();
         }
         if ready.woken {
             drain_eventfd(self.woken.as_fd());
@@ -219,7 +219,7 @@ impl Driver {
         self.filter_events();
         self.read_addresses();
         self.networks.follow(&self.addresses, &mut self.faults);
-        self.follow_links();
+        self.follow_interfaces();
         self.machine_checks.look(&mut self.core);
         self.networks.handle_second(now);
         self.core.splits().forget_old(now);
@@ -243,7 +243,7 @@ impl Driver {
     }
 
     /// Has the interfaces monitored that there are now.
-    fn follow_links(&mut self) {
+    fn follow_interfaces(&mut self) {
         let links = self.addresses.links();
         self.monitor.follow(&mut self.core, links, &mut self.faults);
     }
@@ -260,14 +260,9 @@ impl Driver {
 
     fn wait(&self, events: Wait, drained: Instant) -> io::Result<Ready> {
         let mut until = self.core.poll_timeout().min(self.now() + ALIVE_INTERVAL);
-        // Under load the event socket is not polled: with no waiter, the kernel has nobody to wake for each event.
-        let watched = match events {
-            Wait::Socket => 6,
-            Wait::For(pause) => {
-                until = until.min(drained + pause);
-                5
-            }
-        };
+        if let Wait::For(pause) = events {
+            until = until.min(drained + pause);
+        }
         let is_reading = self.kernel.is_reading() && self.core.may_read_rows();
         let busy =
             is_reading || self.core.wants_pass() || self.kernel.has_changes() || self.has_reports;
@@ -286,10 +281,14 @@ impl Driver {
             (self.addresses.as_fd(), PollFlags::IN),
             (self.woken.as_fd(), PollFlags::IN),
             (self.stop.as_fd(), PollFlags::IN),
-            (self.kernel.events_fd(), PollFlags::IN),
         ];
+        // Under load the event socket is not polled: with no waiter, the kernel has nobody to wake for each event.
+        let of_events = match events {
+            Wait::Socket => Some((self.kernel.events_fd(), PollFlags::IN)),
+            Wait::For(_) => None,
+        };
         let networks = self.networks.fds().map(|fd| (fd, PollFlags::IN));
-        let mut fds: Vec<_> = (fixed.into_iter().take(watched).chain(networks))
+        let mut fds: Vec<_> = (fixed.into_iter().chain(of_events).chain(networks))
             .map(|(fd, interest)| PollFd::from_borrowed_fd(fd, interest))
             .collect();
         let timeout = Timespec::try_from(pause).map_err(io::Error::other)?;
@@ -305,7 +304,7 @@ impl Driver {
             addresses: next(),
             woken: next(),
             stop: next(),
-            events: watched == fixed.len() && next(),
+            events: of_events.is_some() && next(),
             datagrams: ready.any(|ready| ready),
         })
     }
