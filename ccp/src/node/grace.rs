@@ -58,7 +58,7 @@ impl Grace {
         Self::new(UNCONFIRMED_GRACE)
     }
 
-    /// The grace of a slot begins.
+    /// The grace of a slot begins, or begins anew.
     pub fn push(&mut self, slot: Slot, now: Instant) {
         self.recent.push(slot);
         self.at.get_or_insert(now + self.least);
@@ -76,11 +76,15 @@ impl Grace {
         slots
     }
 
+    /// Those whose grace is over.
     pub(super) fn take_ripe(&mut self, now: Instant) -> Vec<Slot> {
         if self.at.is_none_or(|at| at > now) {
             return Vec::new();
         }
-        let ripe = core::mem::replace(&mut self.ripe, core::mem::take(&mut self.recent));
+        let recent = core::mem::take(&mut self.recent);
+        let mut ripe = core::mem::replace(&mut self.ripe, recent);
+        let begun_anew = self.slots();
+        ripe.retain(|slot| begun_anew.binary_search(slot).is_err());
         self.at = (!self.ripe.is_empty()).then(|| now + self.least);
         ripe
     }

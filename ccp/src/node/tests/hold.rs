@@ -250,6 +250,26 @@ fn what_a_peer_says_of_the_flow_before_makes_no_entry_in_the_way_of_the_packet()
     assert!(!world.kernel(0).contains_key(&key(1)));
 }
 
+/// PROTOCOL.md 11.5
+#[test]
+fn a_packet_is_not_taken_for_one_that_came_to_nothing_long_before_it() {
+    let mut world = world(2, 69);
+    world.hold(0, 1, HeldPacket::First, key(1), &patch(1));
+    world.run(MILLISECOND);
+    world.open(0, key(1));
+    world.update(0, key(1), 7);
+    world.run(SECOND * 2 - MILLISECOND * 6);
+    world.verdicts(0);
+    world.drop_entry(0, key(1), End::Over);
+    world.hold_kernel(1);
+    world.hold(0, 2, HeldPacket::First, key(1), &patch(1));
+    world.run(MILLISECOND * 15);
+    assert_eq!(world.verdicts(0), []);
+    world.release_kernel(1);
+    world.run(MILLISECOND);
+    assert_eq!(world.verdicts(0), [(2, Ended::Acked)]);
+}
+
 /// PROTOCOL.md 6.3
 #[test]
 fn a_claim_on_the_flow_before_does_not_take_the_one_whose_packet_waits() {
