@@ -47,9 +47,13 @@ impl Roll {
         }
         match unlinked.is_empty() {
             true => Ok(()),
-            false => Err(Failure::Problem(format!(
-                "there is no link to the live members {unlinked:?}, which get the key when it is back; see the log"
-            ))),
+            false => {
+                let unlinked: Vec<_> = unlinked.iter().map(u8::to_string).collect();
+                Err(Failure::Problem(format!(
+                    "there is no link to these live members, which get the key when it is back: {}; see the log",
+                    unlinked.join(", ")
+                )))
+            }
         }
     }
 }

@@ -48,7 +48,10 @@ fn a_roll_over_that_some_peers_miss_is_done_and_a_problem() {
         (code, printed.as_str()),
         (1, "key 4 of this run is in use\n")
     );
-    assert!(said.contains("no link to the live members [2]"), "{said}");
+    assert!(
+        said.contains("no link to these live members, which get the key when it is back: 2;"),
+        "{said}"
+    );
     let (code, json, _) = outcome(ctsync(&roll).arg("--json"));
     assert_eq!(code, 1);
     assert_eq!(serde_json::from_str::<Rolled>(&json).unwrap(), rolled());
