@@ -33,9 +33,9 @@ pub struct LinkCounters {
 pub enum LinkMessage {
     /// Of keys.
     Key(KeyMessage),
-    /// Of a full sync, or of interfaces: what the protocol puts into a frame of this kind. So is what is of no kind that this
-    /// version knows, without its body.
-    Sync(u8, Vec<u8>),
+    /// A frame of the protocol itself, for full syncs, interfaces and audits: its kind and its body. A frame of a kind that
+    /// this version does not know comes as one without a body.
+    Protocol(u8, Vec<u8>),
     /// Of the machine: `crate::facts::FactsMessage`.
     Facts(Vec<u8>),
     /// Of what has passed: `crate::accounting::message::TotalsMessage`.
@@ -69,7 +69,7 @@ impl Core {
     pub fn handle_link_message(&mut self, from: MemberId, message: &LinkMessage, now: Instant) {
         match message {
             LinkMessage::Key(message) => self.handle_key_message(from, message, now),
-            LinkMessage::Sync(kind, body) => {
+            LinkMessage::Protocol(kind, body) => {
                 match self.node.handle_link_message(from, *kind, body, now) {
                     Ok(()) => {}
                     Err(DecodeError::Opcode) => self.links.unknown += 1,
@@ -97,7 +97,7 @@ impl Core {
         }
         let mut body = Vec::new();
         let kind = self.node.poll_link_message(to, &mut body)?;
-        Some(LinkMessage::Sync(kind, body))
+        Some(LinkMessage::Protocol(kind, body))
     }
 
     /// Somebody who should be a peer, or wanted to be taken for one, has the key of another.

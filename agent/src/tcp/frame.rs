@@ -66,7 +66,7 @@ pub(super) async fn read(reader: &mut (impl AsyncRead + Unpin)) -> io::Result<Li
             }
             let mut body = vec![0; length as usize];
             reader.read_exact(&mut body).await?;
-            return Ok(LinkMessage::Sync(kind, body));
+            return Ok(LinkMessage::Protocol(kind, body));
         }
         if [FACTS, TOTALS].contains(&kind) {
             let (bytes_max, message): (_, fn(_) -> _) = match kind {
@@ -105,7 +105,7 @@ pub(super) async fn read(reader: &mut (impl AsyncRead + Unpin)) -> io::Result<Li
                 }));
             }
             PING => {}
-            _ => return Ok(LinkMessage::Sync(kind, Vec::new())),
+            _ => return Ok(LinkMessage::Protocol(kind, Vec::new())),
         }
     }
 }
@@ -139,7 +139,7 @@ pub(super) async fn write(
 ) -> io::Result<()> {
     let mut body = Zeroizing::new(Vec::with_capacity(KEY_BYTES));
     let kind = match message {
-        LinkMessage::Sync(kind, body) => return write_frame(writer, *kind, body).await,
+        LinkMessage::Protocol(kind, body) => return write_frame(writer, *kind, body).await,
         LinkMessage::Facts(body) => return write_frame(writer, FACTS, body).await,
         LinkMessage::Totals(body) => return write_frame(writer, TOTALS, body).await,
         LinkMessage::Key(KeyMessage::Offer(offer)) => {

@@ -74,7 +74,7 @@ impl Build {
     /// As [`Self::says`], over a link.
     pub fn says_over_link(self, message: LinkMessage) -> Vec<LinkMessage> {
         match (self, message) {
-            (Build::Later, LinkMessage::Sync(kind, body)) => {
+            (Build::Later, LinkMessage::Protocol(kind, body)) => {
                 let body = match kind {
                     ROWS => {
                         let (id, rows) = body.split_at(ROWS_FIELDS);
@@ -83,8 +83,8 @@ impl Build {
                     START => body,
                     _ => [&body[..], &[NEW; 3]].concat(),
                 };
-                let new = LinkMessage::Sync(31, vec![NEW; 9]);
-                vec![new, LinkMessage::Sync(kind, body)]
+                let new = LinkMessage::Protocol(31, vec![NEW; 9]);
+                vec![new, LinkMessage::Protocol(kind, body)]
             }
             (_, message) => vec![message],
         }

@@ -96,7 +96,7 @@ impl Links {
 
     /// True if it is of a full sync.
     pub fn is_sync(message: Option<&LinkMessage>) -> bool {
-        matches!(message, Some(LinkMessage::Sync(..)))
+        matches!(message, Some(LinkMessage::Protocol(..)))
     }
 
     /// Hands over what has come; if that cannot be now, when to try again.

@@ -75,7 +75,7 @@ fn what_is_not_known_is_skipped() {
     now(write(&mut bytes, &ack())).unwrap();
     bytes.extend([KEY_ACK, 0, 0, 0, 11, 1, 2, 3, 4, 5, 6, 7, 8, 9, 99, 99]);
     bytes.extend(OFFER);
-    let unknown = LinkMessage::Sync(200, Vec::new());
+    let unknown = LinkMessage::Protocol(200, Vec::new());
     assert_eq!(
         messages(&bytes).0,
         printed(&[unknown, ack(), ack(), offer()]),
