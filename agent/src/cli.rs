@@ -77,7 +77,7 @@ enum Verb {
     Accounting(accounting::Accounting),
     /// Show destinations whose flows pass two gateways, so that first packets wait
     Paths(paths::Paths),
-    /// Show what comparing the kernel's table with what is known has found
+    /// Show what was found by comparing the kernel's table with what is known
     Audit(audit::Audit),
     /// Show what each member is, and why
     Members(members::Members),

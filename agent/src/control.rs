@@ -69,7 +69,7 @@ pub enum Ask {
     Services(oneshot::Sender<Services>),
     /// Destinations whose flows pass two gateways.
     Paths(oneshot::Sender<SplitDestinations>),
-    /// What comparing the kernel's table with what is known has found.
+    /// What was found by comparing the kernel's table with what is known.
     Audit(oneshot::Sender<Report>),
     /// The same, when a round that begins now is over.
     AuditNow(oneshot::Sender<Report>),

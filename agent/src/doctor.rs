@@ -1,5 +1,5 @@
-//! What is wrong with this machine, differs from those of its peers, or would surprise: each check says what it found, why that matters, and the command
-//! that mends it.
+//! What is wrong with this machine, differs from its peers, or would surprise: each check says what it found, why that
+//! matters, and the command that mends it.
 //!
 //! It only looks: nothing is changed, and whoever runs it needs what the daemon needs. `ctsync doctor` prints everything;
 //! the daemon runs the same checks when it starts, on a thread of their own, and logs what is bad.

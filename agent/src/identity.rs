@@ -1,7 +1,7 @@
 //! The key of a member: what it proves its identity with. Its public half stands in the configuration of every member.
 //!
-//! A file holds it as `openssl genpkey -algorithm ed25519` writes one too: PKCS#8 (RFC 8410) in PEM, of which only its
-//! owner knows. [`MemberKey::create`] makes such a file, [`MemberKey::load`] reads it.
+//! A file holds it as `openssl genpkey -algorithm ed25519` writes one too: PKCS#8 (RFC 8410) in PEM, which only its
+//! owner may read. [`MemberKey::create`] makes such a file, [`MemberKey::load`] reads it.
 
 use std::fmt;
 use std::io::{self, Read, Write};

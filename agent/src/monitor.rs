@@ -1,7 +1,7 @@
 //! The sockets that probe monitored interfaces, and the question to other hosts where probes leave open what is wrong.
 //!
 //! Each interface has one socket, of both families: a probe goes to the group ff02::8116 from the interface's link-local
-//! address, which it has without being given any, and to 255.255.255.255 for where there is no IPv6. Either that arrives
+//! address, which it has without being given any, and to 255.255.255.255 for where there is no IPv6. Whichever arrives
 //! counts. Interfaces of sync networks have none: hellos are the probes there.
 
 use std::io;

@@ -102,12 +102,12 @@ pub struct Rules {
     /// What the kernel need not hand over, where no rules keep it from making it. Beside them a filter would be run for each
     /// event and find none to drop.
     pub unwanted: Unwanted,
-    /// With what the policy is pushed down.
+    /// What the policy is pushed down by.
     pub means: Means,
 }
 
 impl Rules {
-    /// With what there is. `steering` holds packets, by nftables.
+    /// Made for the tools that there are. `steering` holds packets, by nftables.
     pub fn of(
         config: &Config,
         policy: &Policy,

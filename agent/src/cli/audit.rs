@@ -1,4 +1,4 @@
-//! `ctsync audit`: what comparing this kernel's table with what the cluster knows has found.
+//! `ctsync audit`: what was found by comparing this kernel's table with what the cluster knows.
 
 use std::io::{self, Write};
 

@@ -7,10 +7,9 @@ use clap::Args;
 
 use super::status::short;
 use super::view::{View, verdict};
+use super::{Daemon, Failure};
 use crate::control::answer::members::{Direction, Interface, Seen};
 use crate::units::Age;
-
-use super::{Daemon, Failure};
 
 #[derive(Debug, Args)]
 pub(super) struct Interfaces {

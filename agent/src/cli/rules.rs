@@ -28,9 +28,9 @@ pub(super) struct Rules {
 /// What the daemon installs.
 #[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Sections {
-    /// With what events that the policy has no need of are kept back.
+    /// What keeps back the events that the policy does not need.
     push_down: String,
-    /// Why with nothing better, if so.
+    /// Why nothing better does; `None` if there is nothing better.
     because: Option<String>,
     /// The parts of the nftables tables, in their order.
     sections: Vec<Part>,

@@ -82,7 +82,7 @@ impl Config {
     }
 }
 
-/// What is told of what is wrong, to who asks for one thing.
+/// The first fault, for callers that report one.
 fn first(faults: Vec<Fault>) -> Fault {
     let mut faults = faults.into_iter();
     faults.next().expect("what is refused has a fault")

@@ -1,4 +1,4 @@
-//! What of the configuration says who is active, and what a member needs to be fit.
+//! The part of the configuration that says who is active, and what a member needs to be fit.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -1,4 +1,4 @@
-//! With what events that the policy has no need of are kept back, and why with nothing better.
+//! What keeps back the events that the policy does not need, and why nothing better does.
 
 use super::Finding;
 use crate::config::Config;

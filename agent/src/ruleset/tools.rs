@@ -1,4 +1,4 @@
-//! With what rules can be installed on this machine, and so with what the policy is pushed down.
+//! The programs that can install rules on this machine, and so the means to push the policy down.
 //!
 //! Each is asked to judge rules like ours, and to install nothing.
 
@@ -15,7 +15,7 @@ pub struct Tools {
     pub xtables: Result<(), String>,
 }
 
-/// With what the kernel is kept from making events that nobody needs, or from handing them over.
+/// What keeps the kernel from making events that nobody needs, or from handing them over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Means {
     /// Our own table.
@@ -24,7 +24,7 @@ pub enum Means {
     Xtables,
     /// The filter of the event socket.
     Filter,
-    /// With nothing.
+    /// Nothing does.
     Nothing,
 }
 
@@ -40,7 +40,7 @@ impl Tools {
         Self { nft, xtables }
     }
 
-    /// With what there is, for who wants `push_down`.
+    /// The best of what there is, for who wants `push_down`.
     pub fn means(&self, push_down: PushDown) -> Result<Means, RulesetError> {
         let needed = |tool: &Result<(), String>, means| match tool {
             Ok(()) => Ok(means),
@@ -56,7 +56,7 @@ impl Tools {
         }
     }
 
-    /// Why it is not by something better, if who configures leaves the choice to us.
+    /// Why nothing better is used; `None` if there is nothing better, or the configuration does not leave the choice to us.
     pub fn why(&self, push_down: PushDown) -> Option<String> {
         let reasons = [&self.nft, &self.xtables];
         let missing = reasons.into_iter().map_while(|it| it.as_ref().err());

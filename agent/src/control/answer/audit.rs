@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Endpoints;
 
-/// The answer to `audit`: what comparing this kernel's table with what is known has found.
+/// The answer to `audit`: what was found by comparing this kernel's table with what is known.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Report {
     /// Seconds between two rounds, if the table is not so large that it takes longer.

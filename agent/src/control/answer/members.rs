@@ -52,7 +52,7 @@ pub enum CheckSays {
 pub enum RolesAnswer {
     /// To `members`.
     Members(Box<Members>),
-    /// To what changes something.
+    /// To a request that changes something.
     Done(Done),
 }
 

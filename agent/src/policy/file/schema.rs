@@ -1,4 +1,4 @@
-//! Schemas of what a policy's file has types of its own for.
+//! Schemas of the values that have types of their own in a policy's file.
 
 use super::{Named, Word, Words};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
