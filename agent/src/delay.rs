@@ -1,9 +1,9 @@
 //! Flows whose peers are told of them only if they live past a delay.
 //!
 //! Only the keys are kept: what a flow has become is read from the kernel when its delay is over. So the few that live so
-//! long cost a look-up, and the many that end before cost nothing. A wheel of seconds holds them, each in the list of the second in
-//! which it is due, so that however many wait, there is one timer; and none comes before its delay is over, but up to a
-//! second later. A flow costs 52 bytes and its place in the index, which is 12 at most: 64 together.
+//! long cost a look-up, and the many that end before cost nothing. A wheel of seconds holds them, each in the list of the
+//! second in which it is due, so that however many wait, there is one timer; and none comes before its delay is over, but up
+//! to a second later. A flow costs 52 bytes and its place in the index, which is 12 at most: 64 together.
 //!
 //! At most [`FLOWS_MAX`] wait. One more is not delayed: its peers are told at once.
 

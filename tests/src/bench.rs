@@ -4,8 +4,8 @@
 //! Parts, each with its own runs of every contestant, among them: [`Part::Speed`], as many flows as the gateway takes;
 //! [`Part::Cost`], the same number for all at a rate that all hold; [`Part::Delay`], from a flow's first packet to its
 //! entry in the peer's kernel; [`Part::Join`], a gateway that starts beside one with many flows; [`Part::Asymmetric`],
-//! connections whose directions pass different gateways. Rounds of different contestants alternate, so that a machine that grows slower does so for
-//! all of them.
+//! connections whose directions pass different gateways. Rounds of different contestants alternate, so that a machine that
+//! grows slower does so for all of them.
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! Where what has passed is written, once an interval: lines of the log, or of a file.
 //!
-//! A thread of its own writes, so that a slow disk keeps nobody waiting. It opens the file anew for each interval: who rotates it need
-//! not tell the daemon.
+//! A thread of its own writes, so that a slow disk keeps nobody waiting. It opens the file anew for each interval: who
+//! rotates it need not tell the daemon.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};

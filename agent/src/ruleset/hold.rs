@@ -1,9 +1,9 @@
 //! What steers packets to us to be held: a chain `hold` in our nftables table.
 //!
-//! Held are first packets, and SYN/ACKs that hit a copy: their SYN passed another gateway. Which first packets: those of
-//! services of which the policy says so, whatever they are of; and of TCP, all or those to suspected destinations. The rules
-//! say no less than the policy; what they say too much of, the daemon lets pass. A packet that nobody reads passes (`bypass`), unless it
-//! is configured otherwise.
+//! Held are first packets, and SYN/ACKs that hit a copy: their SYN passed another gateway. Which first packets: those of the
+//! services that the policy holds, whatever their protocol; and of TCP all, or those to suspected destinations. The rules
+//! hold no less than the policy says, and what they hold too much the daemon lets pass. A packet that nobody reads passes
+//! (`bypass`), unless it is configured otherwise.
 //!
 //! The chain stands in postrouting: after the operator's, so that what they drop is told to nobody, and after source NAT, so
 //! that the kernel can say how the flow is translated. Where it does not say, a first packet of a translated flow goes to a queue
