@@ -6,7 +6,7 @@
 //! short ones would come first.
 
 use crate::control::answer::services::{ServiceCost, Services as Answer};
-use crate::policy::{Policy, ServiceId, Sync};
+use crate::policy::{Policy, Service, ServiceId, Sync};
 use ccp::record::FlowKey;
 use ccp::time::Instant;
 use ccp::wire::cursor::Reader;
@@ -78,7 +78,7 @@ impl ServiceCosts {
 
     /// Another policy is in force: what its services have in name with the `old` ones goes on.
     pub fn replace(&mut self, old: &Policy, new: &Policy) {
-        let name = |(service, is_builtin): (Option<&'_ crate::policy::Service>, bool)| {
+        let name = |(service, is_builtin): (Option<&Service>, bool)| {
             (service.map(|service| service.name.clone()), is_builtin)
         };
         let known: HashMap<_, _, RandomState> =

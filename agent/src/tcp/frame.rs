@@ -11,7 +11,7 @@
 //!   16-31      of a full sync: the protocol's own business
 //!   40-47      of interfaces: the same
 //!   48-51      of an audit: the same
-//!   52 TOTALS  what has passed: [`crate::accounting::told`]
+//!   52 TOTALS  what has passed: [`crate::accounting::message`]
 //!   56 FACTS   what the machine is like: [`crate::facts`]
 //! ```
 //!
@@ -31,9 +31,8 @@ use crate::core::seal::DatagramKey;
 const KEY: u8 = 1;
 const KEY_ACK: u8 = 2;
 const PING: u8 = 3;
-const SYNC: RangeInclusive<u8> = 16..=31;
-const ROLES: RangeInclusive<u8> = 40..=47;
-const AUDIT: RangeInclusive<u8> = 48..=51;
+/// Of full syncs, of interfaces, and of audits.
+const PROTOCOL: [RangeInclusive<u8>; 3] = [16..=31, 40..=47, 48..=51];
 const TOTALS: u8 = 52;
 const FACTS: u8 = 56;
 
@@ -42,7 +41,7 @@ const KEY_ACK_BYTES: usize = 8 + 1;
 /// What is longer is not skipped but ends the link: it is nonsense.
 const FRAME_BYTES_MAX: u32 = 1 << 20;
 /// The longest of a full sync has 8 KiB and a flow, the longest of an audit 4,096 digests.
-const SYNC_BYTES_MAX: u32 = 1 << 16;
+const PROTOCOL_BYTES_MAX: u32 = 1 << 16;
 /// As many facts as there may be, with the longest names, have 23 KB.
 const FACTS_BYTES_MAX: u32 = 1 << 15;
 /// Room for what a later version may add.
@@ -57,11 +56,8 @@ pub(super) async fn read(reader: &mut (impl AsyncRead + Unpin)) -> io::Result<Li
         if length > FRAME_BYTES_MAX {
             return Err(malformed("a frame is too long"));
         }
-        if [SYNC, ROLES, AUDIT]
-            .iter()
-            .any(|kinds| kinds.contains(&kind))
-        {
-            if length > SYNC_BYTES_MAX {
+        if PROTOCOL.iter().any(|kinds| kinds.contains(&kind)) {
+            if length > PROTOCOL_BYTES_MAX {
                 return Err(malformed("a frame of the protocol is too long"));
             }
             let mut body = vec![0; length as usize];
