@@ -1,12 +1,12 @@
 //! What the kernel can and how it is set.
 
 use std::fs;
-use std::io::Write;
-use std::process::{Command, Stdio};
 
 use conntrack::{QueueOptions, QueueSocket, Verdict};
 
 use super::Finding;
+use crate::ruleset::RulesetError;
+use crate::ruleset::hold;
 use crate::units::counted;
 
 /// `CAP_NET_ADMIN` of `linux/capability.h`.
@@ -160,38 +160,21 @@ pub fn accounting() -> Finding {
     }
 }
 
-/// Whether a rule can give packets to a queue: `nft` has the kernel judge it, and install nothing.
+/// Whether a rule can give packets to a queue.
 fn queue_rule() -> Finding {
-    let ruleset = format!(
-        "table inet ctsync-doctor {{ chain c {{ type filter hook forward priority 0; queue num {QUEUE} bypass; }}; }}\n"
-    );
-    let check = || {
-        let mut nft = Command::new("nft")
-            .args(["-c", "-f", "-"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()?;
-        if let Some(mut stdin) = nft.stdin.take() {
-            stdin.write_all(ruleset.as_bytes())?;
-        }
-        nft.wait()
-    };
-    match check() {
-        Ok(status) if status.success() => {
-            Finding::ok("nft queue", "rules can give packets to a queue")
-        }
-        Ok(_) => Finding::warning(
-            "nft queue",
-            "the kernel refuses `queue` in a rule of nftables",
-            "packets are held with the target NFQUEUE of xtables instead; the daemon does not start if there is none either",
-            "modprobe nft_queue, or nft_compat and xt_NFQUEUE; or boot a kernel of a distribution",
-        ),
-        Err(error) => Finding::warning(
+    match hold::probe() {
+        Ok(()) => Finding::ok("nft queue", "rules can give packets to a queue"),
+        Err(RulesetError::Run(error)) => Finding::warning(
             "nft queue",
             format!("nft cannot be run ({error})"),
             "what holds packets is installed with it: none is held",
             "apt install nftables, or dnf install nftables",
+        ),
+        Err(_) => Finding::warning(
+            "nft queue",
+            "the kernel refuses `queue` in a rule of nftables",
+            "packets are held with the target NFQUEUE of xtables instead; the daemon does not start if there is none either",
+            "modprobe nft_queue, or nft_compat and xt_NFQUEUE; or boot a kernel of a distribution",
         ),
     }
 }

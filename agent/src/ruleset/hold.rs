@@ -13,7 +13,7 @@
 //! Where the kernel has no `queue` in nftables, the same chains stand in tables of their own for each family, and the rule
 //! that queues calls the target NFQUEUE of xtables. `nft` cannot write that one ([`complete`]).
 
-use super::{CopyBit, Family, Section, end_of};
+use super::{CopyBit, Family, RulesetError, Section, end_of};
 use crate::config::{Config, HoldMode, Otherwise};
 use crate::policy::Policy;
 use crate::policy::classify::Condition;
@@ -55,14 +55,19 @@ pub enum Backend {
 }
 
 impl Backend {
-    /// What the running kernel can do: `nft` asks it, and changes nothing.
+    /// What the running kernel can do.
     pub fn of_kernel() -> Self {
-        let probe = "table inet ctsync-probe { chain hold { type filter hook postrouting priority 200; queue flags bypass to 1; }; }\n";
-        match super::nft(&["--check"], probe) {
+        match probe() {
             Ok(()) => Self::Nft,
             Err(_) => Self::Xtables,
         }
     }
+}
+
+/// Whether rules of nftables can give packets to a queue: `nft` has the kernel judge one, and installs nothing.
+pub fn probe() -> Result<(), RulesetError> {
+    let rules = "table inet ctsync-probe { chain hold { type filter hook postrouting priority 200; queue flags bypass to 1; }; }\n";
+    super::nft(&["--check"], rules)
 }
 
 /// Which packets are held.
