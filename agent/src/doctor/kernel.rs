@@ -173,7 +173,7 @@ fn queue_rule() -> Finding {
         Err(_) => Finding::warning(
             "nft queue",
             "the kernel refuses `queue` in a rule of nftables",
-            "packets are held with the target NFQUEUE of xtables instead; the daemon does not start if there is none either",
+            "packets are held with the target NFQUEUE of xtables instead; if there is none either, none is held",
             "modprobe nft_queue, or nft_compat and xt_NFQUEUE; or boot a kernel of a distribution",
         ),
     }
