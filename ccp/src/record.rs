@@ -439,10 +439,10 @@ impl Term {
         Self(self.0.saturating_add(2) & !1)
     }
 
-    /// The term of whoever was told that a flow ended that others may have from it, and ends it in turn: above that end, and
-    /// below whatever another takes the flow over with.
+    /// The term of whoever was told that a flow ended that others may have from it, and ends it in turn, or of whoever hears of
+    /// that and does the same: at least that of the end, and below whatever takes the flow over or begins it anew.
     pub fn ended_in_turn(self) -> Self {
-        Self(self.0.saturating_add(1) | 1)
+        Self(self.0 | 1)
     }
 
     /// True of a flow that has moved so often that packets probably pass several gateways (PROTOCOL.md 7.8).

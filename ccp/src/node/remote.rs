@@ -252,8 +252,8 @@ impl Node {
             return;
         };
         match (entry.origin, entry.life, is_news(entry, me, said)) {
-            (Origin::Found, Life::Live, false) => {
-                // Somebody let go of what we still have: nobody else keeps it for him.
+            (Origin::Own | Origin::Found, Life::Live, false) if said.claim == Claim::Found => {
+                // Somebody let go of what we still have: nobody else keeps it for him, or for those that had it from him.
                 self.counters.remote_changes_stale += 1;
                 self.outbox.push(&mut self.table, slot, Change::Upsert);
             }

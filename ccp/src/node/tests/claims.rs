@@ -1,8 +1,8 @@
 //! Claims and ends that are not of the flow that there is now (PROTOCOL.md 6).
 
 use super::world::{Faults, TABLE_OLD, World, key, member, patch};
-use crate::node::{PassEnd, Row};
-use crate::record::{Claim, Packets, Patch, Term};
+use crate::node::{HeldPacket, PassEnd, Row};
+use crate::record::{Claim, FlowState, Packets, Patch, Term};
 use crate::table::{Life, Origin};
 use crate::wire::flow;
 use crate::wire::header::Opcode;
@@ -17,27 +17,54 @@ fn origin(world: &World, at: usize) -> Option<(Origin, Life)> {
     Some((entry.origin, entry.life))
 }
 
-/// 6.4: one of the peers had the flow as *found*, and told its end in turn when it heard of it.
+/// 6.4: one of the peers had the flow as *found*, perhaps had told so, and told its end in turn when it heard of it.
 #[test]
 fn an_end_told_in_turn_is_none_of_the_flow_that_began_anew_since() {
-    let mut world = World::new(2, Faults::NONE, 60);
+    for is_contested in [false, true] {
+        let mut world = World::new(2, Faults::NONE, 60);
+        world.run(SECOND);
+        world.open(0, key(1));
+        world.change(0, key(1), &patch(3));
+        world.run(SECOND);
+        // The end goes out, and nobody acknowledges it before the same ports are used again.
+        world.cut(0, 1);
+        world.close(0, key(1));
+        world.run(Duration::from_millis(20));
+        let seq = world.node(1).last_seq() + 1;
+        let mut term = Term::default();
+        if is_contested {
+            let mut found = seq.to_be_bytes().to_vec();
+            let state = FlowState::default();
+            flow::put_upsert(&mut found, &key(1), &state, term, Claim::Found);
+            world.inject(1, 0, &(Opcode::Delta, found));
+            world.run(Duration::from_millis(20));
+            term = term.contested();
+        }
+        world.open(0, key(1));
+        world.heal();
+        let mut end = (seq + 1).to_be_bytes().to_vec();
+        flow::put_delete(&mut end, &key(1), term.ended_in_turn(), Claim::Carried);
+        world.inject(1, 0, &(Opcode::Delta, end));
+        assert_eq!(origin(&world, 0), Some((Origin::Own, Life::Live)));
+        assert!(world.kernel(0).contains_key(&key(1)));
+    }
+}
+
+/// 6.4: the one who carries the flow had not heard of a claim when it was given up again.
+#[test]
+fn who_gives_up_a_flow_that_was_never_his_takes_no_copies_of_its_carrier_with_him() {
+    let mut world = World::new(3, Faults::NONE, 67);
     world.run(SECOND);
+    world.cut(0, 2);
+    world.run(SECOND * 2);
     world.open(0, key(1));
-    world.change(0, key(1), &patch(3));
-    world.run(SECOND);
-    // The end goes out, and nobody acknowledges it before the same ports are used again.
-    world.cut(0, 1);
-    world.close(0, key(1));
-    world.run(Duration::from_millis(20));
-    world.open(0, key(1));
+    world.hold(2, 1, HeldPacket::First, key(1), &patch(1));
+    world.run(SECOND * 3);
+    assert!(!world.kernel(1).contains_key(&key(1)));
     world.heal();
-    let seq = world.node(1).last_seq() + 1;
-    let mut end = seq.to_be_bytes().to_vec();
-    let term = Term::default().ended_in_turn();
-    flow::put_delete(&mut end, &key(1), term, Claim::Carried);
-    world.inject(1, 0, &(Opcode::Delta, end));
-    assert_eq!(origin(&world, 0), Some((Origin::Own, Life::Live)));
-    assert!(world.kernel(0).contains_key(&key(1)));
+    world.run(SECOND * 5);
+    assert!((0..3).all(|at| world.kernel(at).contains_key(&key(1))));
+    world.check();
 }
 
 /// 6.3: what a packet wrote last counts, and that is where the flow has come further.
