@@ -116,10 +116,13 @@ impl Node {
             return;
         };
         if !is_news(entry, me, said) && !has_moved(entry, &state, said) {
-            let are_both_held = entry.is_held() && state.proto_state == entry.state.proto_state;
+            // What it tells of the connection before has another state, and a lesser term.
+            let is_of_this_one =
+                state.proto_state == entry.state.proto_state || said.term == entry.term;
+            let opened_too = entry.is_held() && is_of_this_one;
             self.refuse_claim(slot, said);
-            if are_both_held {
-                // The peer's packet goes on as soon as we acknowledge, and is perhaps answered here.
+            if opened_too {
+                // The peer's packet goes on as soon as we acknowledge, or has, and is perhaps answered here.
                 self.apply(Some(said), slot, Action::Create);
             }
             return;

@@ -4,8 +4,10 @@ use super::world::{Faults, World, key, member, patch};
 use super::{Event, SECOND};
 use crate::hold::Ended;
 use crate::node::{End, HeldPacket, Local};
-use crate::record::{Packets, Patch, TcpOptions};
+use crate::record::{Claim, FlowState, Packets, Patch, TcpOptions, Term};
 use crate::table::Origin;
+use crate::wire::flow;
+use crate::wire::header::Opcode;
 use core::time::Duration;
 
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -336,6 +338,26 @@ fn packets_of_one_flow_that_wait_at_two_gateways_go_on_when_every_kernel_has_it(
             }
         }
     }
+}
+
+/// PROTOCOL.md 11.5: also where the other's packet did not wait, and was answered.
+#[test]
+fn a_claim_that_is_refused_while_a_packet_of_the_flow_waits_is_acknowledged_when_the_kernel_has_the_flow()
+ {
+    let mut world = world(2, 69);
+    world.hold(1, 1, HeldPacket::First, key(1), &patch(1));
+    let mut answered = FlowState::default();
+    answered.apply(&patch(3));
+    let mut delta = (world.node(0).last_seq() + 1).to_be_bytes().to_vec();
+    flow::put_upsert(
+        &mut delta,
+        &key(1),
+        &answered,
+        Term::default(),
+        Claim::Carried,
+    );
+    world.inject(0, 1, &(Opcode::Delta, delta));
+    assert!(world.kernel(1).contains_key(&key(1)));
 }
 
 /// PROTOCOL.md 6.3, 11.5
