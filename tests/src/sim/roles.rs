@@ -24,9 +24,8 @@ const NAMES: [&str; 2] = ["lan", "wan"];
 const DEAD_AFTER: Duration = Duration::from_secs(1);
 /// After it everybody has to agree: what is silent is dead, what is heard again good, each told and judged, twice over.
 const SETTLED: Duration = Duration::from_secs(6);
-/// The same where a member is starved: its silence means less, and it concludes from that of others only when it was not late
-/// for a while.
-const SETTLED_STARVED: Duration = Duration::from_secs(30);
+/// The same where a member is starved, whose silence means less.
+const SETTLED_STARVED: Duration = Duration::from_secs(18);
 const PERIODS: u32 = 8;
 
 /// What a run had in it.
