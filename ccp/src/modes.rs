@@ -23,7 +23,7 @@ const PACE: Duration = Duration::from_secs(1);
 const HELLOS_KEPT: usize = 64;
 
 /// How a datagram for all members leaves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Mode {
     /// A copy to each.
     Unicast,
@@ -103,13 +103,21 @@ struct Trial {
     peers: [MemberSet; MemberId::MAX],
 }
 
+#[derive(Clone, Copy, Debug)]
+struct Undone {
+    mode: Mode,
+    generation: Generation,
+    /// It is told until nobody tries it any longer, or another is begun; then what is used is told again.
+    until: Instant,
+}
+
 #[derive(Debug)]
 struct Place {
     mode: Mode,
     generation: Generation,
     trial: Option<Trial>,
-    /// What we gave up ourselves, told until another is begun.
-    undone: Option<(Mode, Generation)>,
+    /// What we gave up ourselves.
+    undone: Option<Undone>,
     /// When a peer was followed last.
     followed: Option<Instant>,
 }
@@ -168,7 +176,7 @@ impl Modes {
         let by = self.me.get();
         if let Some(place) = self.places.get_mut(network.index()) {
             let trial = place.trial.as_ref().map(|trial| trial.generation.number);
-            let undone = place.undone.map(|(_, generation)| generation.number);
+            let undone = place.undone.map(|it| it.generation.number);
             let last = [Some(place.generation.number), trial, undone];
             let last = last.into_iter().flatten().max().unwrap_or(0);
             let number = last.saturating_add(1);
@@ -183,9 +191,12 @@ impl Modes {
             .filter_map(|(network, place)| {
                 let (mode, stage, generation, carried) = match (&place.trial, place.undone) {
                     (Some(trial), _) => (trial.mode, Stage::Tried, trial.generation, trial.carried),
-                    (None, Some((mode, generation))) => {
-                        (mode, Stage::Undone, generation, MemberSet::default())
-                    }
+                    (None, Some(undone)) => (
+                        undone.mode,
+                        Stage::Undone,
+                        undone.generation,
+                        MemberSet::default(),
+                    ),
                     (None, None) if place.generation.number == 0 => return None,
                     (None, None) => (
                         place.mode,
@@ -218,7 +229,8 @@ impl Modes {
             return None;
         }
         match report.stage {
-            Stage::Used if report.generation > place.generation => {
+            // Who was asked, and was killed before it was stored, may have drawn the same generation for another mode since.
+            Stage::Used if (report.generation, report.mode) > (place.generation, place.mode) => {
                 if place.followed.is_some_and(|at| now.since(at) < PACE) {
                     return None;
                 }
@@ -235,20 +247,20 @@ impl Modes {
             }
             Stage::Tried => {
                 let newer = report.generation > current.unwrap_or(place.generation);
-                let given_up = place.undone.is_some_and(|(_, it)| report.generation <= it);
+                let given_up = (place.undone).is_some_and(|it| report.generation <= it.generation);
                 if newer && !given_up && report.generation > place.generation {
                     place.begin(report.mode, report.generation, now + ORPHANED);
                 }
                 let trial = place.trial.as_mut();
-                let trial = trial.filter(|trial| trial.generation == report.generation)?;
+                let trial = trial.filter(|trial| trial.is_of(report))?;
                 *trial.peers.get_mut(from.index())? = report.carried;
                 None
             }
-            Stage::Undone if current == Some(report.generation) => {
-                place.trial = None;
+            Stage::Undone => {
+                place.trial.take_if(|trial| trial.is_of(report));
                 None
             }
-            Stage::Used | Stage::Undone => None,
+            Stage::Used => None,
         }
     }
 
@@ -277,6 +289,7 @@ impl Modes {
     pub fn poll(&mut self, live: MemberSet, now: Instant) -> Option<Changed> {
         let me = self.me;
         for (network, place) in NetworkId::all().zip(&mut self.places) {
+            place.undone.take_if(|it| it.until <= now);
             let Some(trial) = &place.trial else { continue };
             let mine = trial.generation.by == me.get();
             let deaf = trial.deaf(me, live);
@@ -295,7 +308,11 @@ impl Modes {
             if trial.until <= now {
                 place.trial = None;
                 if mine {
-                    place.undone = Some((mode, generation));
+                    place.undone = Some(Undone {
+                        mode,
+                        generation,
+                        until: now + ORPHANED * 2,
+                    });
                     return Some(Changed::Undone {
                         network,
                         mode,
@@ -329,6 +346,10 @@ impl Place {
 }
 
 impl Trial {
+    fn is_of(&self, report: &ModeReport) -> bool {
+        (self.generation, self.mode) == (report.generation, report.mode)
+    }
+
     /// Members that have not heard every other by the new mode.
     fn deaf(&self, me: MemberId, live: MemberSet) -> MemberSet {
         let mut all = live;

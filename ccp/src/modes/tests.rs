@@ -110,6 +110,32 @@ fn who_was_away_learns_what_counts_and_a_trial_without_its_author_ends() {
     assert_eq!(members[1].tried(NETWORK), None);
 }
 
+/// PROTOCOL.md 10.5
+#[test]
+fn who_was_away_learns_what_counts_also_from_one_that_has_undone_a_change_since() {
+    let mut members = three();
+    members[1].ask(NETWORK, Mode::Multicast, at(0));
+    let (mut members, _) = run(members, &[], [0, 1000]);
+    members[1].ask(NETWORK, Mode::Broadcast, at(1000));
+    let (mut members, changed) = run(members, &[(1, 0)], [1000, 6000]);
+    assert!(matches!(changed.as_slice(), [Changed::Undone { .. }]));
+    let away = three().swap_remove(0);
+    let (members, _) = run([away, members.remove(1)].into(), &[], [6000, 20_000]);
+    assert_eq!(members[0].mode(NETWORK), Mode::Multicast);
+}
+
+/// PROTOCOL.md 10.5
+#[test]
+fn of_two_modes_that_a_member_drew_one_generation_for_one_wins_everywhere() {
+    let generation = Generation { number: 1, by: 2 };
+    let all = [Mode::Multicast, Mode::Unicast, Mode::Multicast];
+    let members = (1..).zip(all);
+    let members = members.map(|(it, mode)| Modes::new(id(it), &[(mode, generation)]));
+    let (members, changed) = run(members.collect(), &[], [0, 1000]);
+    assert!(members.iter().all(|it| it.mode(NETWORK) == Mode::Multicast));
+    assert_eq!(changed.len(), 1);
+}
+
 #[test]
 fn a_mode_is_not_used_because_nobody_is_there_to_hear_it() {
     let mut members = three();
